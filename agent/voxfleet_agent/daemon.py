@@ -113,7 +113,7 @@ async def _serve(
         )
     )
     routes = Routes(services, supervisor, Authenticator(token), metrics)
-    server = build_server(build_app(routes))
+    server = build_server(build_app(routes, supervisor.clock))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     signalled = asyncio.create_task(_signalled())
     _log.info("listening", host=listener.getsockname()[0], port=listener.getsockname()[1])

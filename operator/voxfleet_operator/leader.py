@@ -51,6 +51,8 @@ class _Record:
     resource_version: str
     holder: str
     transitions: int
+    renewed_at: datetime | None
+    """By its holder's clock."""
 
 
 def machine_seconds() -> float:
@@ -84,6 +86,7 @@ class Leader:
         on_lost: Callable[[str], None] = exit_process,
         clock: Callable[[], float] = time.monotonic,
         machine_clock: Callable[[], float] = machine_seconds,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.identity = identity or random_identity()
         self._connect = connect
@@ -93,6 +96,7 @@ class Leader:
         self._on_lost = on_lost
         self._clock = clock
         self._machine_clock = machine_clock
+        self._now = now
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{quote(namespace)}/leases"
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -108,6 +112,7 @@ class Leader:
         self._deleted_seen: float | None = None
         """Since when the Lease that was seen before is missing."""
         self._acquire_time = ""
+        self._unled: tuple[datetime, datetime] | None = None
 
     @property
     def epoch(self) -> int:
@@ -128,6 +133,11 @@ class Leader:
     def counts_from_seconds(self) -> float:
         """The time.monotonic() from which silence counts. Before it, the Lease was not held or the loop stood still."""
         return max(self._acquired_at_seconds, self._heartbeat.resumed_at_seconds)
+
+    @property
+    def unled(self) -> tuple[datetime, datetime] | None:
+        """From when until when nobody led, before this process did; None if that is unknown."""
+        return self._unled
 
     def holds(self) -> bool:
         """Whether this process may act now."""
@@ -267,6 +277,8 @@ class Leader:
         self._epoch = transitions
         if newly:
             self._acquired_at_seconds = self._clock()
+            if record is not None and record.renewed_at is not None:
+                self._unled = record.renewed_at, self._now()
             log.info("lease acquired", identity=self.identity, epoch=transitions)
             if self._acquired.set_running_or_notify_cancel():
                 self._acquired.set_result(None)
@@ -282,7 +294,7 @@ class Leader:
 
     async def _write(self, record: _Record | None, *, holder: str, transitions: int) -> _Record:
         """Writes conditionally: raises Conflict or AlreadyExists if somebody else wrote first."""
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        now = self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         if transitions != self._epoch:
             self._acquire_time = now
         body: Json = {
@@ -317,4 +329,13 @@ def _record(lease: Json) -> _Record:
         resource_version=lease["metadata"]["resourceVersion"],
         holder=spec.get("holderIdentity") or "",
         transitions=spec.get("leaseTransitions") or 0,
+        renewed_at=_moment(spec.get("renewTime")),
     )
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return None if found.tzinfo is None else found

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import structlog
 
-from voxfleet_api.conditions import Reason
-from voxfleet_api.kinds import Resource
 from voxfleet_operator.background import BackgroundEnded, BackgroundTasks
 from voxfleet_operator.cache import Cache
+from voxfleet_operator.composition import Surroundings, compose, secret_reader, wake_by_change
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.fleet import MacFleet
-from voxfleet_operator.fleet.mac_view import AgentUnreachable, SecretMissing
 from voxfleet_operator.fleet.ssh.dialer import SshDialer
 from voxfleet_operator.health import HealthServer
 from voxfleet_operator.heartbeat import Heartbeat
-from voxfleet_operator.kube import Kube, KubeError, SecretForbidden, SecretNotFound
-from voxfleet_operator.leader import Leader, NotLeader
+from voxfleet_operator.kube import Kube, KubeError
+from voxfleet_operator.leader import Leader
 from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.options import OperatorOptions
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
-from voxfleet_operator.reconcile.context import Context, ReconcileOptions
-from voxfleet_operator.reconcile.stored_statements import StoredStatements
-from voxfleet_operator.registry import reconcilers, triggers
+from voxfleet_operator.reconcile.context import ReconcileOptions
 from voxfleet_operator.triggers import all_keys
 from voxfleet_operator.watch import CrdsMissing, Watch
-from voxfleet_operator.workers import Workers
 
 WORKERS = 8
 STOP_SECONDS = 10.0
@@ -85,29 +78,29 @@ async def _operate(options: OperatorOptions) -> None:
         recorder = EventRecorder(kube, leader.identity)
         background.start(stack, recorder.run(), "events")
         stack.push_async_callback(_drain, recorder)
-        fleet = _make_fleet(options, control_plane, kube, cache, queue, leader, recorder)
-        stack.push_async_callback(fleet.close)
-        metrics.watch_state(queue, leader.holds, partial(_connected, fleet))
-        context = Context(
-            api=kube,
-            cache=cache,
-            fleet=fleet,
-            leader=leader,
-            queue=queue,
-            triggers=triggers(),
-            events=recorder,
-            options=ReconcileOptions(
-                control_plane=control_plane,
-                lost_margin_seconds=options.lost_margin_seconds,
-                progress_interval_seconds=options.progress_interval_seconds,
-                retry_limit=options.retry_limit,
-            ),
-            clock=time.monotonic,
-            now=lambda: datetime.now(UTC),
-            synced=watch.synced.is_set,
+        secrets = secret_reader(kube, options.namespace)
+        operator = compose(
+            Surroundings(
+                kube=kube,
+                cache=cache,
+                queue=queue,
+                leader=leader,
+                events=recorder,
+                metrics=metrics,
+                secrets=secrets,
+                dialer=SshDialer(secrets),
+                options=ReconcileOptions(
+                    control_plane=control_plane,
+                    lost_margin_seconds=options.lost_margin_seconds,
+                    progress_interval_seconds=options.progress_interval_seconds,
+                    retry_limit=options.retry_limit,
+                ),
+                synced=watch.synced.is_set,
+            )
         )
-        workers = Workers(queue, reconcilers(context), leader, metrics)
-        working = [background.start(stack, workers.run(), f"worker-{number}") for number in range(WORKERS)]
+        stack.push_async_callback(operator.fleet.close)
+        metrics.watch_state(queue, leader.holds, partial(_connected, operator.fleet))
+        working = [background.start(stack, operator.workers.run(), f"worker-{number}") for number in range(WORKERS)]
         stack.push_async_callback(_stop_workers, queue, working)
         stack.callback(background.stopping)
         queue.start(all_keys(cache))
@@ -129,11 +122,7 @@ def _start_watch(
     The task raises if the watch or a background task has failed.
     """
 
-    def on_change(resource: Resource) -> None:
-        for key in triggers().keys_of_change(resource, cache):
-            queue.add(key)
-
-    watch, watch_stop = Watch(kube, cache, on_change, lambda: queue.add(PLACEMENT)), asyncio.Event()
+    watch, watch_stop = Watch(kube, cache, wake_by_change(queue, cache), lambda: queue.add(PLACEMENT)), asyncio.Event()
     watching = asyncio.create_task(watch.run(watch_stop))
 
     async def until_end() -> None:
@@ -171,84 +160,6 @@ async def _before(ended: asyncio.Task[None], wanted: Awaitable[object]) -> bool:
     waiting.cancel()
     ended.result()
     return False
-
-
-def _make_fleet(
-    options: OperatorOptions,
-    control_plane: str,
-    kube: Kube,
-    cache: Cache,
-    queue: WorkQueue,
-    leader: Leader,
-    recorder: EventRecorder,
-) -> MacFleet:
-    raising: set[asyncio.Task[None]] = set()
-
-    def on_change(mac: str, shard_uids: frozenset[str]) -> None:
-        for key in triggers().keys_of_mac_change(mac, shard_uids, cache):
-            queue.add(key)
-
-    async def raise_epoch(held: int) -> None:
-        if leader.epoch > held:
-            return
-        try:
-            epoch = await leader.raise_epoch(held)
-        except (NotLeader, KubeError) as error:
-            log.warning("epoch not raised; the next refusal tries again", held=held, error=str(error))
-            return
-        except Exception:
-            log.exception("epoch not raised; the next refusal tries again", held=held)
-            return
-        note = f"an agent has seen epoch {held}, which is not older than ours; the Lease now says {epoch}"
-        log.warning("epoch raised", held=held, epoch=epoch)
-        recorder.publish(leader.lease, "EpochRaised", note, warning=True, action="RaiseEpoch")
-
-    def on_stale_epoch(held: int) -> None:
-        task = asyncio.create_task(raise_epoch(held))
-        raising.add(task)
-        task.add_done_callback(raising.discard)
-
-    secrets = secret_reader(kube, options.namespace)
-    return MacFleet(
-        control_plane=control_plane,
-        leader=leader.identity,
-        epoch=partial(acting_epoch, leader),
-        secrets=secrets,
-        dialer=SshDialer(secrets),
-        on_change=on_change,
-        on_stale_epoch=on_stale_epoch,
-        stored_head=StoredStatements(cache).head,
-    )
-
-
-def acting_epoch(leader: Leader) -> int:
-    """Returns the epoch to send with a call that changes something on a Mac; a renewal is such a call, too.
-
-    Raises AgentUnreachable if the Lease is not held, so that no such call is sent without it.
-    """
-    try:
-        leader.check()
-    except NotLeader as error:
-        raise AgentUnreachable(str(error)) from error
-    return leader.epoch
-
-
-def secret_reader(kube: Kube, namespace: str) -> Callable[[str, str], Awaitable[bytes]]:
-    async def read(name: str, key: str) -> bytes:
-        try:
-            data = await kube.secret(namespace, name)
-        except SecretNotFound as error:
-            raise SecretMissing(f"{error} with the key {key}") from error
-        except SecretForbidden as error:
-            raise SecretMissing(str(error), Reason.SECRET_FORBIDDEN) from error
-        except KubeError as error:
-            message = f"Secret {namespace}/{name} cannot be read now: {error}"
-            raise SecretMissing(message, Reason.SECRET_UNREADABLE) from error
-        if key not in data:
-            raise SecretMissing(f"Secret {namespace}/{name} has no key {key}; add it", Reason.SECRET_INCOMPLETE)
-        return data[key]
-
-    return read
 
 
 def _connected(fleet: MacFleet) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -23,6 +24,13 @@ class OperatorMetrics:
         self.reconcile_seconds = Histogram(
             "voxfleet_reconcile_duration_seconds", "Time of a reconcile.", ["kind"], registry=self.registry
         )
+        # Looking up a label takes longer than counting.
+        self._reconciles = cache(self.reconciles.labels)
+        self._reconcile_seconds = cache(self.reconcile_seconds.labels)
+
+    def reconciled(self, kind: str, result: str, seconds: float) -> None:
+        self._reconciles(kind, result).inc()
+        self._reconcile_seconds(kind).observe(seconds)
 
     def watch_state(self, queue: WorkQueue, leads: Callable[[], bool], macs: Callable[[], tuple[int, int]]) -> None:
         """Adds metrics that are read on demand. `macs` returns the numbers of connected Macs and of all Macs."""

@@ -65,5 +65,4 @@ class Workers:
             seconds = self._queue.add_rate_limited(key)
             log.exception("reconcile failed", key=str(key), retry_seconds=seconds)
         finally:
-            self._metrics.reconciles.labels(key.kind, result).inc()
-            self._metrics.reconcile_seconds.labels(key.kind).observe(time.perf_counter() - started)
+            self._metrics.reconciled(key.kind, result, time.perf_counter() - started)

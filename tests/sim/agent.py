@@ -1,13 +1,13 @@
 """A modelled agent: one incarnation of the process, which decides as the real one does.
 
-Admission, state machine, leases, slots, lane meter, spec check and the chain of rows are the agent's own; what stands
-between them (journal, supervisor, execution) is written anew in a few lines, in the order of the real ones.
+Admission, state machine, leases, closing, slots, lane meter, spec check and the chain of rows are the agent's own; what
+stands between them (journal, supervisor, execution) is written anew in a few lines, in the order of the real ones.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
@@ -18,6 +18,8 @@ from tests.sim.agent_stage import StageFailed, run_stage
 
 from voxfleet_agent.attempts import leases, spec_check
 from voxfleet_agent.attempts.admission import (
+    OUTDATED,
+    TAKES_NOTHING,
     Binding,
     Caller,
     Refusal,
@@ -25,12 +27,15 @@ from voxfleet_agent.attempts.admission import (
     decide_mutation,
     decide_put,
 )
+from voxfleet_agent.attempts.closing import MacClosing
 from voxfleet_agent.attempts.lane_meter import LaneMeter
 from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue
 from voxfleet_agent.attempts.state_machine import Action, AttemptEvent
+from voxfleet_agent.attempts.work_permit import LeasedPermit
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.storage import Storage
 from voxfleet_api.ledger import Activity
+from voxfleet_api.order_age import ClockReading
 from voxfleet_api.protocol import (
     AttemptFailure,
     AttemptKey,
@@ -39,6 +44,7 @@ from voxfleet_api.protocol import (
     AttemptState,
     AttemptStatus,
     Problem,
+    RenewRequest,
     ShardProgress,
     ShardResult,
 )
@@ -66,6 +72,7 @@ class Agent:
         self.changed = asyncio.Event()
         """Set and replaced whenever there are new events."""
         self.draining = False
+        self.closing = MacClosing(machine)
         self._admission = asyncio.Lock()
         self._recover()
 
@@ -85,35 +92,45 @@ class Agent:
                 await self._write(bind)
             return None
 
-    async def put(self, key: AttemptKey, request: AttemptRequest, *, late: bool) -> AttemptStatus | Refusal:
+    async def put(
+        self, key: AttemptKey, request: AttemptRequest, good_until: ClockReading | None
+    ) -> AttemptStatus | Refusal:
         spec = spec_check.check_spec(request, key, self.machine.local_machine(), _storage)
         async with self._admission:
-            decision = decide_put(put_facts(self, key, request, spec))
+            asked_at_seconds = self.machine.lease_seconds()
+            decision = decide_put(put_facts(self, key, request, spec, good_until))
             if isinstance(decision, Refusal):
                 return decision
             if not isinstance(decision, RepeatedPut) and isinstance(spec, AttemptSpec):
-                live = await self._start(key, request, spec, late=late)
+                live = await self._start(key, request, spec, asked_at_seconds)
                 for number in decision.supersedes:
                     self._spawn(self.park(self.live[AttemptKey(key.shard_uid, number)]))
                 return self.disk.status(live.record)
-        return await self._put_again(self.live[key], request, late=late)
+        return await self._put_again(self.live[key], request, asked_at_seconds)
 
-    def renew(self) -> int:
+    def renew(self, request: RenewRequest, good_until: ClockReading | None) -> int | Refusal:
+        if self.is_outdated(good_until):
+            return OUTDATED
+        self.closing.renewed(request)
+        self._look_again_in(request.return_after_seconds)
+        self._look_again_in(request.stop_after_seconds)
         self.look_at_leases()
         now = self.machine.lease_seconds()
-        leased = [
-            live
-            for live in self.live.values()
-            if live.record.state in leases.LEASED_STATES and not leases.expired([live.lease()], now)
-        ]
-        for live in leased:
+        held = [live.lease() for live in self.live.values()]
+        renewed = leases.renewable(held, now, self.closing.stop_at_seconds)
+        for live in [self.live[key] for key in renewed]:
             live.renewed_at_seconds = now
             self._watch(live)
-        return len(leased)
+        return len(renewed)
 
-    def look_at_leases(self) -> set[AttemptKey]:
-        """Parks the attempts whose lease has expired; returns them."""
-        lapsed = leases.expired([live.lease() for live in self.live.values()], self.machine.lease_seconds())
+    def is_outdated(self, good_until: ClockReading | None) -> bool:
+        return good_until is not None and good_until.is_over(self.machine.reading())
+
+    def look_at_leases(self, lives: Iterable[Live] | None = None) -> set[AttemptKey]:
+        """Parks the attempts whose lease has expired; returns them. None: looks at all."""
+        self.closing.look()
+        held = [live.lease() for live in (self.live.values() if lives is None else lives)]
+        lapsed = leases.expired(held, self.machine.lease_seconds(), self.closing.stop_at_seconds)
         for live in [self.live[key] for key in lapsed]:
             if not live.lapsed:
                 live.lapsed = True
@@ -192,7 +209,9 @@ class Agent:
                     if known.hold.activity is hold.activity:
                         self.disk.holds[live.key] = replace(known, hold=hold)
 
-    async def _start(self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec, *, late: bool) -> Live:
+    async def _start(
+        self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec, asked_at_seconds: float
+    ) -> Live:
         live = Live(
             JournaledAttempt(
                 key=key,
@@ -206,22 +225,20 @@ class Agent:
             await self._write(lambda: self.disk.save(live.record))
             self.machine.history.accepted.setdefault(key, set()).add(self.disk.hardware_id)
             self.live[key] = live
-            live.late = late
-            self._lease(live, request)
+            self._lease(live, request, asked_at_seconds)
             self._launch(live)
         return live
 
-    async def _put_again(self, live: Live, request: AttemptRequest, *, late: bool) -> AttemptStatus | Refusal:
+    async def _put_again(self, live: Live, request: AttemptRequest, asked_at_seconds: float) -> AttemptStatus | Refusal:
         async with live.lock:
             if live.record.state is AttemptState.DELETING:
                 return Refusal(410, Problem(message="deleted here", held_attempt=live.key.attempt))
-            if self.draining and live.record.state is AttemptState.PARKED:
-                return Refusal(503, Problem(message="this agent is stopping"), retry_after_seconds=5)
+            if (self.draining or self.closing.stopped) and live.record.state is AttemptState.PARKED:
+                return Refusal(503, Problem(message=TAKES_NOTHING), retry_after_seconds=5)
             step = self.machine.transition(live.record.state, AttemptEvent.PUT)
             if step.state in leases.LEASED_STATES:
-                self._lease(live, request)
+                self._lease(live, request, asked_at_seconds)
             if Action.START in step.actions:
-                live.late = late
                 await self._commit(live, AttemptEvent.PUT)
                 self._launch(live)
         return self.disk.status(live.record)
@@ -250,7 +267,7 @@ class Agent:
                 live.meter = LaneMeter(self.machine, self.machine.boot_id, live.key, lane)
             await self._commit(live, AttemptEvent.GRANTED, lambda record: replace(record, lane=lane))
             if live.record.state is AttemptState.RUNNING and not live.lapsed:
-                self.machine.history.work_began(self.disk.hardware_id, live.key, late=live.late)
+                self.machine.history.work_began(self.disk.hardware_id, live.key)
         if live.record.state is not AttemptState.RUNNING or live.lapsed:
             return
 
@@ -265,7 +282,8 @@ class Agent:
 
         outcome: ShardResult | AttemptFailure
         try:
-            outcome = await run_stage(self, live.record, live.meter, working, progressed)
+            permit = LeasedPermit(self.closing, lambda: bool(self.look_at_leases([live])))
+            outcome = await run_stage(self, live.record, live.meter, permit, working, progressed)
         except StageFailed as failed:
             outcome = AttemptFailure(failure_class=failed.failure_class, message=str(failed))
 
@@ -343,10 +361,10 @@ class Agent:
 
     # Leases
 
-    def _lease(self, live: Live, request: AttemptRequest) -> None:
+    def _lease(self, live: Live, request: AttemptRequest, asked_at_seconds: float) -> None:
         live.lapsed = False
         live.lease_seconds = request.lease_seconds
-        live.renewed_at_seconds = self.machine.lease_seconds()
+        live.renewed_at_seconds = asked_at_seconds
         self._watch(live)
 
     def _watch(self, live: Live) -> None:
@@ -356,8 +374,22 @@ class Agent:
         wait = live.renewed_at_seconds + live.lease_seconds - self.machine.lease_seconds() + self.random.random()
         live.watch = asyncio.get_running_loop().call_later(max(0.0, wait), self._look_at, live)
 
+    def _look_again_in(self, seconds: int | None) -> None:
+        """When the last renewal's time comes, and up to a second later."""
+        if seconds is not None:
+            asyncio.get_running_loop().call_later(seconds + self.random.random(), self._look)
+
+    def _look(self) -> None:
+        if self.machine.process.paused:
+            asyncio.get_running_loop().call_soon(self._look)  # held until it wakes
+        elif self._is_running():
+            self.look_at_leases()
+
+    def _is_running(self) -> bool:
+        return self.machine.process.alive and self.machine.agent is self
+
     def _look_at(self, live: Live) -> None:
-        if not self.machine.process.alive or self.machine.agent is not self:
+        if not self._is_running():
             return
         if self.machine.process.paused:
             asyncio.get_running_loop().call_soon(self._look_at, live)  # held until it wakes

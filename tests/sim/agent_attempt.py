@@ -11,6 +11,7 @@ from voxfleet_agent.attempts.lane_meter import LaneMeter
 from voxfleet_agent.attempts.leases import Lease
 from voxfleet_agent.attempts.slots import SlotGrant, SlotQueue
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_api.order_age import ClockReading
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptSpec, Problem
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ class Live:
     slots: SlotQueue[str | None] | None = None
     meter: LaneMeter | None = None
     watch: asyncio.TimerHandle | None = None
-    late: bool = False
-    """What started it was a call that waited while the machine slept."""
     lapsed: bool = False
     """Its lease has expired, and it is being parked."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -58,11 +57,18 @@ class NamedLanes:
         return SlotGrant(lane, lambda: self._free.append(lane))
 
 
-def put_facts(agent: Agent, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec | Problem) -> PutFacts:
+def put_facts(
+    agent: Agent,
+    key: AttemptKey,
+    request: AttemptRequest,
+    spec: AttemptSpec | Problem,
+    good_until: ClockReading | None,
+) -> PutFacts:
     needs_lane = isinstance(spec, AttemptSpec) and spec.process is not None
     return PutFacts(
         attempt=key.attempt,
         spec_digest=request.spec_digest,
+        outdated=agent.is_outdated(good_until),
         tombstone=agent.disk.tombstones.get(key.shard_uid),
         known_attempts=[
             KnownAttempt(live.key.attempt, live.record.spec_digest, live.record.state)
@@ -70,7 +76,7 @@ def put_facts(agent: Agent, key: AttemptKey, request: AttemptRequest, spec: Atte
             if live.key.shard_uid == key.shard_uid
         ],
         spec_problem=spec if isinstance(spec, Problem) else None,
-        draining=agent.draining,
+        draining=agent.draining or agent.closing.takes_nothing,
         scratch_shortage="scratch is full" if needs_lane and agent.machine.disk_full else None,
         slot_free=agent.has_lane() if needs_lane else agent.control.waiting < 64,
     )

@@ -7,11 +7,13 @@ import base64
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import httpx
+from tests.sim.light_http import Request, Response
 from tests.sim.machine import Machine
-from tests.sim.network import LATEST_SECONDS, Network
+from tests.sim.network import Network
 from tests.sim.virtual_loop import Process
 
 from voxfleet_agent.attempts.admission import Binding, Caller, Refusal, decide_read
@@ -20,6 +22,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.ledger import IDENTITY_CONTEXT
+from voxfleet_api.order_age import CLOCK_HEADER, GOOD_UNTIL_HEADER, ClockReading
 from voxfleet_api.protocol import (
     CONTROL_PLANE_HEADER,
     EPOCH_HEADER,
@@ -28,6 +31,7 @@ from voxfleet_api.protocol import (
     Capability,
     Identity,
     Problem,
+    RenewRequest,
     identity_claim,
 )
 from voxfleet_operator.fleet.dialer import AgentConnection, DialError, SecretReader
@@ -62,13 +66,13 @@ class EventLines(httpx.AsyncByteStream):
         self.open = False
 
 
-class AgentTransport(httpx.AsyncBaseTransport):
+class AgentTransport:
     def __init__(self, process: Process, machine: Machine, network: Network) -> None:
         self._process = process
         self._machine = machine
         self._network = network
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+    async def handle(self, request: Request) -> Response:
         self._process.check_alive()
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         lines = EventLines()
@@ -79,13 +83,11 @@ class AgentTransport(httpx.AsyncBaseTransport):
                 answered.set_result(answer)
 
         async def serve() -> None:
-            age_seconds = asyncio.get_running_loop().time() - sent
-            found = await route(machine, request, late=age_seconds > LATEST_SECONDS)
+            found = await route(machine, request)
+            found = replace(found, headers={**(found.headers or {}), CLOCK_HEADER: str(machine.reading())})
             arrival = network.send(machine.host, operator, lambda: answer(found))
             if found.lines is not None:
                 await stream(machine, network, operator, found.lines, lines, arrival, self._process)
-
-        sent = asyncio.get_running_loop().time()
 
         def arrive() -> None:
             if machine.answers:
@@ -98,13 +100,13 @@ class AgentTransport(httpx.AsyncBaseTransport):
         if found.status == 0:
             raise httpx.ConnectError("connection refused")
         if found.lines is not None:
-            return httpx.Response(found.status, stream=lines)
-        return httpx.Response(found.status, stream=httpx.ByteStream(found.content), headers=found.headers)
+            return Response(request, found.status, dict(found.headers or {}), stream=lines)
+        return Response(request, found.status, dict(found.headers or {}), found.content)
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    transport: httpx.AsyncBaseTransport
+    transport: AgentTransport
     base_url: str = "http://agent"
     refusal: DialError | None = None
 
@@ -142,7 +144,7 @@ class SimDialer:
         if machine.gone or self._network.is_down(name, host) or self._network.is_down(host, name):
             await asyncio.sleep(10)
             raise DialError(Reason.SSH_UNREACHABLE, f"no route to {host}")
-        yield Connection(AgentTransport(self._process, machine, self._network))
+        yield cast("AgentConnection", Connection(AgentTransport(self._process, machine, self._network)))
 
 
 async def stream(
@@ -190,8 +192,7 @@ async def stream(
         reset()
 
 
-async def route(machine: Machine, request: httpx.Request, *, late: bool) -> Answer:
-    """`late`: the call waited for the machine to wake."""
+async def route(machine: Machine, request: Request) -> Answer:
     agent, disk, path, method = machine.agent, machine.disk, request.url.path, request.method
     assert agent is not None
     caller = Caller(
@@ -207,7 +208,8 @@ async def route(machine: Machine, request: httpx.Request, *, late: bool) -> Answ
         refusal = await agent.admit(caller)
     if refusal is not None:
         return _refused(machine, refusal)
-    parts = path.split("/")
+    parts, header = path.split("/"), request.headers.get(GOOD_UNTIL_HEADER)
+    good_until = None if header is None else ClockReading.parse(header)
     match method, parts[2:]:
         case "GET", ["machine"]:
             return Answer(200, _machine_facts(machine))
@@ -216,7 +218,7 @@ async def route(machine: Machine, request: httpx.Request, *, late: bool) -> Answ
             return _json({"attempts": attempts, "cursor": disk.cursor(disk.last_event)})
         case "PUT", ["attempts", uid, number]:
             attempt = AttemptKey(uid, int(number))
-            put = await agent.put(attempt, AttemptRequest.load(json.loads(request.content)), late=late)
+            put = await agent.put(attempt, AttemptRequest.load(json.loads(request.content)), good_until)
             if isinstance(put, Refusal):
                 return _refused(machine, put)
             return _answer(put)
@@ -225,7 +227,8 @@ async def route(machine: Machine, request: httpx.Request, *, late: bool) -> Answ
             machine.count(f"agent.delete {204 if gone else 202}")
             return Answer(204 if gone else 202)
         case "POST", ["renew"]:
-            return _json({"renewed": agent.renew()})
+            renewed = agent.renew(RenewRequest.load(json.loads(request.content)), good_until)
+            return _refused(machine, renewed) if isinstance(renewed, Refusal) else _json({"renewed": renewed})
         case "GET", ["events"]:
             after = disk.resolve(request.url.params["after"])
             if after is None:

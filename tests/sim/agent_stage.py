@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tests.sim.object_store import ResultsRefused
 
 from voxfleet_agent.attempts.lane_meter import LaneMeter
+from voxfleet_agent.attempts.work_permit import LeasedPermit
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass
@@ -25,6 +26,7 @@ MAC_FAILURES = (
     FailureClass.TRANSPORT,
     FailureClass.RUNTIME_MISMATCH,
 )
+RERUN_SHARD_CLIPS = 2
 JOB_FAILURES = (FailureClass.MODEL_MISMATCH, FailureClass.INPUT_NOT_SHARED)
 
 
@@ -38,6 +40,7 @@ async def run_stage(
     agent: Agent,
     record: JournaledAttempt,
     meter: LaneMeter | None,
+    permit: LeasedPermit,
     working: Callable[[], Awaitable[None]],
     progressed: Callable[[int, int], None],
 ) -> ShardResult:
@@ -51,6 +54,11 @@ async def run_stage(
         _fail_at_random(agent, 0.0)
     if spec.plan is not None:
         boundaries = work.boundaries
+        if spec.plan.source is not None:
+            clips = agent.machine.store.left_by(spec.plan.source)
+            if not clips:
+                raise StageFailed(FailureClass.INVALID_INPUT)
+            boundaries = (*range(0, clips, RERUN_SHARD_CLIPS), clips)
         plan = PlanResult(
             manifest_sha256=sha256_hex(f"{spec.job.uid}/{spec.attempt}".encode()),
             model_digest=f"sha256:{sha256_hex(b'model')}",
@@ -74,9 +82,16 @@ async def run_stage(
     base, rows = agent.disk.bases[key], agent.disk.recorded[key]
     store.parts[key] = dict(rows)
     store.bases[key] = base
+    returned = False
     for index in indexes:
         if index in base or index in rows:
             continue
+        await permit.check()
+        if permit.called_back or agent.machine.returns_work:
+            returned = True
+            break
+        if index in work.deadly:
+            raise StageFailed(FailureClass.GPU_ABORT_TIMEOUT)
         await asyncio.sleep(work.clip_seconds * random.uniform(0.5, 1.5))
         rows[index] = "quarantined" if index in work.poison else "succeeded"
         if meter is not None:
@@ -91,6 +106,10 @@ async def run_stage(
     await asyncio.sleep(random.uniform(0.01, 0.1))
     agent.machine.process.check_alive()
     store.parts[key] = dict(rows)
+    if returned:
+        agent.machine.count("agent.stage returned" if permit.called_back else "agent.stage returned unasked")
+        raise StageFailed(FailureClass.MACHINE_RETURNED)
+    await permit.check()
     delivered = {index: base[index] if index in base else rows[index] for index in indexes}
     sha256 = store.commit(key, delivered)
     outcomes = list(delivered.values())

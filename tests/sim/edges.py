@@ -21,19 +21,22 @@ FULL_SEEDS, WHOLE_SEEDS = 1000, 10_000
 class CountingTable(dict[K, V]):
     """A decision table that counts which of its cells are asked for."""
 
-    def __init__(self, table: Mapping[K, V], edges: Counter[str], prefix: str) -> None:
+    def __init__(self, table: Mapping[K, V], edges: Counter[str], prefix: str, *, values: bool = True) -> None:
         super().__init__(table)
         self._edges = edges
         self._prefix = prefix
+        self._values = values
 
     def __getitem__(self, key: K) -> V:
         found = super().__getitem__(key)
         names = key if isinstance(key, tuple) else (key,)
-        self._edges[f"{self._prefix}{' x '.join(str(getattr(name, 'value', name)) for name in names)} = {found}"] += 1
+        cell = f"{self._prefix}{' x '.join(str(getattr(name, 'value', name)) for name in names)}"
+        self._edges[f"{cell} = {found}" if self._values else cell] += 1
         return found
 
 
 OTHERS = (
+    "AudioBatchJob - -> Pending",
     "AudioBatchJob - -> Planning",
     "AudioBatchJob Finalizing -> Failed",
     "AudioBatchJob Finalizing -> Finished",
@@ -56,8 +59,11 @@ OTHERS = (
     "agent.refused 429",
     "agent.refused 503",
     "agent.refused 507",
+    "agent.refused 408",
     "agent.stage failed",
     "agent.stage failed for the job's fault",
+    "agent.stage returned",
+    "agent.stage returned unasked",
     "api.conflict",
     "api.lost answer",
     "api.lost late",
@@ -69,6 +75,11 @@ OTHERS = (
     "attempt Refused",
     "attempt Returned",
     "attempt Succeeded",
+    "event Drained",
+    "event Excluded",
+    "event ExclusionEnded",
+    "event Split",
+    "event StoppedUnseen",
     "network.cut off",
     "network.held back",
     "network.lost",
@@ -78,7 +89,15 @@ OTHERS = (
     "operator.leadership lost",
     "operator.leads",
     "operator.thawed after a stall",
+    "people.cancel",
+    "people.mac drained",
     "people.mac removed",
+    "people.rerun NotRun",
+    "people.rerun Quarantined",
+    "people.resume",
+    "people.suspend",
+    "recall.AtNextClip",
+    "recall.Now",
     "watch.event missed",
     "watch.late",
 )

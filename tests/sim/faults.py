@@ -8,10 +8,12 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
+from tests.sim import people
 from tests.sim.machine import WRITE_SECONDS, Machine
 from tests.sim.operator_process import MARGIN_SECONDS, OperatorProcess
 from tests.sim.virtual_loop import Process
 
+from voxfleet_cli.job_verbs import Verb
 from voxfleet_operator.kube import NotFound
 from voxfleet_operator.queue import Key
 
@@ -156,15 +158,50 @@ def mac_renamed(world: World) -> None:
 
 def job_suspended(world: World) -> None:
     key = _job(world)
-    if key is not None:
-        world.server.change_spec(key, {"suspend": True})
-        _later(world, world.random.uniform(1, 90), lambda: world.server.change_spec(key, {"suspend": False}))
+    if key is not None and people.says(world, key, Verb.SUSPEND):
+        _later(world, world.random.uniform(1, 90), lambda: people.says(world, key, Verb.RESUME))
 
 
 def job_cancelled(world: World) -> None:
     key = _job(world)
     if key is not None:
-        world.server.change_spec(key, {"cancel": True})
+        people.says(world, key, Verb.CANCEL)
+
+
+def job_rerun(world: World) -> None:
+    """Once a job has ended, a person runs again what it left."""
+    key, longest_seconds = _job(world), 150.0
+    if key is not None:
+        world.trouble_lasts(longest_seconds + 10)
+        world.keep(people.runs_again(world, key, longest_seconds))
+
+
+def mac_drains(world: World) -> None:
+    key = _busy_mac(world)
+    finishes = world.random.random() < 0.5
+    drain = {"mode": "Finish", "deadlineSeconds": world.random.choice([0, 30, 120])}
+    world.server.change_spec(key, {"drain": drain if finishes else {"mode": "ReturnAtNextClip"}})
+    _later(world, world.random.choice([20, 120, 500]), lambda: world.server.change_spec(key, {"drain": None}))
+
+
+def window_closes(world: World) -> None:
+    """While the Mac works; nothing would have begun there if it had been known."""
+    now = world.wall()
+    end = now + timedelta(seconds=world.random.choice([60, 90, 150]))
+    window = {"start": (now - timedelta(hours=3)).strftime("%H:%M"), "end": end.strftime("%H:%M")}
+    _is_there_for(world, {"timeZone": "Etc/UTC", "windows": [window]})
+
+
+def rental_ends(world: World) -> None:
+    end = world.wall() + timedelta(seconds=world.random.choice([30, 310, 340]))
+    _is_there_for(world, {"rentalEnd": end.strftime("%Y-%m-%dT%H:%M:%SZ")})
+
+
+def mac_returns_work(world: World) -> None:
+    """Its attempts end as if it were called back, and nobody has asked."""
+    machine = _busy_machine(world)
+    machine.returns_work = True
+    _later(world, world.random.uniform(5, 60), lambda: setattr(machine, "returns_work", False))
 
 
 def mac_unschedulable(world: World) -> None:
@@ -305,6 +342,11 @@ FAULTS: dict[str, Fault] = {
         mac_renamed,
         job_suspended,
         job_cancelled,
+        job_rerun,
+        mac_drains,
+        window_closes,
+        rental_ends,
+        mac_returns_work,
         mac_unschedulable,
         disk_full,
         disk_slow,
@@ -343,6 +385,18 @@ def _job(world: World) -> Key | None:
 
 def _machine(world: World) -> Machine:
     return world.machine_of(_mac(world).name)
+
+
+def _busy_mac(world: World) -> Key:
+    machine = _busy_machine(world)
+    keys = sorted(key for key in world.server.objects if key.kind == "MacAgent")
+    return next((key for key in keys if world.machine_of(key.name) is machine), keys[0])
+
+
+def _is_there_for(world: World, availability: dict[str, object]) -> None:
+    key = _busy_mac(world)
+    world.server.change_spec(key, {"availability": availability})
+    _later(world, world.random.choice([200, 500]), lambda: world.server.change_spec(key, {"availability": None}))
 
 
 def _busy_machine(world: World) -> Machine:

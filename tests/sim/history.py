@@ -20,8 +20,6 @@ class Span:
     ended: float
     continued: bool = False
     """It goes on after its machine slept, and nobody began it anew."""
-    late: bool = False
-    """It began with a call that waited while the machine slept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +45,19 @@ class History:
     trace: list[str] | None = None
     assignments: dict[AttemptKey, float] = field(default_factory=dict)
     """When the write that assigned an attempt was sent, of those that the API server took."""
-    _open: dict[tuple[str, AttemptKey], tuple[float, bool, bool]] = field(default_factory=dict)
+    _open: dict[tuple[str, AttemptKey], tuple[float, bool]] = field(default_factory=dict)
 
     def note(self, text: str) -> None:
         if self.trace is not None:
             self.trace.append(f"{self.now():10.3f} {text}")
 
-    def work_began(self, hardware: str, key: AttemptKey, *, continued: bool = False, late: bool = False) -> None:
-        self._open[hardware, key] = (self.now(), continued, late)
+    def work_began(self, hardware: str, key: AttemptKey, *, continued: bool = False) -> None:
+        self._open[hardware, key] = (self.now(), continued)
 
     def work_ended(self, hardware: str, key: AttemptKey) -> None:
         began = self._open.pop((hardware, key), None)
         if began is not None:
-            self.spans.append(Span(key, hardware, began[0], self.now(), began[1], began[2]))
+            self.spans.append(Span(key, hardware, began[0], self.now(), began[1]))
 
     def machine_stopped(self, hardware: str) -> list[AttemptKey]:
         """Ends the machine's spans; returns the attempts that it worked on."""

@@ -127,7 +127,7 @@ def macs_do_not_share_a_shard(spans: Iterable[Span], window_seconds: float = OVE
                 if one.hardware != other.hardware and shared > window_seconds + TIE_SECONDS:
                     broken.append(
                         f"{one.key} on {one.hardware} and {other.key} on {other.hardware} both ran"
-                        f" for {shared:.1f} s from {other.began:.1f}{_why(one, other)}"
+                        f" for {shared:.1f} s from {other.began:.1f}"
                     )
     return broken
 
@@ -141,13 +141,8 @@ def no_work_begins_behind_its_successor(spans: Iterable[Span], assignments: Mapp
         if sent is not None and not span.continued and span.began > sent + TIE_SECONDS:
             broken.append(
                 f"{span.key} began on {span.hardware} {span.began - sent:.1f} s after {successor} was assigned"
-                f"{_why(span)}"
             )
     return broken
-
-
-def _why(*spans: Span) -> str:
-    return ", by a call that waited while it slept" if any(span.late for span in spans) else ""
 
 
 def status_is_bounded(largest_bytes: Mapping[str, int], limit_bytes: int = STATUS_LIMIT_BYTES) -> list[str]:

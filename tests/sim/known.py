@@ -18,18 +18,7 @@ class Known:
     why: str
 
 
-KNOWN: tuple[Known, ...] = (
-    Known(
-        "a call that waited while its Mac slept",
-        r"[^ ]+ .*, by a call that waited while it slept$",
-        129,
-        "A PUT that was sent to a Mac which fell asleep waits in its socket, however long it sleeps, and starts or"
-        " resumes the attempt when it wakes, although another Mac has long taken over. The operator deletes it on"
-        " contact, so that it runs for seconds, and the fence protects the results. No lease bounds the age of a call:"
-        " an agent would have to refuse one that was sent too long ago by its own clock, which the operator would have"
-        " to know from an earlier answer.",
-    ),
-)
+KNOWN: tuple[Known, ...] = ()
 
 
 def known_as(violation: str) -> str | None:

@@ -118,6 +118,8 @@ class SimKube(Kube):
         server = self._link.server
         key = Key(COLLECTIONS[key.kind], key.namespace, key.name)
         if key.kind == "Event":
+            assert body is not None
+            self._link.edges[f"event {body['reason']}"] += 1
             return {}
         match method:
             case "GET" if key.name:

@@ -17,6 +17,7 @@ from tests.sim.virtual_loop import Process
 
 from voxfleet_agent.attempts.state_machine import AttemptEvent, Transition, transition
 from voxfleet_agent.machine import LocalMachine
+from voxfleet_api.order_age import ClockReading
 from voxfleet_api.protocol import AttemptKey, AttemptState
 
 WRITE_SECONDS = 0.01
@@ -31,6 +32,8 @@ class JobWork:
     boundaries: tuple[int, ...]
     clip_seconds: float
     poison: frozenset[int]
+    deadly: frozenset[int] = frozenset()
+    """Clips that bring down the attempt that gets to them, on any Mac."""
     job_failure_rate: float = 0.0
 
 
@@ -64,6 +67,8 @@ class Machine:
         self.disk_full = False
         self.longest_write_seconds = WRITE_SECONDS
         self.runtime_compatible = True
+        self.returns_work = False
+        """Whether its attempts end as MachineReturned although nobody asked."""
         self.gone = False
         self.lanes_taken_until = 0.0
         self.wall_offset = timedelta()
@@ -86,6 +91,9 @@ class Machine:
 
     def lease_seconds(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def reading(self) -> ClockReading:
+        return ClockReading(self.boot_id, int(self.lease_seconds() * 1000))
 
     def wall(self) -> datetime:
         passed = timedelta(seconds=asyncio.get_running_loop().time())

@@ -15,6 +15,7 @@ from typing import Any
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.fleet import mac_view
+from voxfleet_operator.fleet.agent_clock import AgentClock
 from voxfleet_operator.fleet.mac_record import MacRecord
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.leader import Leader
@@ -74,6 +75,10 @@ def _busy_macs_cost_no_retry() -> tuple[Change, ...]:
     return tuple((module, "costs_retry", costs) for module in (shard_status, shard_reconcile))
 
 
+def _orders_do_not_outlive_a_sleep() -> tuple[Change, ...]:
+    return ((AgentClock, "good_until", lambda *_: None),)
+
+
 MENDS: Mapping[str, Mend] = {
     "halted-jobs-end": Mend(
         "a halted job gives up an attempt on a lost Mac, which no other takes over",
@@ -104,6 +109,11 @@ MENDS: Mapping[str, Mend] = {
         "the last rows of an attempt are read before it counts as gone from its Mac",
         _rows_come_before_the_end,
         r"job-\d+ is settled at",
+    ),
+    "orders-do-not-outlive-a-sleep": Mend(
+        "a PUT that waited in a sleeping Mac's socket starts nothing when it wakes",
+        _orders_do_not_outlive_a_sleep,
+        r".* began on .* after .* was assigned|.* both ran for",
     ),
     "deleted-leases-are-waited-for": Mend(
         "a replica takes a Lease that was deleted only once its holder must have given up",

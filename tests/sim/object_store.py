@@ -7,7 +7,8 @@ import json
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from voxfleet_api.protocol import AttemptKey, FinalizeSpec
+from voxfleet_api.kinds.job_source import SourceSelect
+from voxfleet_api.protocol import AttemptKey, FinalizeSpec, PlanSource
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Counts
 
@@ -19,6 +20,9 @@ Rows = dict[int, str]
 class StoredCommit:
     sha256: str
     rows: Rows
+
+
+OUTCOMES = {SourceSelect.QUARANTINED: "quarantined", SourceSelect.NOT_RUN: "not_run", SourceSelect.FAILED: "failed"}
 
 
 class ResultsRefused(Exception):
@@ -34,6 +38,8 @@ class ObjectStore:
     commits: dict[AttemptKey, StoredCommit] = field(default_factory=dict)
     results: dict[str, dict[int, list[str]]] = field(default_factory=dict)
     """By job UID: the rows of each clip."""
+    indexes: dict[str, dict[int, list[str]]] = field(default_factory=dict)
+    """By the digest of an index.json: the rows of each clip."""
     rewritten: list[AttemptKey] = field(default_factory=list)
 
     def inherited(self, key: AttemptKey, split_from: tuple[str, ...], clips: Container[int]) -> tuple[Rows, Rows]:
@@ -74,7 +80,13 @@ class ObjectStore:
             merged.setdefault(index, []).append("not_run")
         if sorted(merged) != list(range(order.total)) or any(len(rows) != 1 for rows in merged.values()):
             raise ResultsRefused("a clip has no row or two")
-        self.results[job_uid] = merged
+        sha256 = hashlib.sha256(json.dumps([job_uid, *sorted(merged.items())]).encode()).hexdigest()
+        self.results[job_uid] = self.indexes[sha256] = merged
         outcomes = [rows[0] for rows in merged.values()]
         counts = Counts(**{name: outcomes.count(name) for name in ("succeeded", "quarantined", "not_run")})
-        return hashlib.sha256(json.dumps(sorted(merged.items())).encode()).hexdigest(), counts
+        return sha256, counts
+
+    def left_by(self, source: PlanSource) -> int:
+        """How many clips of an ended job run again."""
+        rows = self.indexes[source.index_sha256].values()
+        return sum(outcomes == [OUTCOMES[source.select]] for outcomes in rows)

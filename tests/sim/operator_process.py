@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from functools import partial
 
 from tests.sim.agent_http import SimDialer
 from tests.sim.api_server import ApiServer
@@ -15,22 +14,18 @@ from tests.sim.network import Network
 from tests.sim.virtual_loop import Process
 from tests.sim.watching import SimWatch
 
-from voxfleet_api.kinds import Resource
 from voxfleet_operator.cache import Cache
+from voxfleet_operator.composition import Surroundings, compose, secret_reader, wake_by_change
 from voxfleet_operator.events import EventRecorder
-from voxfleet_operator.fleet.fleet import MacFleet
 from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.heartbeat import STALL_SECONDS, Heartbeat
-from voxfleet_operator.kube import Kube, KubeError
-from voxfleet_operator.leader import Leader, NotLeader
-from voxfleet_operator.main import WORKERS, acting_epoch, secret_reader
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.leader import Leader
+from voxfleet_operator.main import WORKERS
 from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
-from voxfleet_operator.reconcile.context import Context, ReconcileOptions
-from voxfleet_operator.reconcile.stored_statements import StoredStatements
-from voxfleet_operator.registry import reconcilers, triggers
+from voxfleet_operator.reconcile.context import ReconcileOptions
 from voxfleet_operator.triggers import all_keys
-from voxfleet_operator.workers import Workers
 
 NAMESPACE = "voxfleet-system"
 CONTROL_PLANE = "kube-system-uid"
@@ -192,12 +187,7 @@ class OperatorProcess:
 
     async def _operate(self) -> None:
         kube, cache, queue = SimKube(self.link), Cache(), WorkQueue(self.clock.monotonic)
-
-        def on_change(resource: Resource) -> None:
-            for key in triggers().keys_of_change(resource, cache):
-                queue.add(key)
-
-        self.watch = SimWatch(self.link, cache, on_change, lambda: queue.add(PLACEMENT))
+        self.watch = SimWatch(self.link, cache, wake_by_change(queue, cache), lambda: queue.add(PLACEMENT))
         self.watch.start()
         synced = self.watch.synced
         await synced.wait()
@@ -209,68 +199,39 @@ class OperatorProcess:
             on_lost=self._lost,
             clock=self.clock.monotonic,
             machine_clock=self.clock.monotonic,
+            now=self.clock.now,
         )
         leader.process = self.process
         await leader.acquire()
         self._took_the_lead(leader)
         recorder = EventRecorder(kube, leader.identity, self.clock.monotonic)
         self.process.spawn(recorder.run())
-        fleet = self._make_fleet(kube, cache, queue, leader)
-        context = Context(
-            api=kube,
-            cache=cache,
-            fleet=fleet,
-            leader=leader,
-            queue=queue,
-            triggers=triggers(),
-            events=recorder,
-            options=ReconcileOptions(control_plane=CONTROL_PLANE, lost_margin_seconds=MARGIN_SECONDS),
-            clock=self.clock.monotonic,
-            now=self.clock.now,
-            synced=synced.is_set,
+        secrets = secret_reader(kube, NAMESPACE)
+        operator = compose(
+            Surroundings(
+                kube=kube,
+                cache=cache,
+                queue=queue,
+                leader=leader,
+                events=recorder,
+                metrics=OperatorMetrics(),
+                secrets=secrets,
+                dialer=SimDialer(self.process, self._machines, self._network, secrets),
+                options=ReconcileOptions(control_plane=CONTROL_PLANE, lost_margin_seconds=MARGIN_SECONDS),
+                synced=synced.is_set,
+                clock=self.clock.monotonic,
+                now=self.clock.now,
+                timing=self._timing,
+            )
         )
-        made = reconcilers(context)
-        workers = Workers(queue, made, leader, OperatorMetrics())
         self.tables = {
             "cache": cache,
             "queue": queue,
-            "fleet": fleet,
-            "reconcilers": made,
+            "fleet": operator.fleet,
+            "reconcilers": operator.reconcilers,
             "leader": leader,
             "events": recorder,
         }
         for _ in range(WORKERS):
-            self.process.spawn(workers.run())
+            self.process.spawn(operator.workers.run())
         queue.start(all_keys(cache))
-
-    def _make_fleet(self, kube: Kube, cache: Cache, queue: WorkQueue, leader: Leader) -> MacFleet:
-        def on_change(mac: str, shard_uids: frozenset[str]) -> None:
-            for key in triggers().keys_of_mac_change(mac, shard_uids, cache):
-                queue.add(key)
-
-        async def raise_epoch(held: int) -> None:
-            if leader.epoch > held:
-                return
-            try:
-                await leader.raise_epoch(held)
-            except (NotLeader, KubeError):
-                return
-            self._edges["operator.epoch raised"] += 1
-
-        secrets = secret_reader(kube, NAMESPACE)
-        return MacFleet(
-            control_plane=CONTROL_PLANE,
-            leader=leader.identity,
-            epoch=partial(acting_epoch, leader),
-            secrets=secrets,
-            dialer=SimDialer(self.process, self._machines, self._network, secrets),
-            on_change=on_change,
-            on_stale_epoch=lambda held: _drop(self.process.spawn(raise_epoch(held))),
-            clock=self.clock.monotonic,
-            timing=self._timing,
-            stored_head=StoredStatements(cache).head,
-        )
-
-
-def _drop(_: object) -> None:
-    return

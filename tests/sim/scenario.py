@@ -80,6 +80,7 @@ def _job(random: Random, number: int, *, themed: bool) -> PlannedJob:
     boundaries = [0]
     for _ in range(random.choice([1, 2, 2, 3, 5])):
         boundaries.append(boundaries[-1] + random.randint(1, 3))
+    deadly = frozenset({random.randrange(boundaries[-1])} if random.random() < DEADLY_SHARE else ())
     poison = frozenset(index for index in range(boundaries[-1]) if random.random() < random.choice([0.0, 0.1, 0.3]))
     return PlannedJob(
         name=f"job-{number}",
@@ -89,6 +90,7 @@ def _job(random: Random, number: int, *, themed: bool) -> PlannedJob:
             tuple(boundaries),
             clip_seconds=random.choice([3.0, 10.0, 40.0] if themed else [0.5, 3.0, 10.0, 25.0]),
             poison=poison,
+            deadly=deadly,
             job_failure_rate=random.choice([0.0, 0.0, 0.5] if themed else [0.0] * 5 + [0.2]),
         ),
         halt_percent=random.choice([None, None, 20]),
@@ -180,7 +182,23 @@ def _a_mac_that_parked_its_work_is_lost(random: Random) -> tuple[PlannedFault, .
     return (PlannedFault(random.uniform(1, 20), "mac-drained-and-gone", "working"),)
 
 
+def _a_mac_is_to_be_empty_while_it_works(random: Random) -> tuple[PlannedFault, ...]:
+    return (
+        PlannedFault(random.uniform(0, 5), random.choice(["mac-drains", "window-closes", "rental-ends"]), "working"),
+        *([PlannedFault(random.uniform(0, 25), "partition")] if random.random() < 0.5 else ()),
+    )
+
+
+def _what_a_job_leaves_runs_again(random: Random) -> tuple[PlannedFault, ...]:
+    return (
+        *([PlannedFault(random.uniform(0, 10), "job-cancelled", "working")] if random.random() < 0.5 else ()),
+        PlannedFault(random.uniform(0, 10), "job-rerun", random.choice(["working", "finalizing"])),
+    )
+
+
 THEMED_SHARE = 0.25
+DEADLY_SHARE = 0.03
+"""Of jobs, of which one clip brings down the attempts that get to it."""
 IN_THEMES_ALONE = frozenset(
     {"all-macs-gone", "cut-off-until-replaced", "jobs-at-fault", "lanes-taken", "mac-asleep-long"}
 )
@@ -195,4 +213,6 @@ THEMES = (
     _a_mac_sleeps_beyond_its_lease,
     _a_result_is_not_written_before_its_mac_is_lost,
     _a_mac_that_parked_its_work_is_lost,
+    _a_mac_is_to_be_empty_while_it_works,
+    _what_a_job_leaves_runs_again,
 )

@@ -10,8 +10,10 @@ from typing import Any
 
 from tests.sim.api_server import ApiServer
 from tests.sim.edges import CountingTable
+from tests.sim.light_http import LightHttpx
 
 from voxfleet_operator import kube, leader, watch
+from voxfleet_operator.fleet import agent_client
 from voxfleet_operator.reconcile.shard import decide as shard_decide
 from voxfleet_operator.reconcile.statement import decide as statement_decide
 
@@ -32,9 +34,11 @@ def replaced(
     `leader_factor`: by how much longer the Lease and all its intervals are.
     """
     changes: list[tuple[ModuleType, str, Any]] = [
+        (agent_client, "httpx", LightHttpx),
         (kube, "parse", server.parsed.parse),
         (watch, "parse", server.parsed.parse),
         (shard_decide, "TABLE", CountingTable(shard_decide.TABLE, edges, "shard.")),
+        (shard_decide, "RECALLED", CountingTable(shard_decide.RECALLED, edges, "recall.", values=False)),
         (statement_decide, "INTERVAL_SECONDS", statement_seconds),
         (leader, "RETRY_SECONDS", leader.RETRY_SECONDS * leader_factor),
         (leader, "RENEW_DEADLINE_SECONDS", leader.RENEW_DEADLINE_SECONDS * leader_factor),

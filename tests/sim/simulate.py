@@ -90,8 +90,7 @@ async def _run_to_its_end(world: World) -> list[str]:
     world.history.note("deletion")
     if plan.gone_macs_removed:
         world.remove_gone_macs()
-    for planned in plan.jobs:
-        world.delete_job(planned.name)
+    world.delete_jobs()
     if not await world.until(lambda: not invariants.nothing_is_left(world.left()), DELETE_SECONDS):
         violations += invariants.nothing_is_left(world.left())
     else:

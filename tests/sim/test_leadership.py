@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Coroutine
-from datetime import datetime
+from datetime import timedelta
 from random import Random
 
+import pytest
 from tests.sim.api_server import ApiServer
 from tests.sim.history import History
 from tests.sim.kube_access import ApiLink, SimKube
+from tests.sim.machine import START
 from tests.sim.operator_process import NAMESPACE
 from tests.sim.virtual_loop import Process, VirtualLoop
 
@@ -42,6 +44,7 @@ class Candidate(Leader):
             on_lost=self.lost.append,
             clock=loop.time,
             machine_clock=loop.time,
+            now=lambda: START + timedelta(seconds=loop.time()),
         )
 
     def begin(self) -> asyncio.Task[None]:
@@ -51,7 +54,7 @@ class Candidate(Leader):
 async def server_with(*names: str) -> tuple[ApiServer, list[Candidate]]:
     """The first of them leads, and all have seen the Lease."""
     loop, edges = asyncio.get_running_loop(), Counter[str]()
-    server = ApiServer(History(loop.time), edges, lambda: datetime.fromisoformat("2026-11-20T22:00:00Z"))
+    server = ApiServer(History(loop.time), edges, lambda: START)
     candidates = [Candidate(name, server, edges) for name in names]
     for candidate in candidates:
         candidate.begin()
@@ -60,12 +63,12 @@ async def server_with(*names: str) -> tuple[ApiServer, list[Candidate]]:
     return server, candidates
 
 
-async def takes_over(first: Candidate, second: Candidate) -> float:
+async def takes_over(first: Candidate, second: Candidate, within_seconds: float = 60.0) -> float:
     """Returns after how long the second leads, having seen that never both did."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     while not second.holds():
-        assert loop.time() < began + 60
+        assert loop.time() < began + within_seconds
         await asyncio.sleep(0.1)
         assert not (first.holds() and second.holds())
     return loop.time() - began
@@ -87,6 +90,7 @@ def test_a_deleted_lease_is_taken_only_once_its_holder_must_have_given_up() -> N
         seconds = await takes_over(first, second)
         assert RENEW_DEADLINE_SECONDS <= seconds < LEASE_SECONDS + 2 * RETRY_SECONDS
         assert (first.epoch, second.epoch) == (1, 2), "agents tell the one from the other"
+        assert first.unled is None and second.unled is None, "nobody knows since when"
 
     run(main())
 
@@ -98,6 +102,19 @@ def test_a_holder_that_hears_that_its_lease_was_deleted_gives_up_at_once() -> No
         await asyncio.sleep(RETRY_SECONDS + 0.5)
         assert first.lost == ["it was deleted"] and not first.holds() and not second.holds()
         await takes_over(first, second)
+
+    run(main())
+
+
+def test_the_next_leader_knows_since_when_nobody_led() -> None:
+    async def main() -> None:
+        _, (first, second) = await server_with("first", "second")
+        renewed = asyncio.get_running_loop().time()
+        first.link.leases_down_until = second.link.leases_down_until = renewed + 3600
+        await takes_over(first, second, within_seconds=3700)
+        assert second.unled is not None
+        began, ended = ((moment - START).total_seconds() for moment in second.unled)
+        assert renewed - RETRY_SECONDS <= began <= renewed and ended == pytest.approx(3600 + renewed, abs=20)
 
     run(main())
 

@@ -1,4 +1,4 @@
-"""An event loop without a selector whose time jumps to the next timer, and the processes that run in it.
+"""An event loop without a selector, whose time jumps to the next timer, and the processes that run in it.
 
 Nothing in it depends on the machine: tasks and futures hash by number, so that a set of them has one order, and work
 for threads runs at once.
@@ -7,6 +7,7 @@ for threads runs at once.
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
@@ -17,6 +18,8 @@ PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
 MOST_TURNS = 50_000
 """Of the loop, while no time passes."""
+MOST_CANCELLED = 100
+"""Timers that stay until their time, beyond which they are taken out if they are most of all."""
 
 
 class Stuck(Exception):
@@ -97,7 +100,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._numbers = 0
         self._turns = 0
-        self._selector = self  # of which the base class asks `select` alone
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._cancelled = 0
+        """Of the timers."""
         self.errors: list[dict[str, Any]] = []
         self.set_task_factory(_make_task)
         self.set_exception_handler(lambda _, context: self.errors.append(context))
@@ -105,15 +110,44 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self._now
 
-    def select(self, timeout: float | None) -> tuple[()]:
-        if timeout is None:
-            raise Stuck("no task can go on and no timer is set")
-        self._turns = 0 if timeout > 0 else self._turns + 1
+    def _run_once(self) -> None:
+        """One turn. Time passes when nothing is ready; timers of one moment run in the order in which they were set."""
+        ready, timers = self._ready, self._timers  # type: ignore[attr-defined] # the base class's own queue
+        if self._cancelled > MOST_CANCELLED and 2 * self._cancelled > len(timers):
+            timers[:] = [item for item in timers if not item[2]._cancelled]  # type: ignore[attr-defined] # its state
+            heapq.heapify(timers)
+            self._cancelled = 0
+        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined] # its state
+            heapq.heappop(timers)
+            self._cancelled -= 1
+        if not ready and not self._stopping:  # type: ignore[attr-defined] # the base class's own
+            if not timers:
+                raise Stuck("no task can go on and no timer is set")
+            if timers[0][0] > self._now:
+                self._now, self._turns = timers[0][0], 0
+        self._turns += 1
         if self._turns > MOST_TURNS:
             self._turns = 0
             raise Stuck(f"a hot loop: {MOST_TURNS} turns at {self._now:.3f} s")
-        self._now += timeout
-        return ()
+        while timers and timers[0][0] <= self._now:
+            timer = heapq.heappop(timers)[2]
+            timer._scheduled = False  # type: ignore[attr-defined] # its state
+            ready.append(timer)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+    def call_at(  # type: ignore[override] # the base class's has a type variable tuple
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer._scheduled = True  # type: ignore[attr-defined] # so that it tells the loop when it is cancelled
+        heapq.heappush(self._timers, (when, self.number(), timer))
+        return timer
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        self._cancelled += handle._scheduled  # type: ignore[attr-defined] # its state
 
     def ready(self, handle: asyncio.Handle) -> None:
         self._ready.append(handle)  # type: ignore[attr-defined] # the base class's own queue

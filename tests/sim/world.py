@@ -81,6 +81,7 @@ class World:
         for halt in sorted(halts, key=str):
             body = contract(quarantine={} if halt is None else {"haltFanOutPercent": halt})
             self.server.create({**body, "metadata": {"name": f"contract-{halt}", "namespace": "team"}})
+        self.server.watchers.append(self._on_change)
         for operator in self.operators:
             operator.start()
 
@@ -180,6 +181,9 @@ class World:
         for job in self.server.list("AudioBatchJob"):
             if job["spec"].get("suspend"):
                 self.server.change_spec(key_of(job), {"suspend": False})
+        for mac in self.server.list("MacAgent"):
+            if mac["spec"].get("drain") or mac["spec"].get("availability"):
+                self.server.change_spec(key_of(mac), {"drain": None, "availability": None})
         for operator in self.operators:
             operator.link.heal()
             operator.thaw()
@@ -188,7 +192,7 @@ class World:
                 operator.watch.lag_seconds = 0.0
         for machine in self.machines.values():
             machine.failure_rate = 0.0
-            machine.disk_full, machine.runtime_compatible = False, True
+            machine.disk_full, machine.runtime_compatible, machine.returns_work = False, True, False
             machine.longest_write_seconds = WRITE_SECONDS
             machine.wake()
             machine.wall_offset = timedelta()
@@ -199,6 +203,10 @@ class World:
             if self.machine_of(mac["metadata"]["name"]).gone:
                 self.edges["people.mac removed"] += 1
                 self.server.delete(Key("MacAgent", "", mac["metadata"]["name"]))
+
+    def delete_jobs(self) -> None:
+        for job in self.server.list("AudioBatchJob"):
+            self.delete_job(job["metadata"]["name"])
 
     def delete_job(self, name: str) -> None:
         try:
@@ -221,6 +229,20 @@ class World:
         for operator in self.operators:
             if operator.process.tasks:
                 self.history.broken.append(f"{operator.name} has tasks that do not end: {list(operator.process.tasks)}")
+
+    def _on_change(self, _: str, item: Json) -> None:
+        """A status must not say that a Mac is empty while it works."""
+        if item["kind"] != "MacAgent" or not item["spec"].get("drain"):
+            return
+        drained = any(
+            condition["type"] == "Draining" and condition["status"] == "False"
+            for condition in item.get("status", {}).get("conditions", ())
+        )
+        if drained:
+            machine = self.machines[item["spec"]["ssh"]["host"]]
+            self.edges["people.mac drained"] += 1
+            if machine.disk.hardware_id in self.history.working():
+                self.history.broken.append(f"{machine.host} works although its MacAgent says that it is drained")
 
     # What it looks like
 

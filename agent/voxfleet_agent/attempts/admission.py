@@ -36,6 +36,9 @@ class Refusal:
     retry_after_seconds: int | None = None
 
 
+OUTDATED = Refusal(408, Problem(message="this order came too late to hold; another Mac may have what it was about"))
+
+
 @dataclass(frozen=True, slots=True)
 class KnownAttempt:
     """An attempt of the same shard that this agent knows."""
@@ -51,6 +54,8 @@ class PutFacts:
 
     attempt: int
     spec_digest: str
+    outdated: bool
+    """Whether it holds no more: it waited for longer than its caller meant it to."""
     tombstone: int | None
     """The highest attempt of this shard that was deleted here."""
     known_attempts: Sequence[KnownAttempt]
@@ -101,6 +106,8 @@ def decide_mutation(caller: Caller, bound: Binding) -> Refusal | None:
 
 def decide_put(facts: PutFacts) -> Refusal | RepeatedPut | Start:
     """Decides the answer to a PUT whose caller may act."""
+    if facts.outdated:
+        return OUTDATED
     if facts.tombstone is not None and facts.attempt <= facts.tombstone:
         message = f"attempts of this shard up to {facts.tombstone} were deleted here"
         return Refusal(410, Problem(message=message, held_attempt=facts.tombstone))

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from voxfleet_agent.attempts import leases, spec_check
 from voxfleet_agent.attempts.admission import (
+    OUTDATED,
     RETRY_AFTER_SECONDS,
     TAKES_NOTHING,
     Binding,
@@ -32,6 +33,7 @@ from voxfleet_agent.journal import attempt_table, lane_holds, settings_table
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import frames, logger
+from voxfleet_api.order_age import ClockReading
 from voxfleet_api.protocol import (
     TOMBSTONE_DAYS,
     AttemptKey,
@@ -148,7 +150,14 @@ class Supervisor:
                 self._bound = bound
             return None
 
-    async def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus | Refusal:
+    def clock(self) -> ClockReading:
+        """What the lease clock shows."""
+        services = self._services
+        return ClockReading(services.machine.boot_id, int(services.clock.lease_seconds() * 1000))
+
+    async def put(
+        self, key: AttemptKey, request: AttemptRequest, good_until: ClockReading | None = None
+    ) -> AttemptStatus | Refusal:
         """Starts an attempt, resumes a parked one, or renews a running one."""
         # Runs in a thread, because a spec may name thousands of clips.
         spec = await asyncio.to_thread(
@@ -160,11 +169,12 @@ class Supervisor:
                 request.ladder, spec.process.model_digest, spec.contract_digest
             )
         async with self._admission:
-            decision = decide_put(self._facts(key, request, spec))
+            asked_at_seconds = self._services.clock.lease_seconds()
+            decision = decide_put(self._facts(key, request, spec, good_until))
             if isinstance(decision, Refusal):
                 return decision
             if not isinstance(decision, RepeatedPut) and isinstance(spec, AttemptSpec):
-                live = await self._start(key, request, spec)
+                live = await self._start(key, request, spec, asked_at_seconds)
                 for number in decision.supersedes:
                     older = self._live[AttemptKey(key.shard_uid, number)]
                     self._spawn(self.park(older, "a newer attempt of its shard came"))
@@ -172,13 +182,15 @@ class Supervisor:
         live = self._live[key]
         if self._has_lapsed(live):  # it resumes as any parked attempt does
             await self._lapsing[key]
-        return await self._put_again(live, request)
+        return await self._put_again(live, request, asked_at_seconds)
 
-    async def renew(self, request: RenewRequest) -> int:
+    async def renew(self, request: RenewRequest, good_until: ClockReading | None = None) -> int | Refusal:
         """Renews the leases of attempts that wait or run, and does what else the renewal asks; returns their number.
 
         A lease that has expired stays so, although its attempt is not parked yet.
         """
+        if self._is_outdated(good_until):
+            return OUTDATED
         self.closing.renewed(request)
         self._park_lapsed()
         now = self._services.clock.lease_seconds()
@@ -296,7 +308,12 @@ class Supervisor:
                 self._lapsing[key] = self._spawn(self.park(self._live[key], "its lease expired"))
                 self._lapsing[key].add_done_callback(lambda task, key=key: self._lapsing.pop(key))  # type: ignore[misc] # bound here
 
-    def _facts(self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec | Problem) -> PutFacts:
+    def _is_outdated(self, good_until: ClockReading | None) -> bool:
+        return good_until is not None and good_until.is_over(self.clock())
+
+    def _facts(
+        self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec | Problem, good_until: ClockReading | None
+    ) -> PutFacts:
         held = [
             KnownAttempt(live.key.attempt, live.record.spec_digest, live.record.state)
             for live in self._live.values()
@@ -306,6 +323,7 @@ class Supervisor:
         return PutFacts(
             attempt=key.attempt,
             spec_digest=request.spec_digest,
+            outdated=self._is_outdated(good_until),
             tombstone=self._tombstones.get(key.shard_uid),
             known_attempts=held,
             spec_problem=spec if isinstance(spec, Problem) else None,
@@ -314,7 +332,9 @@ class Supervisor:
             slot_free=self.lanes.free > 0 if needs_lane else self.control.waiting < MAX_WAITING_CONTROL,
         )
 
-    async def _start(self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec) -> LiveAttempt:
+    async def _start(
+        self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec, asked_at_seconds: float
+    ) -> LiveAttempt:
         record = JournaledAttempt(
             key=key,
             spec_digest=request.spec_digest,
@@ -326,11 +346,13 @@ class Supervisor:
         async with live.lock:
             await self._execution.accept(live)
             self._live[key] = live
-            self._lease(live, request)
+            self._lease(live, request, asked_at_seconds)
             self._execution.start(live)
         return live
 
-    async def _put_again(self, live: LiveAttempt, request: AttemptRequest) -> AttemptStatus | Refusal:
+    async def _put_again(
+        self, live: LiveAttempt, request: AttemptRequest, asked_at_seconds: float
+    ) -> AttemptStatus | Refusal:
         async with live.lock:
             if live.record.state is AttemptState.DELETING:
                 message = f"attempts of this shard up to {live.key.attempt} were deleted here"
@@ -339,15 +361,16 @@ class Supervisor:
                 return Refusal(503, Problem(message=TAKES_NOTHING), RETRY_AFTER_SECONDS)
             step = transition(live.record.state, AttemptEvent.PUT)
             if step.state in leases.LEASED_STATES:
-                self._lease(live, request)
+                self._lease(live, request, asked_at_seconds)
             if Action.START in step.actions:
                 await self._execution.commit(live, AttemptEvent.PUT)
                 self._execution.start(live)
         return await self.status(live)
 
-    def _lease(self, live: LiveAttempt, request: AttemptRequest) -> None:
+    def _lease(self, live: LiveAttempt, request: AttemptRequest, asked_at_seconds: float) -> None:
+        """It counts from when the PUT was found to hold: this Mac may have slept since."""
         live.lease_seconds = request.lease_seconds
-        live.renewed_at_seconds = self._services.clock.lease_seconds()
+        live.renewed_at_seconds = asked_at_seconds
         live.set_credentials(request.credentials)
         live.set_uri_prefixes(request.uri_prefixes)
         live.batch_halvings = request.batch_halvings

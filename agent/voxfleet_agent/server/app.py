@@ -4,28 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from voxfleet_agent.attempts.admission import Refusal
 from voxfleet_agent.config import ConfigError, Listen
 from voxfleet_agent.server.responses import RequestRefused, refusal_response
 from voxfleet_agent.server.routes import Routes
+from voxfleet_api.order_age import CLOCK_HEADER, ClockReading
 from voxfleet_api.protocol import Problem
 
 GRACE_SECONDS = 3
 
 
-def build_app(routes: Routes) -> Starlette:
-    return Starlette(
+class WithClock:
+    """Says with every answer what this agent's clock shows."""
+
+    def __init__(self, app: ASGIApp, clock: Callable[[], ClockReading]) -> None:
+        self._app = app
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[CLOCK_HEADER] = str(self._clock())
+            await send(message)
+
+        await self._app(scope, receive, answer)
+
+
+def build_app(routes: Routes, clock: Callable[[], ClockReading]) -> ASGIApp:
+    app = Starlette(
         routes=routes.table(),
         exception_handlers={RequestRefused: _request_refused, HTTPException: _http_error, Exception: _internal_error},
     )
+    return WithClock(app, clock)
 
 
 def _request_refused(request: Request, error: Exception) -> Response:
@@ -64,7 +84,7 @@ def listen_on(listen: Listen) -> socket.socket:
         raise ConfigError(f"listen: {listen.host}:{listen.port}: {error.strerror}; choose another port") from error
 
 
-def build_server(app: Starlette) -> AgentServer:
+def build_server(app: ASGIApp) -> AgentServer:
     return AgentServer(
         uvicorn.Config(
             app,

@@ -20,6 +20,7 @@ from voxfleet_agent.metrics import AgentMetrics
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.event_stream import stream
 from voxfleet_agent.server.responses import RequestRefused, json_response, read_body, whole_number
+from voxfleet_api.order_age import GOOD_UNTIL_HEADER, ClockReading
 from voxfleet_api.protocol import (
     AttemptKey,
     AttemptRequest,
@@ -152,13 +153,13 @@ class Routes:
 
     async def put_attempt(self, request: Request) -> Response:
         await self._require_change(request)
-        key = _key(request)
+        key, good_until = _key(request), _good_until(request)
         try:
             body = AttemptRequest.load(_parse_json(await read_body(request)))
         except ValidationError as error:
             fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
             raise RequestRefused.of(400, f"the body is no attempt request; look at: {fields}") from error
-        result = await self._supervisor.put(key, body)
+        result = await self._supervisor.put(key, body, good_until)
         if isinstance(result, Refusal):
             raise RequestRefused(result)
         return json_response(result)
@@ -170,12 +171,15 @@ class Routes:
 
     async def renew(self, request: Request) -> Response:
         await self._require_change(request)
-        content = await read_body(request)
+        good_until, content = _good_until(request), await read_body(request)
         try:
             body = RenewRequest.load(_parse_json(content)) if content else RenewRequest()
         except ValidationError as error:
             raise RequestRefused.of(400, "the body is no renewal; send none, or {}") from error
-        return json_response(RenewAnswer(renewed=await self._supervisor.renew(body)))
+        renewed = await self._supervisor.renew(body, good_until)
+        if isinstance(renewed, Refusal):
+            raise RequestRefused(renewed)
+        return json_response(RenewAnswer(renewed=renewed))
 
     async def acknowledge(self, request: Request) -> Response:
         """Deletes the events up to the cursor."""
@@ -217,6 +221,16 @@ def _key(request: Request) -> AttemptKey:
     if not _UID.fullmatch(shard_uid):
         raise RequestRefused.of(400, "the shard's UID in the path is not a UID")
     return AttemptKey(shard_uid, whole_number(attempt, "the attempt in the path", least=1, most=2**31, default=0))
+
+
+def _good_until(request: Request) -> ClockReading | None:
+    text = request.headers.get(GOOD_UNTIL_HEADER)
+    if text is None:
+        return None
+    found = ClockReading.parse(text)
+    if found is None:
+        raise RequestRefused.of(400, f"header {GOOD_UNTIL_HEADER} is no time on this agent's clock")
+    return found
 
 
 def _listed_key(token: str | None) -> AttemptKey | None:

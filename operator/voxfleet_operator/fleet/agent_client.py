@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 
 from voxfleet_api.base import ApiModel
+from voxfleet_api.order_age import CLOCK_HEADER, GOOD_UNTIL_HEADER
 from voxfleet_api.protocol import (
     CONTROL_PLANE_HEADER,
     EPOCH_HEADER,
@@ -36,6 +38,7 @@ from voxfleet_api.protocol import (
     RenewRequest,
     S3Credentials,
 )
+from voxfleet_operator.fleet.agent_clock import AgentClock
 from voxfleet_operator.fleet.dialer import AgentConnection
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
 from voxfleet_operator.fleet.refusals import check_held_epoch, retry_after_seconds
@@ -45,6 +48,9 @@ for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 MAX_ANSWER_BYTES = 16 * 2**20
+GOOD_FOR_CALLS = 2
+"""An order holds for so many times as long as its answer is waited for: one that arrives later has been given up, and
+the margin after a lease covers it."""
 MAX_EVENT_BYTES = 2**20
 LEDGER_PAGE_ROWS = 200
 LIST_PAGE_ATTEMPTS = 200
@@ -68,12 +74,15 @@ class AgentClient:
         epoch: Callable[[], int],
         on_stale_epoch: Callable[[int], None],
         call_seconds: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._control_plane = control_plane
         self._leader = leader
         self._epoch = epoch
         self._on_stale_epoch = on_stale_epoch
         self._call_seconds = call_seconds
+        self._clock = clock
+        self._agent_clock = AgentClock()
         self._token: SecretStr | None = None
         self._http = httpx.AsyncClient(
             base_url=connection.base_url,
@@ -176,6 +185,9 @@ class AgentClient:
         }
         if method != "GET":
             headers |= {EPOCH_HEADER: str(self._epoch()), LEADER_HEADER: self._leader}
+        good_until = self._agent_clock.good_until(GOOD_FOR_CALLS * self._call_seconds, self._clock())
+        if good_until is not None and method in ("PUT", "POST"):  # what was to be deleted never runs again
+            headers[GOOD_UNTIL_HEADER] = str(good_until)
         timeout = httpx.Timeout(self._call_seconds, read=read_seconds or self._call_seconds)
         return self._http.build_request(method, path, params=params, json=body, headers=headers, timeout=timeout)
 
@@ -199,12 +211,14 @@ class AgentClient:
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
         try:
-            return await self._http.send(request, stream=True)
+            response = await self._http.send(request, stream=True)
         except RuntimeError as error:
             # Whoever closed the client did so because the connection ended; httpx takes a later call for a mistake.
             if not self._http.is_closed:
                 raise
             raise AgentUnreachable(f"{request.method} {request.url.path}: the connection was closed") from error
+        self._agent_clock.answered(response.headers.get(CLOCK_HEADER), self._clock())
+        return response
 
     async def _refused(self, response: httpx.Response) -> AgentRefused:
         content = await _content(response)

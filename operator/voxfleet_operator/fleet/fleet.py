@@ -136,9 +136,9 @@ class MacFleet:
             if other.view.reason is Reason.DUPLICATE_MACHINE:
                 other.redial()
 
-    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest) -> None:
+    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest, *, renews: bool = False) -> None:
         if (session := self._addressed(mac)) is not None:
-            session.put(key, request)
+            session.put(key, request, renews=renews)
 
     def answer(self, mac: MacView, order: Order, key: AttemptKey) -> AgentAnswer | None:
         session = self._addressed(mac)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -36,9 +37,10 @@ class LedgerBook:
     It holds what is not settled: a row and its attempt's usage leave it once a statement counts them.
     """
 
-    def __init__(self, key: Ed25519PublicKey, control_plane: str) -> None:
+    def __init__(self, key: Ed25519PublicKey, control_plane: str, now: Callable[[], datetime]) -> None:
         self._key = key
         self._control_plane = control_plane
+        self._now = now
         self._head: ChainHead | None = None
         self.usage: dict[AttemptKey, AttemptUsage] = {}
         self.rows: tuple[VerifiedRow, ...] = ()
@@ -75,13 +77,15 @@ class LedgerBook:
     def check(self, rows: Iterable[SignedRow]) -> CheckedRows:
         """Verifies the next rows and changes nothing, so that a thread may do it: a row takes about 0.1 ms."""
         after = head = self._head
+        now = self._now()
         good: list[VerifiedRow] = []
         for signed in rows:
             try:
-                head = verify([signed], self._key, head)
+                verified = verify([signed], self._key, head)
+                good.append(VerifiedRow.of(signed, self._control_plane, now))
             except LedgerError as error:
                 return CheckedRows(after, head, tuple(good), str(error))
-            good.append(VerifiedRow.of(signed, self._control_plane))
+            head = verified
         return CheckedRows(after, head, tuple(good), None)
 
     def take(self, checked: CheckedRows) -> set[AttemptKey]:

@@ -103,6 +103,8 @@ class AgentAnswer:
     credentials: S3Credentials | None = None
     uri_prefixes: tuple[str, ...] | None = None
     """Both: what a PUT gave the agent."""
+    renews: bool = False
+    """Of a PUT: the attempt was at work, so that a refusal does not say that the Mac never took it."""
 
 
 PENDING = AgentAnswer(Outcome.PENDING, float("-inf"))
@@ -136,8 +138,11 @@ class Fleet(Protocol):
 
     def forget(self, mac: str) -> None: ...
 
-    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest) -> None:
-        """States that an attempt is to start or resume. The answer wakes its shard; a break of contact does, too."""
+    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest, *, renews: bool = False) -> None:
+        """States that an attempt is to start or resume. The answer wakes its shard; a break of contact does, too.
+
+        `renews`: it is at work, and gets another envelope.
+        """
         ...
 
     def delete(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:

@@ -27,6 +27,8 @@ class Letter:
     key: AttemptKey
     request: AttemptRequest | None
     """None: DELETE."""
+    renews: bool = False
+    """Of a PUT: the attempt was at work when it was stated."""
 
     @property
     def order(self) -> Order:
@@ -47,14 +49,14 @@ class Mailbox:
     """
 
     def __init__(self) -> None:
-        self._puts: dict[AttemptKey, AttemptRequest] = {}
+        self._puts: dict[AttemptKey, Letter] = {}
         self._deletes: dict[AttemptKey, _WantedDelete] = {}
         self._calling: dict[str, Letter] = {}
         self._answers: OrderedDict[tuple[Order, AttemptKey], AgentAnswer] = OrderedDict()
 
-    def put(self, key: AttemptKey, request: AttemptRequest) -> None:
+    def put(self, key: AttemptKey, request: AttemptRequest, *, renews: bool = False) -> None:
         if key not in self._deletes and (key in self._puts or len(self._puts) < MAX_ORDERS):
-            self._puts[key] = request
+            self._puts[key] = Letter(key, request, renews)
 
     def delete(self, key: AttemptKey) -> None:
         """An attempt that is said to be gone is deleted again, a moment later."""
@@ -80,10 +82,10 @@ class Mailbox:
         for key in wanted:
             if key.shard_uid not in self._calling:
                 return self._call(Letter(key, None))
-        for key, request in self._puts.items():
+        for key, letter in self._puts.items():
             if key.shard_uid not in self._calling:
                 del self._puts[key]
-                return self._call(Letter(key, request))
+                return self._call(letter)
         return None
 
     def next_due_seconds(self) -> float:

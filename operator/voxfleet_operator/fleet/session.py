@@ -9,6 +9,7 @@ import asyncio
 import random
 import secrets
 from functools import partial
+from typing import NoReturn
 
 import structlog
 from pydantic import SecretStr
@@ -95,9 +96,9 @@ class MacSession:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
 
-    def put(self, key: AttemptKey, request: AttemptRequest) -> None:
+    def put(self, key: AttemptKey, request: AttemptRequest, *, renews: bool) -> None:
         if self._client is not None:
-            self._mailbox.put(key, request)
+            self._mailbox.put(key, request, renews=renews)
             self._delivery.wake()
 
     def answer(self, order: Order, key: AttemptKey) -> AgentAnswer | None:
@@ -169,6 +170,7 @@ class MacSession:
                 epoch=self._context.epoch,
                 on_stale_epoch=self._context.on_stale_epoch,
                 call_seconds=self._context.timing.call_seconds,
+                clock=self._context.clock,
             ) as client,
         ):
             try:
@@ -329,7 +331,10 @@ class MacSession:
         bound = self._log.bind(order=letter.order, shard_uid=key.shard_uid, attempt=key.attempt)
         try:
             outcome = await self._call(client, letter, record)
-            self._unanswered.answered(letter.order, key)
+            if outcome is Outcome.DELETING:
+                self._give_up_if_deleting_for_ever(letter)
+            else:
+                self._unanswered.answered(letter.order, key)
         except AgentRefused as error:
             outcome, refusal = Outcome.REFUSED, error
             if is_no_answer(letter.order, error):
@@ -343,22 +348,31 @@ class MacSession:
             request, at_seconds = letter.request, self._context.clock()
             answer = AgentAnswer(outcome, at_seconds, refusal)
             if request is not None:
-                answer = AgentAnswer(outcome, at_seconds, refusal, request.credentials, request.uri_prefixes)
+                given = request.credentials, request.uri_prefixes
+                answer = AgentAnswer(outcome, at_seconds, refusal, *given, renews=letter.renews)
             if mailbox.answered(letter, answer):
                 bound.info("attempt_answered", outcome=outcome, refusal=None if refusal is None else str(refusal))
                 self._changed({key.shard_uid})
 
     def _give_up_if_deaf(self, letter: Letter) -> None:
         """An agent that renews leases and leaves an order undone would never be lost, and its attempts would wait."""
-        timing = self._context.timing
         seconds = self._unanswered.unanswered(letter.order, letter.key, self._context.clock())
-        if seconds >= timing.deaf_seconds:
-            self._stay_away_seconds = self._longest_lease_seconds + timing.stay_away_margin_seconds
-            raise MacRejected(
-                Reason.AGENT_UNREACHABLE,
-                f"the agent renews leases, but left a {letter.order} undone for {timing.deaf_seconds:g} s; restart it."
-                " Its leases run out, so that other Macs take over",
-            )
+        if seconds >= (limit := self._context.timing.deaf_seconds):
+            self._stay_away(f"left a {letter.order} undone for {limit:g} s")
+
+    def _give_up_if_deleting_for_ever(self, letter: Letter) -> None:
+        """The lane of an attempt whose deletion never ends serves nobody, and the bill of its job stays open."""
+        seconds = self._unanswered.deleting(letter.key, self._context.clock())
+        if seconds >= (limit := self._context.timing.deleting_seconds):
+            self._stay_away(f"has been deleting attempt {letter.key} for {limit:g} s")
+
+    def _stay_away(self, fault: str) -> NoReturn:
+        """Raises MacRejected."""
+        self._stay_away_seconds = self._longest_lease_seconds + self._context.timing.stay_away_margin_seconds
+        raise MacRejected(
+            Reason.AGENT_UNREACHABLE,
+            f"the agent renews leases, but {fault}; restart it. Its leases run out, so that other Macs take over",
+        )
 
     async def _call(self, client: AgentClient, letter: Letter, record: MacRecord) -> Outcome:
         key, request = letter.key, letter.request
@@ -430,7 +444,8 @@ class MacSession:
         self._record.identified(identity)
 
     def _begin_record(self) -> None:
-        book = LedgerBook(public_key(self.mac.spec.ledger_public_key), self._context.control_plane)
+        context = self._context
+        book = LedgerBook(public_key(self.mac.spec.ledger_public_key), context.control_plane, context.now)
         self._record = MacRecord(self._name, self._context.control_plane, book)
         self._mailbox = Mailbox()
         self._unanswered = UnansweredOrders(self._context.timing.forget_puts_seconds)

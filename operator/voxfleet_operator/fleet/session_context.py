@@ -24,6 +24,9 @@ class SessionTiming:
     longest_backoff_seconds: float = 30.0
     deaf_seconds: float = 60.0
     """How long an agent in contact may leave all PUTs, or one DELETE, unanswered."""
+    deleting_seconds: float = 900.0
+    """How long an agent in contact may say that it is deleting an attempt. Agents leave a lane that does not end behind
+    after half a minute."""
     forget_puts_seconds: float = 60.0
     """After how long without a PUT the next one that gets no answer is the first. Longer than a call and a pause."""
     stay_away_margin_seconds: float = 120.0

@@ -9,6 +9,8 @@ from __future__ import annotations
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.mac_view import AgentRefused, Order
 
+LATE_STATUS, EPOCH_STATUS = 408, 412
+
 
 class UnansweredOrders:
     def __init__(self, forget_seconds: float) -> None:
@@ -16,14 +18,22 @@ class UnansweredOrders:
         self._forget_seconds = forget_seconds
         self._deletes: dict[AttemptKey, float] = {}
         """Since when. Each is in the mailbox until it is answered, which bounds their number."""
+        self._deleting: dict[AttemptKey, float] = {}
+        """Since when an agent has been deleting them, as it says."""
         self._puts: tuple[float, float] | None = None
         """When the first one and the newest one in a row got no answer."""
 
     def answered(self, order: Order, key: AttemptKey) -> None:
         if order is Order.DELETE:
             self._deletes.pop(key, None)
+            self._deleting.pop(key, None)
         else:
             self._puts = None
+
+    def deleting(self, key: AttemptKey, now: float) -> float:
+        """Takes that a DELETE is under way; returns for how many seconds."""
+        self._deletes.pop(key, None)
+        return now - self._deleting.setdefault(key, now)
 
     def unanswered(self, order: Order, key: AttemptKey, now: float) -> float:
         """Returns for how many seconds the order has been left unanswered."""
@@ -37,8 +47,12 @@ class UnansweredOrders:
 
 
 def is_no_answer(order: Order, refusal: AgentRefused) -> bool:
-    """Whether an agent refused an order for a fault of its own, which says as little as silence.
+    """Whether a refusal leaves an order as undone as silence does.
 
-    A PUT that it refuses with the class of a failure, as for want of room, is answered.
+    No refusal of a DELETE says that nothing is left of its attempt, and only that of its epoch ends by itself. A PUT is
+    answered unless the agent is at fault or finds that it came late; with the class of a failure, as for want of room,
+    it is.
     """
-    return refusal.status >= 500 and (order is Order.DELETE or refusal.problem.failure_class is None)
+    if order is Order.DELETE:
+        return refusal.status != EPOCH_STATUS
+    return refusal.status == LATE_STATUS or (refusal.status >= 500 and refusal.problem.failure_class is None)

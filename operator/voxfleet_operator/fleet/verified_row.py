@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 
-from voxfleet_api.ledger import Activity, SignedRow
+from voxfleet_api.ledger import Activity, LedgerError, SignedRow
 from voxfleet_api.protocol import AttemptKey
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-")
 LONGEST_NAMESPACE = 63
 NO_MONTH = "1970-01"
 """The month of a row that a broken clock dated: its time still counts somewhere, and stops no row after it."""
+OLDEST_MONTHS, NEWEST_MONTHS = 24, 1
+"""Before and after the month in which a row is read. Each month of a Mac is a statement, of which there are no more."""
+LONGEST_ROW_MILLISECONDS = 31 * 24 * 3600 * 1000
+"""Of one activity of one attempt."""
+MOST_AUDIO_MILLISECONDS = 1000 * LONGEST_ROW_MILLISECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +39,16 @@ class VerifiedRow:
     """The job's, cut to what a namespace's name can have."""
 
     @classmethod
-    def of(cls, signed: SignedRow, control_plane: str) -> Self:
+    def of(cls, signed: SignedRow, control_plane: str, now: datetime) -> Self:
+        """Raises LedgerError for more time or audio than a row can stand for."""
         row = signed.row
+        if row.monotonic_milliseconds > LONGEST_ROW_MILLISECONDS or row.audio_milliseconds > MOST_AUDIO_MILLISECONDS:
+            raise LedgerError(signed.name, "stands for more time or audio than one attempt can have taken")
         return cls(
             chain_id=row.chain_id,
             sequence=row.sequence,
             hash=signed.hash,
-            month=row.wall_start[:7] if _MONTH.match(row.wall_start) else NO_MONTH,
+            month=_month(row.wall_start, now),
             attempt=AttemptKey(row.shard_uid, row.attempt),
             ours=row.control_plane == control_plane,
             activity=row.activity,
@@ -47,3 +56,10 @@ class VerifiedRow:
             audio_milliseconds=row.audio_milliseconds,
             namespace=sys.intern(row.namespace[:LONGEST_NAMESPACE]),
         )
+
+
+def _month(wall_start: str, now: datetime) -> str:
+    if not _MONTH.match(wall_start):
+        return NO_MONTH
+    ahead = (int(wall_start[:4]) - now.year) * 12 + int(wall_start[5:7]) - now.month
+    return wall_start[:7] if -OLDEST_MONTHS <= ahead <= NEWEST_MONTHS else NO_MONTH

@@ -51,6 +51,11 @@ class Leadership(Protocol):
         """The monotonic time from which silence counts."""
         ...
 
+    @property
+    def unled(self) -> tuple[datetime, datetime] | None:
+        """From when until when nobody led, before this process did; None if that is unknown."""
+        ...
+
     def check(self) -> None:
         """Raises when this process may not act."""
         ...

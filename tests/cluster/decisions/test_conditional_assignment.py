@@ -27,6 +27,7 @@ class Held:
     """Leadership that is never lost."""
 
     counts_from_seconds = 0.0
+    unled = None
 
     def check(self) -> None:
         return

@@ -302,7 +302,7 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: ManualClock | No
     )
     routes = Routes(services, supervisor, Authenticator(TOKEN), metrics)
     listener = listen_on(Listen(port=0))
-    server = build_server(build_app(routes))
+    server = build_server(build_app(routes, supervisor.clock))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     client = httpx.AsyncClient(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,8 @@ def test_a_contract_of_a_version_without_some_fields_keeps_its_digest() -> None:
 
 
 def a_record() -> MacRecord:
-    return MacRecord("mac-a", "cluster-1", LedgerBook(public_key(recorded("identity")["publicKey"]), "cluster-1"))
+    key = public_key(recorded("identity")["publicKey"])
+    return MacRecord("mac-a", "cluster-1", LedgerBook(key, "cluster-1", lambda: datetime(2026, 11, 30, tzinfo=UTC)))
 
 
 def test_an_operator_follows_an_older_agent() -> None:

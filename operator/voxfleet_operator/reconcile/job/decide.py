@@ -45,6 +45,8 @@ class JobSnapshot:
     pending_reason: str | None = None
     counted_seconds: float = math.inf
     """For how long this process has counted silence. Before that, nobody listened to the Macs."""
+    unled: tuple[datetime, datetime] | None = None
+    """From when until when nobody led, before this process did."""
     lost_margin_seconds: float = 0.0
     lost_seconds: Mapping[str, float] = field(default_factory=dict)
     """For how long the Macs of live attempts have been lost, by the shard's UID."""
@@ -69,7 +71,9 @@ REFUSAL_GRACE_SECONDS = 10
 """How long after its creation a job may lack what it names. GitOps applies a job and its contract in one go, in any
 order, and gives up at the first Stalled."""
 FINALIZE_SECONDS = 30 * 60
-"""How long results may take to be merged, from the end of the last Process shard. Then the job fails without them."""
+"""How long results may take to be merged, from the end of the last Process shard. Then the job fails without them. The
+time in which nobody led counts only once a second leader has followed, so that a job ends although operators come and
+go."""
 RETURN_SECONDS = 3 * 60
 """How long a new leader waits at least before it gives up the results: they may be there, on a Mac that it has yet to
 hear. No more, so that a job ends although its operator starts anew again and again."""
@@ -260,7 +264,7 @@ class _JobDecider:
         if shard is not None and (shard.status.commit is not None or failed_condition(shard) is not None):
             return self._conclude()
         left_seconds = max(
-            FINALIZE_SECONDS - self._seconds_since(since),
+            FINALIZE_SECONDS - self._led_seconds_since(since),
             self._return_seconds(shard) - self._snapshot.counted_seconds,
         )
         if left_seconds <= 0:
@@ -274,6 +278,14 @@ class _JobDecider:
             create=(NewShard(Stage.FINALIZE),) if shard is None else (),
             again_seconds=left_seconds,
         )
+
+    def _led_seconds_since(self, since: str) -> float:
+        """Without the time in which nobody led before this process did: nobody could have merged anything in it."""
+        if self._snapshot.unled is None:
+            return self._seconds_since(since)
+        began, ended = self._snapshot.unled
+        unled_seconds = (ended - max(began, datetime.fromisoformat(since))).total_seconds()
+        return max(0.0, self._seconds_since(since) - max(0.0, unled_seconds))
 
     def _return_seconds(self, finalize: AudioShard | None) -> float:
         """Within which the Mac that merges the results is heard or lost."""

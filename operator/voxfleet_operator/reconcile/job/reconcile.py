@@ -100,6 +100,7 @@ class JobReconciler:
             pending_reason=self._pending_reasons.get(job.metadata.uid),
             outlook=self._lane_outlook(job, shards),
             counted_seconds=self._context.clock() - self._context.leader.counts_from_seconds,
+            unled=self._context.leader.unled,
             lost_margin_seconds=self._context.options.lost_margin_seconds,
             lost_seconds={} if job.spec.max_machine_seconds is None else self._lost_seconds(shards),
         )

@@ -199,7 +199,7 @@ def put_refusal(refusal: AgentRefused) -> PutRefusal:
     """Decides what follows from a refusal."""
     status, problem = refusal.status, refusal.problem
     text = f"the agent refused with HTTP {status}: {problem.message}"
-    if status in (401, 403, 412):
+    if status in (401, 403, 408, 412):
         return PutRefusal(False, problem.failure_class, text)
     if status == 422:
         return PutRefusal(True, problem.failure_class or FailureClass.RUNTIME_MISMATCH, problem.message)

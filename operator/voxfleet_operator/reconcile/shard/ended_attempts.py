@@ -32,7 +32,7 @@ class EndedAttempts:
     async def settle(self, job: AudioBatchJob, shard: AudioShard) -> float | None:
         """Records their machine time, deletes what their Macs still hold of them, and closes a shard that is split."""
         left = superseded(shard, self._context.fleet.views())
-        missing = given_up(job, shard, self._context.fleet.views(), self._is_removed, self._context.now())
+        missing = given_up(job, shard, self._is_removed, self._context.now())
         status = with_usages(shard.status, (*missing, *left.usages))
         splits = self._is_split_due(job, shard)
         if splits:

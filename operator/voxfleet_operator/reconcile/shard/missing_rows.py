@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
-from voxfleet_operator.fleet.mac_view import MacView, attempt_view
 from voxfleet_operator.metering.usage import NO_ROWS
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.status import is_settled
 
 WAITED = timedelta(days=7)
-"""How long after its end a job waits for a Mac that stays away."""
+"""How long after its end a job waits for a Mac that stays away, whose rows do not verify, or that ends no attempt."""
 LOOK_SECONDS = 1800.0
 
 
@@ -39,7 +38,6 @@ def may_stand_for(mac: MacAgent, record: AttemptRecord) -> bool:
 def given_up(
     job: AudioBatchJob,
     shard: AudioShard,
-    views: Mapping[str, MacView],
     is_removed: Callable[[AttemptRecord], bool],
     now: datetime,
 ) -> tuple[tuple[int, AttemptUsage], ...]:
@@ -54,8 +52,7 @@ def given_up(
     for record in shard.status.attempts:
         if record.outcome is AttemptOutcome.ASSIGNED or is_settled(shard, record):
             continue
-        view = attempt_view(record, views)
-        if is_removed(record) or (overdue and (view is None or not view.connected)):
+        if overdue or is_removed(record):
             usage = (record.usage or NO_ROWS).model_copy(update={"complete": True, "given_up": True})
             found.append((record.attempt, usage))
     return tuple(found)

@@ -181,7 +181,7 @@ class _AssignedAttempt:
         if answer is not None:
             if answer.outcome is Outcome.PENDING:
                 return UNANSWERED_POLL_SECONDS
-            if answer.refusal is not None and put_refusal(answer.refusal).final:
+            if answer.refusal is not None and not answer.renews and put_refusal(answer.refusal).final:
                 return await self._give_back(answer.refusal)
             if (wait_seconds := put_wait_seconds(answer, self._context.clock())) > 0:
                 return wait_seconds
@@ -239,7 +239,7 @@ class _AssignedAttempt:
             return 0.0
         self._log.info("envelope_renewed")
         self._context.leader.check()
-        self._context.fleet.put(self._view, self._key, request)
+        self._context.fleet.put(self._view, self._key, request, renews=True)
         return UNANSWERED_POLL_SECONDS
 
     def _request(self, credentials: S3Credentials | None) -> AttemptRequest:

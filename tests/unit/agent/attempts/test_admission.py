@@ -73,6 +73,7 @@ UNFIT = Problem(failure_class=FailureClass.RUNTIME_MISMATCH, message="upgrade th
 ALL_WRONG = PutFacts(
     attempt=3,
     spec_digest="sha256:b",
+    outdated=True,
     tombstone=3,
     known_attempts=(MINE, KnownAttempt(4, "sha256:c", AttemptState.RUNNING)),
     spec_problem=UNFIT,
@@ -80,7 +81,8 @@ ALL_WRONG = PutFacts(
     scratch_shortage="full",
     slot_free=False,
 )
-NOT_DELETED = replace(ALL_WRONG, tombstone=2)
+IN_TIME = replace(ALL_WRONG, outdated=False)
+NOT_DELETED = replace(IN_TIME, tombstone=2)
 NOT_OVERTAKEN = replace(NOT_DELETED, known_attempts=(MINE,))
 NEW = replace(NOT_OVERTAKEN, known_attempts=())
 FIT = replace(NEW, spec_problem=None)
@@ -89,7 +91,8 @@ ROOM = replace(NOT_DRAINING, scratch_shortage=None)
 FREE = replace(ROOM, slot_free=True)
 
 PUT_ORDER: list[tuple[PutFacts, int | RepeatedPut | Start]] = [
-    (ALL_WRONG, 410),
+    (ALL_WRONG, 408),
+    (IN_TIME, 410),
     (NOT_DELETED, 409),
     (NOT_OVERTAKEN, 409),
     (replace(NOT_OVERTAKEN, spec_digest="sha256:a"), RepeatedPut(resume=False)),
@@ -108,7 +111,7 @@ def test_puts_are_checked_in_order(facts: PutFacts, expected: int | RepeatedPut 
 
 
 def test_refused_puts_name_the_attempt_and_when_to_retry() -> None:
-    deleted, newer, busy, unfit = (decide_put(facts) for facts in (ALL_WRONG, NOT_DELETED, ROOM, NEW))
+    deleted, newer, busy, unfit = (decide_put(facts) for facts in (IN_TIME, NOT_DELETED, ROOM, NEW))
     assert isinstance(deleted, Refusal) and deleted.problem.held_attempt == 3
     assert isinstance(newer, Refusal) and newer.problem.held_attempt == 4
     assert isinstance(busy, Refusal) and busy.retry_after_seconds is not None

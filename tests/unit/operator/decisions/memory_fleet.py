@@ -354,9 +354,9 @@ class MemoryFleet:
         known = {*old.attempts, *view.attempts} | {key for key in view.usage if view.usage[key] != old.usage.get(key)}
         return dropped | {key.shard_uid for key in known}
 
-    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest) -> None:
+    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest, *, renews: bool = False) -> None:
         if self.view(mac.name).connected:
-            self._mailbox(mac.name).put(key, request)
+            self._mailbox(mac.name).put(key, request, renews=renews)
 
     def answer(self, mac: MacView, order: Order, key: AttemptKey) -> AgentAnswer | None:
         return self._mailbox(mac.name).answer(order, key)
@@ -387,7 +387,7 @@ class MemoryFleet:
             answer = AgentAnswer(outcome, self._clock.seconds, refusal)
             if letter.request is not None:
                 given = (letter.request.credentials, letter.request.uri_prefixes)
-                answer = AgentAnswer(outcome, self._clock.seconds, refusal, *given)
+                answer = AgentAnswer(outcome, self._clock.seconds, refusal, *given, renews=letter.renews)
             mailbox.answered(letter, answer)
             answered.add(letter.key.shard_uid)
         return answered
@@ -396,8 +396,10 @@ class MemoryFleet:
         await self._hop(mac, before=True)
         agent = self.agents[mac]
         if letter.request is None:
-            agent.delete(letter.key)
+            gone = agent.delete(letter.key)
             await self._hop(mac)
+            if not gone:
+                return Outcome.DELETING
             view = self.view(mac)
             left = {key: report for key, report in view.attempts.items() if key != letter.key}
             self._views[mac] = replace(view, attempts=left)

@@ -194,6 +194,32 @@ def test_a_new_leader_waits_for_the_mac_that_merges_at_least_its_lease_and_margi
     assert (reasons(found.status).get("Failed") is None) is (left_seconds is not None)
 
 
+@pytest.mark.parametrize(
+    ("finalized_minutes_ago", "unled_minutes", "left_seconds"),
+    [
+        (90, 85, 25 * 60),  # led for five of them
+        (90, 95, 30 * 60),
+        (90, 50, 180),  # led for 40
+        (10, 0, 20 * 60),
+        (10, -5, 20 * 60),  # of two clocks, one is ahead
+        (90, None, 180),
+    ],
+)
+def test_the_time_in_which_nobody_led_is_no_time_to_merge_results(
+    finalized_minutes_ago: int, unled_minutes: int | None, left_seconds: float
+) -> None:
+    now = datetime.fromisoformat(LATER)
+    began = now - timedelta(minutes=finalized_minutes_ago)
+    job = a_job()
+    late = job.model_copy(
+        update={"status": job.status.model_copy(update={"finalize_time": began.strftime("%Y-%m-%dT%H:%M:%SZ")})}
+    )
+    done = (committed(job, Stage.PROCESS, 0, succeeded=60), committed(job, Stage.PROCESS, 1, succeeded=40))
+    unled = None if unled_minutes is None else (now - timedelta(minutes=unled_minutes), now)
+    snapshot = JobSnapshot(late, JobShards.of(late, done), None, counted_seconds=0.0, unled=unled)
+    assert plan_job(snapshot, LATER).again_seconds == left_seconds
+
+
 async def test_an_ended_job_gives_up_an_attempt_on_a_lost_mac() -> None:
     world = await finalizing(seed=1)
     await until(world, lambda: any(run.spec.stage is Stage.FINALIZE for run in world.agents["mac-a"].runs.values()))

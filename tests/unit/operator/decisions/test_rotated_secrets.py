@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.unit.operator.decisions.bodies import job_body
 from tests.unit.operator.decisions.memory_fleet import Run
 from tests.unit.operator.decisions.test_isolation import until
 from tests.unit.operator.decisions.world import World
 
+from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, AttemptStatus, Problem
+from voxfleet_operator.fleet.mac_view import AgentRefused
 from voxfleet_operator.reconcile.credentials import CREDENTIALS_CHECK_SECONDS
 
 
@@ -125,3 +128,27 @@ async def test_what_a_mac_opens_anew_reaches_attempts_that_run_without_a_secret_
     world.start_operator()
     world.api.user_edits("MacAgent", "", "mac-a", access=opens("file:///data/"))
     await until(world, lambda: told() == [("file:///data/",)] * 2)
+
+
+@pytest.mark.parametrize("status", [410, 422, 503, 500])
+async def test_a_refused_renewal_does_not_give_back_an_attempt_that_is_parked_later(status: int) -> None:
+    """The Mac has it, and what it delivered: the refusal said nothing of its start."""
+    world = World(seed=1, macs=1, lanes=2)
+    runs = await running(world)
+    (agent,) = world.agents.values()
+    put, refused = agent.put, 0
+
+    def refuses_while_it_works(key: AttemptKey, request: AttemptRequest) -> AttemptStatus:
+        nonlocal refused
+        if key in agent.runs and agent.runs[key].state is AttemptState.RUNNING:
+            refused += 1
+            raise AgentRefused(status, Problem(message="not now"))
+        return put(key, request)
+
+    agent.put = refuses_while_it_works  # type: ignore[method-assign] # an agent with a fault
+    world.api.secrets["team", "s3"] = secret("second")
+    await until(world, lambda: refused >= 2)
+    agent.restart()
+    await until(world, lambda: [given(run) for run in runs] == ["second", "second"])
+    assert all(run.state is AttemptState.RUNNING for run in runs)
+    assert {shard.status.attempt for shard in world.shards() if shard.status.attempt} == {1}

@@ -8,6 +8,7 @@ from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.protocol import AttemptKey, AttemptState
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import has_ended
@@ -55,6 +56,28 @@ async def test_the_bill_of_a_job_waits_a_week_for_a_mac_that_stays_away() -> Non
     assert usage.settled and usage.unverified_attempts == 1
     await leap(world, 2 * 3600)
     assert world.shards() == [], "nothing is kept for it any longer"
+
+
+async def test_the_bill_waits_no_longer_for_a_mac_in_contact_that_never_ends_an_attempt() -> None:
+    world = World(seed=3, macs=2)
+    world.api.add(job_body())
+    agent = world.agents["mac-b"]
+    await until(world, lambda: processing(agent))
+    world.refresh("mac-b")  # the operator has heard of it
+
+    def never_ends(key: AttemptKey) -> bool:
+        agent.runs[key].state = AttemptState.DELETING
+        return False
+
+    agent.delete = never_ends  # type: ignore[method-assign] # an agent with a fault
+    world.api.user_edits("AudioBatchJob", "team", "job", cancel=True)
+    await until(world, lambda: has_ended(world.job()), 3600, 4)
+    world.clock.seconds += WAITED.total_seconds() - 7200
+    await leap(world, 3600)
+    assert not world.job().status.usage.settled
+    await leap(world, 2 * 3600)
+    usage = world.job().status.usage
+    assert usage.settled and usage.unverified_attempts == 1
 
 
 async def test_who_deletes_the_macagent_ends_the_wait() -> None:

@@ -35,6 +35,8 @@ class Leader:
     def counts_from_seconds(self) -> float:
         return self._counts_from_seconds
 
+    unled = None
+
     def check(self) -> None:
         return
 

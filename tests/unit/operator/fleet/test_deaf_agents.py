@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
 
@@ -37,12 +38,13 @@ class Told:
 
     seconds: float = 0.0
     answers: dict[AttemptKey, Exception] = field(default_factory=dict)
+    deleting: set[AttemptKey] = field(default_factory=set)
 
     async def delete_attempt(self, shard_uid: str, attempt: int) -> bool:
         error = self.answers.get(AttemptKey(shard_uid, attempt))
         if error is not None:
             raise error
-        return True
+        return AttemptKey(shard_uid, attempt) not in self.deleting
 
     async def ledger(self, after: int) -> LedgerPage:
         return LedgerPage(chain_id="chain", rows=())
@@ -64,6 +66,7 @@ async def session(told: Told) -> AsyncIterator[MacSession]:
     context = SimpleNamespace(
         control_plane="c",
         clock=lambda: told.seconds,
+        now=lambda: datetime.now(UTC),
         timing=TIMING,
         dialer=told,
         older_twin=lambda _: None,
@@ -79,7 +82,7 @@ async def deletes(session: MacSession, told: Told, *keys: AttemptKey) -> None:
         await session._send(cast("AgentClient", told), Letter(key, None), session._mailbox, session._record)
 
 
-@pytest.mark.parametrize("error", [SILENT, BROKEN])
+@pytest.mark.parametrize("error", [SILENT, BROKEN, AgentRefused(404, Problem(message="no such path"))])
 async def test_one_delete_that_is_left_undone_beside_others_that_are_not(
     session: MacSession, told: Told, error: Exception
 ) -> None:
@@ -89,6 +92,38 @@ async def test_one_delete_that_is_left_undone_beside_others_that_are_not(
         told.seconds += 10
     with pytest.raises(MacRejected, match="left a DELETE undone for 60 s"):
         await deletes(session, told, A)
+
+
+async def test_an_agent_that_deletes_for_ever_is_given_up_and_the_attempt_is_named(
+    session: MacSession, told: Told
+) -> None:
+    told.deleting.add(A)
+    while told.seconds < TIMING.deleting_seconds:
+        await deletes(session, told, A, B)
+        told.seconds += 30
+    with pytest.raises(MacRejected, match=r"deleting attempt shard-a\.1 for 900 s"):
+        await deletes(session, told, A)
+    assert session._stay_away_seconds > 0
+
+
+async def test_a_deletion_that_ends_or_is_left_undone_in_between_starts_the_count_anew(
+    session: MacSession, told: Told
+) -> None:
+    told.deleting.add(A)
+    await deletes(session, told, A)
+    told.seconds = 890.0
+    told.deleting.clear()
+    await deletes(session, told, A)
+    told.deleting.add(A)
+    told.seconds = 1000.0
+    await deletes(session, told, A)
+    told.answers[A] = SILENT
+    told.seconds = 1030.0
+    await deletes(session, told, A)  # of silence, the first second
+    told.answers.clear()
+    told.seconds = 1095.0
+    await deletes(session, told, A)
+    assert session._unanswered.unanswered(Order.DELETE, A, told.seconds) == 0
 
 
 async def test_a_delete_that_is_answered_in_between_starts_the_count_anew(session: MacSession, told: Told) -> None:
@@ -130,6 +165,9 @@ def test_puts_count_together_and_not_across_a_time_without_any() -> None:
         (Order.DELETE, full(), True),
         (Order.PUT, AgentRefused(409, Problem(message="older")), False),
         (Order.DELETE, AgentRefused(412, Problem(message="old epoch")), False),
+        (Order.DELETE, AgentRefused(404, Problem(message="no such path")), True),
+        (Order.DELETE, AgentRefused(409, Problem(message="held")), True),
+        (Order.PUT, AgentRefused(408, Problem(message="late")), True),
     ],
 )
 def test_an_error_of_the_agents_own_is_no_answer(order: Order, refusal: AgentRefused, silent: bool) -> None:

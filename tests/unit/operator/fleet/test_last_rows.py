@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
 
@@ -88,6 +89,7 @@ def a_session() -> MacSession:
     context = SimpleNamespace(
         control_plane="c",
         clock=lambda: 0.0,
+        now=lambda: datetime.now(UTC),
         timing=SessionTiming(),
         dialer=Nowhere(),
         older_twin=lambda _: None,

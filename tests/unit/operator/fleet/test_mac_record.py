@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.rig.ledger_row import ledger_row
@@ -20,11 +22,20 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
-from voxfleet_operator.fleet.verified_row import NO_MONTH, VerifiedRow
+from voxfleet_operator.fleet.verified_row import (
+    LONGEST_ROW_MILLISECONDS,
+    MOST_AUDIO_MILLISECONDS,
+    NO_MONTH,
+    VerifiedRow,
+)
 
 KEY = Ed25519PrivateKey.generate()
 OURS, OTHERS = "cluster-1", "cluster-2"
 A = AttemptKey("shard-a", 1)
+
+
+def now() -> datetime:
+    return datetime(2026, 11, 30, tzinfo=UTC)
 
 
 def chain(*owners: str, chain_id: str = "chain-1") -> list[SignedRow]:
@@ -65,7 +76,7 @@ def status(state: AttemptState, last_sequence: int | None = None, control_plane:
 
 @pytest.fixture
 def book() -> LedgerBook:
-    book = LedgerBook(KEY.public_key(), OURS)
+    book = LedgerBook(KEY.public_key(), OURS, now)
     book.resume("chain-1", -1)
     return book
 
@@ -136,7 +147,7 @@ def test_a_chain_that_comes_back_counts_once(book: LedgerBook) -> None:
 
 def test_a_chain_goes_on_behind_its_stored_head() -> None:
     rows = chain(OURS, OURS, OURS)
-    book = LedgerBook(KEY.public_key(), OURS)
+    book = LedgerBook(KEY.public_key(), OURS, now)
     book.resume("chain-1", 2, ChainHead("chain-1", 1, rows[1].hash))
     assert book.last_sequence == 1
     assert book.add(rows[2:]) == {A} and book.error is None
@@ -144,11 +155,11 @@ def test_a_chain_goes_on_behind_its_stored_head() -> None:
 
 
 def test_a_stored_head_that_the_chain_does_not_continue_is_an_error() -> None:
-    book = LedgerBook(KEY.public_key(), OURS)
+    book = LedgerBook(KEY.public_key(), OURS, now)
     book.resume("chain-1", 2, ChainHead("chain-1", 1, "f" * 64))
     book.add(chain(OURS, OURS, OURS)[2:])
     assert book.error is not None and "chain-1#2" in book.error
-    book = LedgerBook(KEY.public_key(), OURS)
+    book = LedgerBook(KEY.public_key(), OURS, now)
     book.resume("chain-1", 0, ChainHead("chain-1", 1, "f" * 64))
     assert book.error is not None and "restored" in book.error
 
@@ -174,10 +185,38 @@ def test_settled_rows_leave_the_book_and_their_attempts_with_the_last(record: Ma
     assert record.view.rows == () and record.view.usage == {}
 
 
-def test_a_row_that_a_broken_clock_dated_has_a_month_all_the_same() -> None:
-    signed = sign(ledger_row(wall_start="yesterday"), KEY)
-    assert VerifiedRow.of(signed, OURS).month == NO_MONTH
-    assert VerifiedRow.of(sign(ledger_row(), KEY), OURS).month == "2026-11"
+@pytest.mark.parametrize(
+    ("wall_start", "month"),
+    [
+        ("yesterday", NO_MONTH),
+        ("2026-11-20T22:00:00.000Z", "2026-11"),
+        ("2026-12-31T23:59:59.999Z", "2026-12"),
+        ("2027-01-01T00:00:00.000Z", NO_MONTH),
+        ("2024-11-01T00:00:00.000Z", "2024-11"),
+        ("2024-10-31T23:59:59.999Z", NO_MONTH),
+        ("9999-12-31T00:00:00.000Z", NO_MONTH),
+    ],
+)
+def test_a_row_has_a_month_whatever_its_clock_says_and_a_mac_has_few(wall_start: str, month: str) -> None:
+    assert VerifiedRow.of(sign(ledger_row(wall_start=wall_start), KEY), OURS, now()).month == month
+
+
+@pytest.mark.parametrize(
+    "too_much",
+    [
+        {"monotonic_milliseconds": LONGEST_ROW_MILLISECONDS + 1},
+        {"audio_milliseconds": MOST_AUDIO_MILLISECONDS + 1},
+        {"monotonic_milliseconds": 10**30},
+    ],
+)
+def test_a_row_that_stands_for_more_than_can_be_ends_what_is_believed(
+    record: MacRecord, too_much: dict[str, int]
+) -> None:
+    sound = sign(ledger_row(), KEY)
+    wild = sign(ledger_row(sequence=1, previous_hash=sound.hash, **too_much), KEY)
+    record.rows_delivered([sound, wild])
+    assert record.view.ledger_error is not None and "chain-1#1" in record.view.ledger_error
+    assert [row.sequence for row in record.view.rows] == [0] and record.book.last_sequence == 0
 
 
 def test_an_event_from_before_the_list_takes_no_end_back(record: MacRecord) -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from voxfleet_operator.composition import acting_epoch
 from voxfleet_operator.fleet.mac_view import AgentUnreachable
 from voxfleet_operator.heartbeat import Heartbeat
 from voxfleet_operator.kube import Kube
 from voxfleet_operator.leader import Leader
-from voxfleet_operator.main import acting_epoch
 
 
 def test_a_process_without_the_lease_sends_nothing() -> None:

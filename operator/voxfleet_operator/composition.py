@@ -1,0 +1,164 @@
+"""The parts of a leading operator and how they belong together; whoever runs them brings API server, Lease, clocks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+import structlog
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.kinds import Resource
+from voxfleet_operator.cache import Cache
+from voxfleet_operator.events import EventRecorder
+from voxfleet_operator.fleet.dialer import Dialer, SecretReader
+from voxfleet_operator.fleet.fleet import MacFleet
+from voxfleet_operator.fleet.mac_view import AgentUnreachable, SecretMissing
+from voxfleet_operator.fleet.session_context import SessionTiming
+from voxfleet_operator.kube import Kube, KubeError, SecretForbidden, SecretNotFound
+from voxfleet_operator.leader import Leader, NotLeader
+from voxfleet_operator.metrics import OperatorMetrics
+from voxfleet_operator.queue import WorkQueue
+from voxfleet_operator.reconcile.context import Context, ReconcileOptions
+from voxfleet_operator.reconcile.registration import Reconciler
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
+from voxfleet_operator.registry import reconcilers, triggers
+from voxfleet_operator.workers import Workers
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What an operator stands on once it leads."""
+
+    kube: Kube
+    cache: Cache
+    queue: WorkQueue
+    leader: Leader
+    events: EventRecorder
+    metrics: OperatorMetrics
+    secrets: SecretReader
+    dialer: Dialer
+    options: ReconcileOptions
+    synced: Callable[[], bool]
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    timing: SessionTiming | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    fleet: MacFleet
+    reconcilers: Mapping[str, Reconciler]
+    workers: Workers
+
+
+def compose(around: Surroundings) -> Operator:
+    fleet = _make_fleet(around)
+    made = reconcilers(
+        Context(
+            api=around.kube,
+            cache=around.cache,
+            fleet=fleet,
+            leader=around.leader,
+            queue=around.queue,
+            triggers=triggers(),
+            events=around.events,
+            options=around.options,
+            clock=around.clock,
+            now=around.now,
+            synced=around.synced,
+        )
+    )
+    return Operator(fleet, made, Workers(around.queue, made, around.leader, around.metrics))
+
+
+def wake_by_change(queue: WorkQueue, cache: Cache) -> Callable[[Resource], None]:
+    """For the watch: each change of an object wakes the keys that depend on it."""
+
+    woken_by = triggers()
+
+    def on_change(resource: Resource) -> None:
+        for key in woken_by.keys_of_change(resource, cache):
+            queue.add(key)
+
+    return on_change
+
+
+def _make_fleet(around: Surroundings) -> MacFleet:
+    leader, cache, queue = around.leader, around.cache, around.queue
+    raising: set[asyncio.Task[None]] = set()
+    woken_by = triggers()
+
+    def on_change(mac: str, shard_uids: frozenset[str]) -> None:
+        for key in woken_by.keys_of_mac_change(mac, shard_uids, cache):
+            queue.add(key)
+
+    async def raise_epoch(held: int) -> None:
+        if leader.epoch > held:
+            return
+        try:
+            epoch = await leader.raise_epoch(held)
+        except (NotLeader, KubeError) as error:
+            log.warning("epoch not raised; the next refusal tries again", held=held, error=str(error))
+            return
+        except Exception:
+            log.exception("epoch not raised; the next refusal tries again", held=held)
+            return
+        note = f"an agent has seen epoch {held}, which is not older than ours; the Lease now says {epoch}"
+        log.warning("epoch raised", held=held, epoch=epoch)
+        around.events.publish(leader.lease, "EpochRaised", note, warning=True, action="RaiseEpoch")
+
+    def on_stale_epoch(held: int) -> None:
+        task = asyncio.create_task(raise_epoch(held))
+        raising.add(task)
+        task.add_done_callback(raising.discard)
+
+    return MacFleet(
+        control_plane=around.options.control_plane,
+        leader=leader.identity,
+        epoch=partial(acting_epoch, leader),
+        secrets=around.secrets,
+        dialer=around.dialer,
+        on_change=on_change,
+        on_stale_epoch=on_stale_epoch,
+        clock=around.clock,
+        now=around.now,
+        timing=around.timing,
+        stored_head=StoredStatements(cache).head,
+    )
+
+
+def acting_epoch(leader: Leader) -> int:
+    """Returns the epoch to send with a call that changes something on a Mac; a renewal is such a call, too.
+
+    Raises AgentUnreachable if the Lease is not held, so that no such call is sent without it.
+    """
+    try:
+        leader.check()
+    except NotLeader as error:
+        raise AgentUnreachable(str(error)) from error
+    return leader.epoch
+
+
+def secret_reader(kube: Kube, namespace: str) -> Callable[[str, str], Awaitable[bytes]]:
+    async def read(name: str, key: str) -> bytes:
+        try:
+            data = await kube.secret(namespace, name)
+        except SecretNotFound as error:
+            raise SecretMissing(f"{error} with the key {key}") from error
+        except SecretForbidden as error:
+            raise SecretMissing(str(error), Reason.SECRET_FORBIDDEN) from error
+        except KubeError as error:
+            message = f"Secret {namespace}/{name} cannot be read now: {error}"
+            raise SecretMissing(message, Reason.SECRET_UNREADABLE) from error
+        if key not in data:
+            raise SecretMissing(f"Secret {namespace}/{name} has no key {key}; add it", Reason.SECRET_INCOMPLETE)
+        return data[key]
+
+    return read
