@@ -246,11 +246,20 @@ def test_lost_means_lease_and_margin(connected: bool, silent_seconds: float, wan
 def test_refusals(
     status: int, failure_class: FailureClass | None, revoked: bool, recorded: FailureClass | None
 ) -> None:
-    refusal = put_refusal(AgentRefused(status, Problem(failure_class=failure_class, message="no")))
+    refusal = put_refusal(AgentRefused(status, Problem(failure_class=failure_class, message="no")), 1)
     assert refusal.final is revoked
     assert refusal.failure_class is recorded
     assert refusal.no_room is (status in (429, 503, 507))
     assert "no" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("status", "held", "used"),
+    [(410, 7, 7), (409, 7, 7), (410, 3, 3), (410, 2, None), (410, None, None), (422, 7, None), (410, 10**9, None)],
+)
+def test_attempts_that_the_api_server_has_forgotten(status: int, held: int | None, used: int | None) -> None:
+    refusal = put_refusal(AgentRefused(status, Problem(message="no", held_attempt=held)), 3)
+    assert (refusal.final, refusal.used_attempt) == (True, used)
 
 
 @pytest.mark.parametrize("failure_class", FailureClass)
