@@ -62,8 +62,8 @@ def _other_key(key: str, mac: str, pinned_key: str, *, proven: bool) -> str:
     patch = json.dumps({"spec": {"ledgerPublicKey": key}})
     return (
         f"the agent has ledger key {key}, not {pinned_key}; {_NOTHING_SENT} until an admin accepts the new key. If this"
-        f" Mac was given one (`voxfleet-agent init` printed it there), type: kubectl patch macagent {mac} --type=merge -p"
-        f" '{patch}'. It then counts as another machine: what it had before is lost"
+        f" Mac was given one (`voxfleet-agent init` printed it there), type: kubectl patch macagent {mac} --type=merge"
+        f" -p '{patch}'. It then counts as another machine: what it had before is lost"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from types import SimpleNamespace
 from typing import cast
 
@@ -142,16 +143,16 @@ def test_a_bad_proof_is_refused(identity: Identity, nonce: str, reason: Reason, 
 
 
 def test_a_new_key_is_named_with_what_an_admin_types_to_accept_it() -> None:
+    new = proof(signer=OTHER_KEY, shown=OTHER_KEY)
     with pytest.raises(MacRejected) as trouble:
-        new = proof(signer=OTHER_KEY, shown=OTHER_KEY)
         check_identity(new, mac="mac-01", nonce="nonce", pinned_key=text(KEY), control_plane="ours")
     assert trouble.value.reason is Reason.IDENTITY_MISMATCH
-    patch = '{"spec": {"ledgerPublicKey": "%s"}}' % text(OTHER_KEY)
+    patch = json.dumps({"spec": {"ledgerPublicKey": text(OTHER_KEY)}})
     assert f"kubectl patch macagent mac-01 --type=merge -p '{patch}'" in trouble.value.message
 
 
 def test_what_nobody_proved_is_no_command_to_type() -> None:
+    chosen = proof().model_copy(update={"public_key": "'; rm -rf ~ #"})
     with pytest.raises(MacRejected) as trouble:
-        chosen = proof().model_copy(update={"public_key": "'; rm -rf ~ #"})
         check_identity(chosen, mac="mac-01", nonce="nonce", pinned_key=text(KEY), control_plane="ours")
     assert "kubectl" not in trouble.value.message and "rm -rf" not in trouble.value.message
