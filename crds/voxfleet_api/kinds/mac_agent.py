@@ -269,7 +269,9 @@ class Machine(StatusModel):
     ] = None
     ledger_chain_id: Annotated[
         str | None,
-        Field(max_length=64, description="The chain of its ledger rows; another one once the agent has lost its state."),
+        Field(
+            max_length=64, description="The chain of its ledger rows; another one once the agent has lost its state."
+        ),
     ] = None
     chip: Annotated[str, Field(max_length=128, description="Name of the chip.")]
     memory_bytes: Annotated[int, Field(description="Memory of the machine.")]

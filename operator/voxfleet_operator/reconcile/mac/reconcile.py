@@ -29,8 +29,8 @@ DELETE_POLL_SECONDS = 10.0
 """An answer comes earlier, unless the agent has too much to delete at once."""
 STOPPED_UNSEEN = "StoppedUnseen"
 AHEAD_NOTE = (
-    "has attempts that are newer than what the API server knows of their shards: was it restored from a backup? They are"
-    " deleted here, and what they did is done again where their results do not count any more"
+    "has attempts that are newer than what the API server knows of their shards: was it restored from a backup? They"
+    " are deleted here, and what they did is done again where their results do not count any more"
 )
 HOURS_CHECK_SECONDS = 600.0
 """A Mac with opening hours is looked at so often at least: the wall clock may be set meanwhile."""
