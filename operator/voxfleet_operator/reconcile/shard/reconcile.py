@@ -287,6 +287,9 @@ class _AssignedAttempt:
         if meaning.used_attempt is not None:
             if meaning.used_attempt > self._record.attempt:
                 self._announce_restored(meaning.used_attempt)
+            # It costs no retry, so only this keeps an agent that always says so from driving us.
+            tries, uid = len(self._shard.status.attempts), self._shard.metadata.uid
+            self._backoffs.shard_failed(uid, tries, self._context.clock())
             return await self._revoke(None, meaning.message, AttemptOutcome.RETURNED, used_attempt=meaning.used_attempt)
         if not meaning.no_room:
             return await self._revoke(meaning.failure_class, meaning.message)
@@ -296,7 +299,8 @@ class _AssignedAttempt:
     def _announce_restored(self, used: int) -> None:
         note = (
             f"{self._view.name} has had attempts of shard {self._shard.metadata.name} up to {used}, of which the API"
-            f" server knows none after {self._record.attempt}: was it restored from a backup? Attempt {used + 1} is next"
+            f" server knows none after {self._record.attempt}: was it restored from a backup? Next is attempt"
+            f" {used + 1}"
         )
         self._context.events.publish(self._job, API_SERVER_RESTORED, note, warning=True)
 
