@@ -80,12 +80,7 @@ class Fleet:
             )
             for letter in "abcdefgh"[:macs]
         ]
-        self.operator = OperatorProcess(
-            directory / "operator",
-            kubeconfig=control_plane.kubeconfig,
-            namespace=self.operator_namespace,
-            flags=["--progress-interval-seconds", "1", "--lost-margin-seconds", str(LOST_MARGIN_SECONDS)],
-        )
+        self.operator = self.make_operator("operator")
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -111,6 +106,15 @@ class Fleet:
         self.apply(CONTRACT)
         self.operator.start(operator_env)
 
+    def make_operator(self, name: str, *flags: str) -> OperatorProcess:
+        """One replica; the fleet starts and stops only `operator`."""
+        return OperatorProcess(
+            self.directory / name,
+            kubeconfig=self.control_plane.kubeconfig,
+            namespace=self.operator_namespace,
+            flags=["--progress-interval-seconds", "1", "--lost-margin-seconds", str(LOST_MARGIN_SECONDS), *flags],
+        )
+
     def register(self, mac: Mac, spec: Mapping[str, object] | None = None) -> None:
         """Applies a Mac's Secrets and its MacAgent, with some fields of its spec replaced."""
         for secret in mac.secret_manifests(self.operator_namespace):
@@ -118,6 +122,12 @@ class Fleet:
         manifest = mac.mac_agent_manifest()
         manifest["spec"] = {**_mapping(manifest["spec"]), **(spec or {})}
         self.control_plane.apply(manifest)
+
+    def enter_namespace(self, namespace: str) -> None:
+        """Creates another namespace, with the contract, for what is applied from now on."""
+        self.control_plane.kubectl("create", "namespace", namespace)
+        self.namespace = namespace
+        self.apply(CONTRACT)
 
     def apply(self, manifest: Mapping[str, object]) -> None:
         self.control_plane.apply(manifest, namespace=self.namespace)

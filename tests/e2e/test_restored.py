@@ -13,9 +13,11 @@ from tests.e2e.fleet import EXPECTED, Fleet
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
 from voxfleet_dev.controlplane import ControlPlane
-from voxfleet_operator.leader import LOST_EXIT_CODE
+from voxfleet_operator.events import API_SERVER_RESTORED
+from voxfleet_operator.leader import LEASE_NAME, LOST_EXIT_CODE
 
 CLIPS = [*EXPECTED][:12]
+WAITS = "waiting for the lease"
 
 
 @pytest.fixture
@@ -65,9 +67,13 @@ def test_what_an_old_copy_of_etcd_has_forgotten_is_done_again_and_nothing_twice(
         fleet.wait_for_end(name)
     assert max(number or 0 for number in process_attempts(fleet, "before").values()) >= 2
 
-    fleet.control_plane.restore(tmp_path / "backup")
-    assert process_attempts(fleet, "before") == known
-    assert fleet.operator.wait_exit(60) == LOST_EXIT_CODE, "it must not act on what it remembers"
+    with fleet.make_operator("standby") as standby:
+        fleet.wait_for("the standby has listed all kinds", lambda: WAITS in standby.log.read_text())
+        fleet.control_plane.restore(tmp_path / "backup")
+        assert process_attempts(fleet, "before") == known
+        for operator in (fleet.operator, standby):
+            assert operator.wait_exit(60) == LOST_EXIT_CODE, "it must not act on what it remembers"
+    assert ("Lease", LEASE_NAME) in [event[:2] for event in fleet.events(API_SERVER_RESTORED)]
     fleet.operator.start()
 
     job = fleet.wait_for_end("before")
@@ -75,5 +81,5 @@ def test_what_an_old_copy_of_etcd_has_forgotten_is_done_again_and_nothing_twice(
     fleet.assert_nothing_lost_or_doubled(job, len(CLIPS))
     attempts = [record for shard in fleet.shards("before") for record in shard.status.attempts]
     assert {record.outcome for record in attempts} <= {AttemptOutcome.SUCCEEDED, AttemptOutcome.RETURNED}
-    assert ("AudioBatchJob", "before") in [event[:2] for event in fleet.events("ApiServerRestored")]
+    assert ("AudioBatchJob", "before") in [event[:2] for event in fleet.events(API_SERVER_RESTORED)]
     fleet.wait_until_empty(*fleet.macs)
