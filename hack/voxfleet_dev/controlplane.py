@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import secrets
+import shutil
 import ssl
 import subprocess
 import urllib.request
@@ -59,7 +60,7 @@ class ControlPlane:
         self._etcd: Child | None = None
         self._apiserver: Child | None = None
         self._controller_manager: Child | None = None
-        self._port = 0
+        self._port = self._etcd_port = 0
 
     @property
     def url(self) -> str:
@@ -88,11 +89,10 @@ class ControlPlane:
         self.directory.chmod(0o700)
         self._port = free_port()
         self._write_files()
-        etcd_port = free_port()
-        self._etcd = self._make_etcd(etcd_port, free_port())
-        self._etcd.start()
-        self._etcd.wait_until(lambda: accepts_connections(etcd_port), START_TIMEOUT_SECONDS)
-        self._apiserver = self._make_apiserver(etcd_port)
+        self._etcd_port = free_port()
+        self._etcd = self._make_etcd(self._etcd_port, free_port())
+        self._start_etcd()
+        self._apiserver = self._make_apiserver(self._etcd_port)
         self.start_apiserver()
         if self._controllers:
             self._start_controller_manager()
@@ -112,6 +112,22 @@ class ControlPlane:
         apiserver = self._running_apiserver()
         apiserver.start()
         apiserver.wait_until(self._serves, START_TIMEOUT_SECONDS)
+
+    def back_up(self, folder: Path) -> None:
+        """Copy etcd's data into a new folder; etcd is killed for that moment, which kube-apiserver survives."""
+        etcd = self._running_etcd()
+        etcd.kill()
+        shutil.copytree(self._etcd_data, folder)
+        self._start_etcd()
+
+    def restore(self, folder: Path) -> None:
+        """Kill both servers and start them on the data of a backup: resource versions go back, too."""
+        self.kill_apiserver()
+        self._running_etcd().kill()
+        shutil.rmtree(self._etcd_data)
+        shutil.copytree(folder, self._etcd_data)
+        self._start_etcd()
+        self.start_apiserver()
 
     def kubectl(self, *arguments: str, input: str | None = None, timeout_seconds: float = 60.0) -> str:
         """Run kubectl against this server; returns its output. Raises KubectlFailed, subprocess.TimeoutExpired."""
@@ -154,6 +170,20 @@ class ControlPlane:
         every = (self._etcd, self._apiserver, self._controller_manager)
         return [child for child in every if child is not None]
 
+    @property
+    def _etcd_data(self) -> Path:
+        return self.directory / "etcd"
+
+    def _start_etcd(self) -> None:
+        etcd = self._running_etcd()
+        etcd.start()
+        etcd.wait_until(lambda: accepts_connections(self._etcd_port), START_TIMEOUT_SECONDS)
+
+    def _running_etcd(self) -> Child:
+        if self._etcd is None:
+            raise ChildFailed("the control plane was never started")
+        return self._etcd
+
     def _running_apiserver(self) -> Child:
         if self._apiserver is None:
             raise ChildFailed("the control plane was never started")
@@ -191,7 +221,7 @@ class ControlPlane:
         client, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
         argv: list[str | Path] = [
             self._binaries["etcd"],
-            f"--data-dir={self.directory / 'etcd'}",
+            f"--data-dir={self._etcd_data}",
             f"--listen-client-urls={client}",
             f"--advertise-client-urls={client}",
             f"--listen-peer-urls={peer}",

@@ -98,6 +98,11 @@ class Mac:
         """SIGKILL only the agent. Returns its children, so that a test can watch them end."""
         return self.agent.kill()
 
+    def renew_ledger_key(self) -> None:
+        """Give the agent, which must not run, another ledger key."""
+        self._ledger_key = Ed25519PrivateKey.generate()
+        self.write_files()
+
     def stop(self) -> None:
         """End the agent, its children, sshd and its sessions. Safe to repeat."""
         stop_all([self.agent])

@@ -16,9 +16,11 @@ import structlog
 from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import truncate
 from voxfleet_api.kinds import Resource
-from voxfleet_operator.kube import Kube, KubeError
+from voxfleet_operator.kube import REQUEST_TIMEOUT_SECONDS, Kube, KubeError
 
 CONTROLLER = "voxfleet.dev/operator"
+API_SERVER_RESTORED = "ApiServerRestored"
+"""Somebody found the API server behind what it has said or what has happened."""
 NOTE_LIMIT_BYTES = 1000
 QUEUE_SIZE = 1000
 REPEAT_SECONDS = 600.0
@@ -37,7 +39,9 @@ def reference(resource: Resource) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Event:
+class Event:
+    """What happened to an object, for people."""
+
     regarding: Mapping[str, str]
     severity: Severity
     reason: str
@@ -53,7 +57,7 @@ class EventRecorder:
         self._kube = kube
         self._instance = instance
         self._clock = clock
-        self._queue: asyncio.Queue[_Event] = asyncio.Queue(QUEUE_SIZE)
+        self._queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE_SIZE)
         self._recent: OrderedDict[tuple[str, str, str], float] = OrderedDict()
 
     def publish(
@@ -78,7 +82,7 @@ class EventRecorder:
         if len(self._recent) > REMEMBERED:
             self._recent.popitem(last=False)
         try:
-            self._queue.put_nowait(_Event(target, severity, reason, action, note, datetime.now(UTC)))
+            self._queue.put_nowait(Event(target, severity, reason, action, note, datetime.now(UTC)))
         except asyncio.QueueFull:
             log.warning("event dropped: too many wait", reason=reason, object=target["name"])
 
@@ -86,7 +90,7 @@ class EventRecorder:
         while True:
             event = await self._queue.get()
             try:
-                await self._write(event)
+                await write_event(self._kube, event, self._instance)
             except KubeError as error:
                 log.warning("event not written", reason=event.reason, object=event.regarding["name"], error=str(error))
             except Exception:  # one event is lost; those after it are not
@@ -98,25 +102,30 @@ class EventRecorder:
         """Returns once the operator has tried to write all queued events."""
         await self._queue.join()
 
-    async def _write(self, event: _Event) -> None:
-        namespace = event.regarding.get("namespace", "default")
-        await self._kube.request(
-            "POST",
-            f"/apis/events.k8s.io/v1/namespaces/{quote(namespace)}/events",
-            body={
-                "apiVersion": "events.k8s.io/v1",
-                "kind": "Event",
-                "metadata": {"generateName": f"{event.regarding['name'][:50].rstrip('.-')}-", "namespace": namespace},
-                "eventTime": event.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-                "type": event.severity,
-                "reason": event.reason,
-                "action": event.action,
-                "note": event.note,
-                "regarding": dict(event.regarding),
-                "reportingController": CONTROLLER,
-                "reportingInstance": self._instance[:128],
-            },
-        )
+
+async def write_event(
+    kube: Kube, event: Event, instance: str, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
+) -> None:
+    """Raises KubeError. `instance` names this process."""
+    namespace = event.regarding.get("namespace", "default")
+    await kube.request(
+        "POST",
+        f"/apis/events.k8s.io/v1/namespaces/{quote(namespace)}/events",
+        body={
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{event.regarding['name'][:50].rstrip('.-')}-", "namespace": namespace},
+            "eventTime": event.at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "type": event.severity,
+            "reason": event.reason,
+            "action": event.action,
+            "note": event.note,
+            "regarding": dict(event.regarding),
+            "reportingController": CONTROLLER,
+            "reportingInstance": instance[:128],
+        },
+        timeout_seconds=timeout_seconds,
+    )
 
 
 def _cut(note: str) -> str:

@@ -7,6 +7,9 @@ after they last saw the record change, or after they found it deleted. So two pr
 One window is left: a process that has never seen the Lease cannot tell a cluster without one from a Lease that was
 deleted a moment ago. It takes it at once, and the holder notices within `RETRY_SECONDS` and a request, at the latest
 `RENEW_DEADLINE_SECONDS` after its last renewal. Until then both act; that each write is conditional has to do.
+
+A Lease that is older than what was seen of it shows that the API server was restored from a backup. Holder and standby
+then end: what they remember, and have cached, is newer than what exists.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from urllib.parse import quote
 
 import structlog
 
+from voxfleet_operator.cache import version_number
+from voxfleet_operator.events import API_SERVER_RESTORED, Event, write_event
 from voxfleet_operator.heartbeat import Heartbeat
 from voxfleet_operator.kube import AlreadyExists, ApiUnavailable, Conflict, Json, Kube, KubeError, NotFound
 
@@ -36,6 +41,7 @@ RENEW_DEADLINE_SECONDS = 8.0
 RETRY_SECONDS = 2.0
 REQUEST_SECONDS = 3.0
 LOST_EXIT_CODE = 75
+LEASE_DELETED = "LeaseDeleted"
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +72,7 @@ def random_identity() -> str:
 
 def exit_process(message: str) -> None:
     """Ends the process without cleanup, as another one may already be acting."""
-    log.critical("leadership lost, the process ends", reason=message)
+    log.critical("the process ends, as it may not act any more", reason=message)
     sys.stderr.flush()
     sys.stdout.flush()
     os._exit(LOST_EXIT_CODE)
@@ -220,6 +226,9 @@ class Leader:
         except NotFound:
             await self._take_missing()
             return
+        if self._is_restored(found):
+            await self._resign_restored()
+            return
         self._deleted_seen = None
         if self._record is None or found.resource_version != self._record.resource_version:
             self._record, self._record_seen = found, self._machine_clock()
@@ -259,7 +268,10 @@ class Leader:
             try:
                 found = _record(await self._call("GET", self._name))
             except NotFound:
-                self._lose("it was deleted")
+                await self._resign(LEASE_DELETED, "the Lease was deleted; its holder ends and starts anew")
+                raise
+            if self._is_restored(found):
+                await self._resign_restored()
                 raise
             if found.holder != self.identity:
                 self._lose(f"{found.holder or 'nobody'} holds it now")
@@ -268,8 +280,11 @@ class Leader:
 
     async def _hold(self, record: _Record | None, *, transitions: int) -> None:
         started = self._machine_clock()
-        self._record = await self._write(record, holder=self.identity, transitions=transitions)
-        self._record_seen = started
+        written = await self._write(record, holder=self.identity, transitions=transitions)
+        if self._is_restored(written):
+            await self._resign_restored()
+            return
+        self._record, self._record_seen = written, started
         if self._ended:
             return
         self._held_until = started + RENEW_DEADLINE_SECONDS
@@ -317,6 +332,28 @@ class Leader:
     async def _call(self, method: str, name: str, body: Mapping[str, Any] | None = None) -> Json:
         path = f"{self._path}/{quote(name)}" if name else self._path
         return await self._kube.request(method, path, body=body, timeout_seconds=REQUEST_SECONDS)
+
+    def _is_restored(self, found: _Record) -> bool:
+        """Whether the API server gives an older Lease than it gave before. It reads and writes without a cache."""
+        known = self._record
+        return known is not None and version_number(found.resource_version) < version_number(known.resource_version)
+
+    async def _resign_restored(self) -> None:
+        note = (
+            "the Lease is older than it was before: the API server was restored from a backup. The operator starts"
+            " anew, as what it remembers is newer than what exists"
+        )
+        await self._resign(API_SERVER_RESTORED, note)
+
+    async def _resign(self, reason: str, note: str) -> None:
+        """Gives up for a cause that people are told of before the process ends."""
+        self._held_until, self._ended = float("-inf"), True
+        event = Event(self.lease, "Warning", reason, "Resign", note, datetime.now(UTC))
+        try:
+            await write_event(self._kube, event, self.identity, timeout_seconds=REQUEST_SECONDS)
+        except KubeError as error:
+            log.warning("event not written", reason=reason, error=str(error))
+        self._on_lost(note)
 
     def _lose(self, message: str) -> None:
         self._held_until, self._ended = float("-inf"), True

@@ -16,7 +16,7 @@ from tests.bench.failure import MeasurementFailed
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import ConditionType, is_true
-from voxfleet_api.kinds import AudioBatchJob, MacAgent
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptList, AttemptStatus, MachineFacts
 from voxfleet_dev.controlplane import ControlPlane
@@ -90,6 +90,12 @@ class Rig:
 
     def job(self, name: str) -> AudioBatchJob:
         return AudioBatchJob.load(self._get(f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/audiobatchjobs/{name}"))
+
+    def shards(self, job: str) -> list[AudioShard]:
+        items = self._get(f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/audioshards")["items"]
+        assert isinstance(items, list)
+        shards = [AudioShard.load(item) for item in items]
+        return [shard for shard in shards if shard.spec.job_ref.name == job]
 
     def completed(self, name: str, clips: int) -> AudioBatchJob:
         """The job once it is Complete and settled. Raises MeasurementFailed when it fails or loses a clip."""

@@ -19,6 +19,7 @@ from rich.console import Console  # noqa: E402
 from tests.bench.agent_figures import memory_figures, overhead_figures  # noqa: E402
 from tests.bench.clips import Pool, make_pool  # noqa: E402
 from tests.bench.decode_figures import decode_figures  # noqa: E402
+from tests.bench.failover_figures import failover_figures  # noqa: E402
 from tests.bench.failure import MeasurementFailed  # noqa: E402
 from tests.bench.fault_figures import fault_figures  # noqa: E402
 from tests.bench.fleet_figures import two_mac_figures  # noqa: E402
@@ -48,6 +49,7 @@ TABLE_WIDTH = 240
 
 PARTS = (
     *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
+    "failover",
     *("whisper", "whisper-memory"),
 )
 
@@ -128,6 +130,7 @@ class _Bench:
         return (
             *(self.fleet, self.decode, self.ladder, self.throughput),
             *(self.overhead, self.footprint, self.memory, self.faults),
+            self.failover,
             *(self.whisper, self.whisper_memory),
         )
 
@@ -155,6 +158,9 @@ class _Bench:
 
     def faults(self) -> list[Figure]:
         return fault_figures(BENCH / "run" / "faults", _say)
+
+    def failover(self) -> list[Figure]:
+        return failover_figures(BENCH / "run" / "failover", self._pool, _say)
 
     def whisper(self) -> list[Figure]:
         return whisper_figures(BENCH / "run" / "whisper", whisper_tiny(), _say)

@@ -18,14 +18,18 @@ _numbers = itertools.count(1)
 
 
 class MakeFleet(Protocol):
-    def __call__(self, *, macs: int = 2, lost_after: str = "10m") -> Fleet: ...
+    def __call__(self, *, macs: int = 2, lost_after: str = "10m", operator_namespace: str | None = None) -> Fleet: ...
+
+
+def with_kinds(control_plane: ControlPlane) -> ControlPlane:
+    control_plane.apply(REPOSITORY / "crds")
+    control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    return control_plane
 
 
 @pytest.fixture(scope="session")
 def served_kinds(control_plane: ControlPlane) -> ControlPlane:
-    control_plane.apply(REPOSITORY / "crds")
-    control_plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-    return control_plane
+    return with_kinds(control_plane)
 
 
 @contextmanager
@@ -33,10 +37,17 @@ def making_fleets(control_plane: ControlPlane, folder: Path) -> Iterator[MakeFle
     """Builds fleets without starting them; stops whatever was started at the end."""
     fleets: list[Fleet] = []
 
-    def make(*, macs: int = 2, lost_after: str = "10m") -> Fleet:
+    def make(*, macs: int = 2, lost_after: str = "10m", operator_namespace: str | None = None) -> Fleet:
         namespace = f"e2e-{next(_numbers)}"
         control_plane.kubectl("create", "namespace", namespace)
-        fleet = Fleet(control_plane, folder / namespace, namespace, macs=macs, lost_after=lost_after)
+        fleet = Fleet(
+            control_plane,
+            folder / namespace,
+            namespace,
+            macs=macs,
+            lost_after=lost_after,
+            operator_namespace=operator_namespace,
+        )
         fleets.append(fleet)
         return fleet.__enter__()
 

@@ -15,6 +15,7 @@ import psutil
 
 from voxfleet_api.conditions import Condition, ConditionType, find, is_true
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
+from voxfleet_api.protocol import AttemptList, AttemptStatus
 from voxfleet_api.rows import ClipStatus, ResultRow
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.demo_report import read_rows, result_folder
@@ -59,10 +60,13 @@ class Fleet:
         *,
         macs: int = 2,
         lost_after: str = "10m",
+        operator_namespace: str | None = None,
     ) -> None:
+        """`operator_namespace`: where the operator and the Macs' Secrets are, unless in the namespace of the jobs."""
         self.control_plane = control_plane
         self.directory = directory
         self.namespace = namespace
+        self.operator_namespace = operator_namespace or namespace
         self.shared = directory / "shared"
         shutil.copytree(CLIPS, self.shared / "clips")
         identity = generate_identity()
@@ -76,12 +80,7 @@ class Fleet:
             )
             for letter in "abcdefgh"[:macs]
         ]
-        self.operator = OperatorProcess(
-            directory / "operator",
-            kubeconfig=control_plane.kubeconfig,
-            namespace=namespace,
-            flags=["--progress-interval-seconds", "1", "--lost-margin-seconds", str(LOST_MARGIN_SECONDS)],
-        )
+        self.operator = self.make_operator("operator")
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -107,13 +106,28 @@ class Fleet:
         self.apply(CONTRACT)
         self.operator.start(operator_env)
 
+    def make_operator(self, name: str, *flags: str) -> OperatorProcess:
+        """One replica; the fleet starts and stops only `operator`."""
+        return OperatorProcess(
+            self.directory / name,
+            kubeconfig=self.control_plane.kubeconfig,
+            namespace=self.operator_namespace,
+            flags=["--progress-interval-seconds", "1", "--lost-margin-seconds", str(LOST_MARGIN_SECONDS), *flags],
+        )
+
     def register(self, mac: Mac, spec: Mapping[str, object] | None = None) -> None:
         """Applies a Mac's Secrets and its MacAgent, with some fields of its spec replaced."""
-        for secret in mac.secret_manifests(self.namespace):
+        for secret in mac.secret_manifests(self.operator_namespace):
             self.control_plane.apply(secret)
         manifest = mac.mac_agent_manifest()
         manifest["spec"] = {**_mapping(manifest["spec"]), **(spec or {})}
         self.control_plane.apply(manifest)
+
+    def enter_namespace(self, namespace: str) -> None:
+        """Creates another namespace, with the contract, for what is applied from now on."""
+        self.control_plane.kubectl("create", "namespace", namespace)
+        self.namespace = namespace
+        self.apply(CONTRACT)
 
     def apply(self, manifest: Mapping[str, object]) -> None:
         self.control_plane.apply(manifest, namespace=self.namespace)
@@ -186,6 +200,25 @@ class Fleet:
 
         self.wait_for(f"{type_}={status} with reason {reason}", holds)
         return seen[-1]
+
+    def events(self, reason: str) -> list[tuple[str, str, str]]:
+        """What events with this reason say: kind and name of their object, and the note."""
+        found = json.loads(self.control_plane.kubectl("get", "events.events.k8s.io", "-A", "-o", "json"))["items"]
+        return [
+            (item["regarding"]["kind"], item["regarding"]["name"], item["note"])
+            for item in found
+            if item["reason"] == reason
+        ]
+
+    def attempts_on(self, mac: Mac) -> tuple[AttemptStatus, ...]:
+        """The attempts that the agent itself says it has."""
+        return AttemptList.load(mac.get_json("/v1/attempts")).attempts
+
+    def wait_until_empty(self, *macs: Mac) -> None:
+        """Waits until the Macs have neither attempts nor scratch."""
+        for mac in macs:
+            self.wait_for(f"{mac.name} has no attempts", lambda mac=mac: self.attempts_on(mac) == ())  # type: ignore[misc] # bound here
+            assert [path for path in mac.scratch.rglob("*") if not path.is_dir()] == []
 
     def rows(self, job: AudioBatchJob) -> list[ResultRow]:
         return read_rows(result_folder(job))

@@ -38,6 +38,10 @@ class ApiServer:
     def version(self) -> str:
         return str(self._version)
 
+    def turn_back(self, version: int) -> None:
+        """Versions go on from here, as after the restore of a backup."""
+        self._version = version
+
     def list(self, kind: str, namespace: str = "") -> list[Json]:
         return [
             item for key, item in sorted(self.objects.items()) if key.kind == kind and namespace in ("", key.namespace)

@@ -100,7 +100,8 @@ def test_a_holder_that_hears_that_its_lease_was_deleted_gives_up_at_once() -> No
         server, (first, second) = await server_with("first", "second")
         server.delete(LEASE)
         await asyncio.sleep(RETRY_SECONDS + 0.5)
-        assert first.lost == ["it was deleted"] and not first.holds() and not second.holds()
+        assert first.lost == ["the Lease was deleted; its holder ends and starts anew"]
+        assert not first.holds() and not second.holds()
         await takes_over(first, second)
 
     run(main())
@@ -115,6 +116,36 @@ def test_the_next_leader_knows_since_when_nobody_led() -> None:
         assert second.unled is not None
         began, ended = ((moment - START).total_seconds() for moment in second.unled)
         assert renewed - RETRY_SECONDS <= began <= renewed and ended == pytest.approx(3600 + renewed, abs=20)
+
+    run(main())
+
+
+def test_holder_and_standby_end_when_the_lease_is_older_than_they_have_seen_it() -> None:
+    async def main() -> None:
+        server, (first, second) = await server_with("first", "second")
+        backup = server.objects[LEASE]
+        await asyncio.sleep(2 * LEASE_SECONDS)
+        assert first.holds() and not second.lost
+        server.objects[LEASE] = backup
+        await asyncio.sleep(RETRY_SECONDS + 0.5)
+        for candidate in (first, second):
+            assert len(candidate.lost) == 1 and "restored from a backup" in candidate.lost[0]
+            assert not candidate.holds()
+
+    run(main())
+
+
+def test_a_standby_does_not_lead_where_versions_begin_anew() -> None:
+    """The backup is older than the Lease: a standby has cached what was written since."""
+
+    async def main() -> None:
+        server, (first, second) = await server_with("first", "second")
+        first.link.leases_down_until = NEVER_SECONDS
+        server.delete(LEASE)
+        server.turn_back(0)
+        await asyncio.sleep(LEASE_SECONDS + 3 * RETRY_SECONDS)
+        assert not second.holds()
+        assert len(second.lost) == 1 and "restored from a backup" in second.lost[0]
 
     run(main())
 

@@ -235,7 +235,14 @@ class AudioShardStatus(
 ):
     observed_generation: ObservedGeneration = -1
     conditions: Conditions = ()
-    attempt: Annotated[int | None, Field(ge=1, description="Number of the newest attempt; the fencing token.")] = None
+    attempt: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Number of the newest attempt; the fencing token. It may be one that is in no list: of a Mac"
+            " that had more attempts than a restored API server knows.",
+        ),
+    ] = None
     mac: Annotated[str | None, Field(max_length=253, description="The Mac of the newest attempt.")] = None
     spec_digest: Annotated[Digest | None, Field(description="Digest of the newest attempt's spec.")] = None
     lease_seconds: Annotated[

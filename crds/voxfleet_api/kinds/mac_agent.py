@@ -267,6 +267,12 @@ class Machine(StatusModel):
     boot_id: Annotated[
         str | None, Field(max_length=128, description="Identifies the time since it was last started.")
     ] = None
+    ledger_chain_id: Annotated[
+        str | None,
+        Field(
+            max_length=64, description="The chain of its ledger rows; another one once the agent has lost its state."
+        ),
+    ] = None
     chip: Annotated[str, Field(max_length=128, description="Name of the chip.")]
     memory_bytes: Annotated[int, Field(description="Memory of the machine.")]
     os: Annotated[str, Field(max_length=128, description="Operating system and its version.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 
 from cryptography.exceptions import InvalidSignature
 
@@ -22,31 +23,56 @@ class MacRejected(Exception):
         self.message = message
 
 
-def check_identity(identity: Identity, *, nonce: str, pinned_key: str, control_plane: str) -> None:
-    """Raises MacRejected if `pinned_key` did not sign this nonce, or if the agent serves another cluster."""
-    advice = "nothing secret was sent. spec.ledgerPublicKey must be the key that `voxfleet-agent init` printed there"
+def check_identity(identity: Identity, *, mac: str, nonce: str, pinned_key: str, control_plane: str) -> None:
+    """Raises MacRejected if the MacAgent's `pinned_key` did not sign this nonce, or if the agent serves another
+    cluster.
+    """
+    proven = _proves(identity, nonce)
     if identity.public_key != pinned_key:
+        raise MacRejected(Reason.IDENTITY_MISMATCH, _other_key(identity.public_key, mac, pinned_key, proven=proven))
+    if not proven:
         raise MacRejected(
-            Reason.IDENTITY_MISMATCH, f"the agent has ledger key {identity.public_key:.44}, not {pinned_key}; {advice}"
+            Reason.IDENTITY_MISMATCH,
+            f"the agent did not prove ledger key {pinned_key}, or repeated an old proof; {_NOTHING_SENT}. Find out what"
+            " answers there",
         )
+    if identity.control_plane not in (None, control_plane):
+        raise other_control_plane(identity.control_plane)
+
+
+def _proves(identity: Identity, nonce: str) -> bool:
+    """Whether the agent signed this nonce with the key that it names."""
     try:
-        public_key(pinned_key).verify(
+        public_key(identity.public_key).verify(
             base64.b64decode(identity.signature, validate=True),
             IDENTITY_CONTEXT + canonical_json(identity_claim(identity)),
         )
-    except (InvalidSignature, binascii.Error, ValueError) as error:
-        raise MacRejected(Reason.IDENTITY_MISMATCH, f"the agent did not prove its ledger key; {advice}") from error
-    if identity.nonce != nonce:
-        raise MacRejected(Reason.IDENTITY_MISMATCH, f"the agent repeated an old proof; {advice}")
-    if identity.control_plane not in (None, control_plane):
-        raise other_control_plane(identity.control_plane)
+    except (InvalidSignature, binascii.Error, ValueError):
+        return False
+    return identity.nonce == nonce
+
+
+_NOTHING_SENT = "nothing secret was sent, and nothing runs here"
+
+
+def _other_key(key: str, mac: str, pinned_key: str, *, proven: bool) -> str:
+    """Whoever answers chose the key: only what was proven, and so is a key, becomes part of a command to type."""
+    if not proven:
+        return f"the agent has not ledger key {pinned_key} and proved no other one; {_NOTHING_SENT}"
+    patch = json.dumps({"spec": {"ledgerPublicKey": key}})
+    return (
+        f"the agent has ledger key {key}, not {pinned_key}; {_NOTHING_SENT} until an admin accepts the new key. If this"
+        f" Mac was given one (`voxfleet-agent init` printed it there), type: kubectl patch macagent {mac} --type=merge"
+        f" -p '{patch}'. It then counts as another machine: what it had before is lost"
+    )
 
 
 def other_control_plane(owner: str | None) -> MacRejected:
     return MacRejected(
         Reason.OTHER_CONTROL_PLANE,
-        f"the agent serves control plane {owner or 'unknown'} (the UID of its kube-system namespace);"
-        " delete the MacAgent here or there",
+        f"the agent serves control plane {owner or 'unknown'} (the UID of its kube-system namespace), and keeps to it."
+        " Delete this MacAgent; or, to move the Mac here, delete the MacAgent there, stop the agent, move its stateDir"
+        " away and start it again",
     )
 
 

@@ -60,8 +60,10 @@ class LedgerBook:
         if self._head is None or self._head.chain_id != chain_id:
             self._head = stored or ChainHead(chain_id)
             # A chain that comes back is read again from its stored head, and no row may count twice.
-            self.usage = {key: usage for key, usage in self.usage.items() if usage.chain_id != chain_id}
             self.rows = tuple(row for row in self.rows if row.chain_id != chain_id)
+            self.usage = {}
+            for row in self.rows:
+                self._count(row)
         if newest_sequence < self._head.sequence:
             self.error = str(
                 LedgerError(
@@ -97,7 +99,7 @@ class LedgerBook:
             return set()
         self._head, self.error = checked.head, checked.error
         self.rows += checked.rows
-        return {self._count(row) for row in checked.rows if row.ours}
+        return {key for key in map(self._count, checked.rows) if key is not None}
 
     def settled(self, head: ChainHead) -> None:
         """Forgets the rows up to a stored head, and the usage of attempts without any other.
@@ -134,11 +136,18 @@ class LedgerBook:
             )
         )
 
-    def _count(self, row: VerifiedRow) -> AttemptKey:
+    def _count(self, row: VerifiedRow) -> AttemptKey | None:
+        """An attempt that goes on after its agent has lost its state has rows of two chains. All count, and the span is
+        that of the newer one.
+        """
+        if not row.ours:
+            return None
         key = row.attempt
         usage = self.usage.get(key)
-        if usage is None or usage.chain_id != row.chain_id:
+        if usage is None:
             usage = AttemptUsage(chain_id=row.chain_id, first_sequence=row.sequence, last_sequence=row.sequence, rows=0)
+        elif usage.chain_id != row.chain_id:
+            usage = usage.model_copy(update={"chain_id": row.chain_id, "first_sequence": row.sequence})
         field = _ACTIVITY_FIELDS[row.activity]
         self.usage[key] = usage.model_copy(
             update={

@@ -199,6 +199,7 @@ class MacSession:
         identity = await client.identity(nonce)
         check_identity(
             identity,
+            mac=self._name,
             nonce=nonce,
             pinned_key=self.mac.spec.ledger_public_key,
             control_plane=self._context.control_plane,

@@ -192,6 +192,19 @@ async def test_a_lease_taken_by_somebody_else_is_lost(
     assert not robbed.leader.holds()
 
 
+async def test_a_deleted_lease_is_told(
+    installed_crds: ControlPlane, kube: Kube, namespace: str, heartbeat: Heartbeat, candidate: MakeCandidate
+) -> None:
+    robbed = candidate(heartbeat)
+    await robbed.leader.acquire()
+    installed_crds.kubectl("delete", "lease", LEASE_NAME, "-n", namespace)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert "deleted" in await robbed.lost
+    assert not robbed.leader.holds()
+    events = await kube.request("GET", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events")
+    assert [(item["reason"], item["regarding"]["name"]) for item in events["items"]] == [("LeaseDeleted", LEASE_NAME)]
+
+
 async def test_a_foreign_annotation_does_not_cost_the_lease(
     installed_crds: ControlPlane, kube: Kube, namespace: str, heartbeat: Heartbeat, candidate: MakeCandidate
 ) -> None:

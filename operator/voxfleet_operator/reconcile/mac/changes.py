@@ -66,6 +66,12 @@ def _machine(old: Machine, new: Machine) -> Iterable[Announcement]:
         )
         yield Announcement("MachineReplaced", note, warning=True)
         return
+    if None not in (old.ledger_chain_id, new.ledger_chain_id) and old.ledger_chain_id != new.ledger_chain_id:
+        note = (
+            f"the agent signs ledger chain {new.ledger_chain_id}, before {old.ledger_chain_id}: it has lost its state,"
+            " or got another key. Attempts that it had begin anew, and machine time that was not read before is lost"
+        )
+        yield Announcement("LedgerBegunAnew", note, warning=True)
     if old.boot_id is not None and new.boot_id is not None and old.boot_id != new.boot_id:
         yield Announcement("MacRebooted", "the Mac was started anew; attempts that it had are resumed")
     moved = [

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_operator.fleet.mac_view import MacView, stands_for
+from voxfleet_operator.reconcile.shard.pieces import attempts_before
 from voxfleet_operator.reconcile.shard.status import current, is_live, is_settled
 
 Recorded = Callable[[str, int, MacView], bool]
@@ -31,6 +32,12 @@ def left_to_end(shards: Iterable[AudioShard], mac: MacView) -> tuple[str, ...]:
         for shard, record in live
         if record is not None and stands_for(mac, record)
     )
+
+
+def is_ahead(report: AttemptStatus, shard: AudioShard | None) -> bool:
+    """Whether the attempt is newer than all that the API server knows of its shard: every attempt is written there
+    before its Mac is called."""
+    return shard is not None and report.attempt > attempts_before(shard)
 
 
 def orphans(view: MacView, control_plane: str, recorded: Recorded) -> tuple[AttemptStatus, ...]:

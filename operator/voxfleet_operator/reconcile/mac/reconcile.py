@@ -10,13 +10,14 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourS
 from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.protocol import AttemptKey, AttemptStatus
 from voxfleet_operator.cache import key_of
+from voxfleet_operator.events import API_SERVER_RESTORED
 from voxfleet_operator.fleet.closing import ClosingPhase
 from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.exclusions import Exclusions
 from voxfleet_operator.reconcile.mac.changes import changes
-from voxfleet_operator.reconcile.mac.decide import awaits, left_to_end, orphans, records
+from voxfleet_operator.reconcile.mac.decide import awaits, is_ahead, left_to_end, orphans, records
 from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion, stored_exclusion
 from voxfleet_operator.reconcile.mac.status import mac_status, unseen
 from voxfleet_operator.reconcile.mac_closing import closing, next_change
@@ -27,6 +28,10 @@ SETTLE_SECONDS = 5.0
 DELETE_POLL_SECONDS = 10.0
 """An answer comes earlier, unless the agent has too much to delete at once."""
 STOPPED_UNSEEN = "StoppedUnseen"
+AHEAD_NOTE = (
+    "has attempts that are newer than what the API server knows of their shards: was it restored from a backup? They"
+    " are deleted here, and what they did is done again where their results do not count any more"
+)
 HOURS_CHECK_SECONDS = 600.0
 """A Mac with opening hours is looked at so often at least: the wall clock may be set meanwhile."""
 
@@ -87,7 +92,7 @@ class MacReconciler:
         if left and was_open and phase is ClosingPhase.STOPPED and not view.connected:
             context.events.publish(written, STOPPED_UNSEEN, unseen(left), warning=True)
         waits = (
-            await self._delete_orphans(view),
+            await self._delete_orphans(written, view),
             self._until_change(written),
             None if exclusion is None else max(0.0, exclusion.until_seconds - context.clock()),
         )
@@ -136,8 +141,8 @@ class MacReconciler:
             if any(awaits(shard, item) for item in seen):
                 self._context.queue.add(key_of(shard))
 
-    async def _delete_orphans(self, view: MacView) -> float | None:
-        """Deletes attempts whose AudioShard, or its job, is gone.
+    async def _delete_orphans(self, mac: MacAgent, view: MacView) -> float | None:
+        """Deletes attempts whose AudioShard, or its job, is gone, or that the API server knows nothing of any more.
 
         What is left to delete is not stored: every pass finds it anew.
         """
@@ -154,6 +159,8 @@ class MacReconciler:
             if await self._exists(report, view):
                 continue
             self._context.leader.check()
+            if is_ahead(report, self._context.cache.by_uid(AudioShard, report.shard_uid)):
+                self._context.events.publish(mac, API_SERVER_RESTORED, AHEAD_NOTE, warning=True)
             if fleet.delete(view, key) is None:
                 break  # the agent has enough to do
         return again

@@ -84,6 +84,7 @@ def machine(facts: MachineFacts) -> Machine:
     return Machine(
         hardware_id=facts.hardware_id,
         boot_id=facts.boot_id[:128],
+        ledger_chain_id=facts.ledger_chain_id[:64],
         chip=facts.chip,
         memory_bytes=facts.memory_bytes,
         os=facts.os,

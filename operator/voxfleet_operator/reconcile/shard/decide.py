@@ -19,6 +19,8 @@ from voxfleet_operator.reconcile.shard.status import is_settled
 
 REPEATED_PUT_SECONDS = 2.0
 REFUSED_PUT_SECONDS = 10.0
+MOST_FORGOTTEN_ATTEMPTS = 1000
+"""What is believed of an agent that names a newer attempt of a shard than the API server knows."""
 
 
 class ReportedState(StrEnum):
@@ -193,10 +195,14 @@ class PutRefusal:
     message: str
     no_room: bool = False
     """Whether the Mac only has no room now: this costs no retry, and other shards avoid the Mac for a while, too."""
+    used_attempt: int | None = None
+    """The Mac has had attempts of this shard up to this one, which is not older than ours, and deleted or keeps them.
+    That is nothing that ours did, so it costs no retry. If it is newer, an API server that was restored from a backup
+    has forgotten it."""
 
 
-def put_refusal(refusal: AgentRefused) -> PutRefusal:
-    """Decides what follows from a refusal."""
+def put_refusal(refusal: AgentRefused, attempt: int) -> PutRefusal:
+    """Decides what follows from a refusal of this attempt's PUT."""
     status, problem = refusal.status, refusal.problem
     text = f"the agent refused with HTTP {status}: {problem.message}"
     if status in (401, 403, 408, 412):
@@ -206,6 +212,9 @@ def put_refusal(refusal: AgentRefused) -> PutRefusal:
     if status == 507:
         failure_class = _retryable(problem.failure_class) or FailureClass.SCRATCH_EXHAUSTED
         return PutRefusal(True, failure_class, problem.message, no_room=True)
+    used = problem.held_attempt if status in (409, 410) else None
+    if used is not None and attempt <= used <= attempt + MOST_FORGOTTEN_ATTEMPTS:
+        return PutRefusal(True, None, text, used_attempt=used)
     return PutRefusal(True, _retryable(problem.failure_class), text, no_room=status in (429, 503))
 
 

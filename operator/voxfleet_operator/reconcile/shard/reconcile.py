@@ -25,6 +25,7 @@ from voxfleet_api.protocol import (
     S3Credentials,
 )
 from voxfleet_operator.cache import key_of
+from voxfleet_operator.events import API_SERVER_RESTORED
 from voxfleet_operator.fleet.mac_view import AgentRefused, MacView, Order, Outcome, attempt_view
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
@@ -181,7 +182,11 @@ class _AssignedAttempt:
         if answer is not None:
             if answer.outcome is Outcome.PENDING:
                 return UNANSWERED_POLL_SECONDS
-            if answer.refusal is not None and not answer.renews and put_refusal(answer.refusal).final:
+            if (
+                answer.refusal is not None
+                and not answer.renews
+                and put_refusal(answer.refusal, self._record.attempt).final
+            ):
                 return await self._give_back(answer.refusal)
             if (wait_seconds := put_wait_seconds(answer, self._context.clock())) > 0:
                 return wait_seconds
@@ -282,11 +287,26 @@ class _AssignedAttempt:
         """Leaves the next attempt to another Mac, as this one has refused for good."""
         if not self._deleted():
             return UNANSWERED_POLL_SECONDS
-        meaning = put_refusal(refusal)
+        meaning = put_refusal(refusal, self._record.attempt)
+        if meaning.used_attempt is not None:
+            if meaning.used_attempt > self._record.attempt:
+                self._announce_restored(meaning.used_attempt)
+            # It costs no retry, so only this keeps an agent that always says so from driving us.
+            tries, uid = len(self._shard.status.attempts), self._shard.metadata.uid
+            self._backoffs.shard_failed(uid, tries, self._context.clock())
+            return await self._revoke(None, meaning.message, AttemptOutcome.RETURNED, used_attempt=meaning.used_attempt)
         if not meaning.no_room:
             return await self._revoke(meaning.failure_class, meaning.message)
         self._backoffs.mac_failed(machine_of(self._record), self._context.clock(), refusal.retry_after_seconds or 0.0)
         return await self._revoke(meaning.failure_class, meaning.message, AttemptOutcome.RETURNED)
+
+    def _announce_restored(self, used: int) -> None:
+        note = (
+            f"{self._view.name} has had attempts of shard {self._shard.metadata.name} up to {used}, of which the API"
+            f" server knows none after {self._record.attempt}: was it restored from a backup? Next is attempt"
+            f" {used + 1}"
+        )
+        self._context.events.publish(self._job, API_SERVER_RESTORED, note, warning=True)
 
     async def _commit(self) -> float | None:
         crash_points.point("commit-seen")
@@ -327,7 +347,12 @@ class _AssignedAttempt:
         return await self._end(status)
 
     async def _revoke(
-        self, failure_class: str | None, message: str, outcome: AttemptOutcome = AttemptOutcome.REFUSED
+        self,
+        failure_class: str | None,
+        message: str,
+        outcome: AttemptOutcome = AttemptOutcome.REFUSED,
+        *,
+        used_attempt: int | None = None,
     ) -> float | None:
         """Ends an attempt for good. Its Mac deletes it first, so that a late PUT finds a tombstone."""
         if not self._deleted():
@@ -341,6 +366,7 @@ class _AssignedAttempt:
             usage,
             self._context.timestamp(),
             retry_limit=self._context.options.retry_limit,
+            used_attempt=used_attempt,
         )
         return await self._end(status)
 

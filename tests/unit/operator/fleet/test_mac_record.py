@@ -135,6 +135,8 @@ def test_a_new_chain_starts_over(book: LedgerBook) -> None:
     assert book.last_sequence == -1
     book.add(chain(OURS, chain_id="chain-2"))
     assert book.error is None and book.usage[A].chain_id == "chain-2"
+    assert book.usage[A].rows == 3, "the attempt went on after its agent had lost its state"
+    assert (book.usage[A].first_sequence, book.usage[A].last_sequence) == (0, 0)
 
 
 def test_a_chain_that_comes_back_counts_once(book: LedgerBook) -> None:
@@ -143,6 +145,16 @@ def test_a_chain_that_comes_back_counts_once(book: LedgerBook) -> None:
     book.resume("chain-1", 1)
     assert book.add(chain(OURS, OURS)) == {A}
     assert book.usage[A].rows == 2
+
+
+def test_a_chain_that_comes_back_between_others_counts_once(book: LedgerBook) -> None:
+    book.add(chain(OURS, OURS))
+    book.resume("chain-2", -1)
+    book.add(chain(OURS, chain_id="chain-2"))
+    book.resume("chain-1", 1)
+    assert book.usage[A].rows == 1
+    book.add(chain(OURS, OURS))
+    assert book.usage[A].rows == 3
 
 
 def test_a_chain_goes_on_behind_its_stored_head() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from types import SimpleNamespace
 from typing import cast
 
@@ -121,14 +122,14 @@ def proof(signer: Ed25519PrivateKey = KEY, shown: Ed25519PrivateKey = KEY, owner
 
 @pytest.mark.parametrize("owner", [None, "ours"])
 def test_a_good_proof_passes(owner: str | None) -> None:
-    check_identity(proof(owner=owner), nonce="nonce", pinned_key=text(KEY), control_plane="ours")
+    check_identity(proof(owner=owner), mac="mac-01", nonce="nonce", pinned_key=text(KEY), control_plane="ours")
 
 
 @pytest.mark.parametrize(
     ("identity", "nonce", "reason", "words"),
     [
         (proof(signer=OTHER_KEY), "nonce", Reason.IDENTITY_MISMATCH, "did not prove"),
-        (proof(signer=OTHER_KEY, shown=OTHER_KEY), "nonce", Reason.IDENTITY_MISMATCH, "spec.ledgerPublicKey"),
+        (proof(signer=KEY, shown=OTHER_KEY), "nonce", Reason.IDENTITY_MISMATCH, "proved no other one"),
         (proof(), "another nonce", Reason.IDENTITY_MISMATCH, "old proof"),
         (proof().model_copy(update={"hardware_id": "x"}), "nonce", Reason.IDENTITY_MISMATCH, "did not prove"),
         (proof().model_copy(update={"signature": "%"}), "nonce", Reason.IDENTITY_MISMATCH, "did not prove"),
@@ -137,5 +138,21 @@ def test_a_good_proof_passes(owner: str | None) -> None:
 )
 def test_a_bad_proof_is_refused(identity: Identity, nonce: str, reason: Reason, words: str) -> None:
     with pytest.raises(MacRejected, match=words) as trouble:
-        check_identity(identity, nonce=nonce, pinned_key=text(KEY), control_plane="ours")
+        check_identity(identity, mac="mac-01", nonce=nonce, pinned_key=text(KEY), control_plane="ours")
     assert trouble.value.reason is reason
+
+
+def test_a_new_key_is_named_with_what_an_admin_types_to_accept_it() -> None:
+    new = proof(signer=OTHER_KEY, shown=OTHER_KEY)
+    with pytest.raises(MacRejected) as trouble:
+        check_identity(new, mac="mac-01", nonce="nonce", pinned_key=text(KEY), control_plane="ours")
+    assert trouble.value.reason is Reason.IDENTITY_MISMATCH
+    patch = json.dumps({"spec": {"ledgerPublicKey": text(OTHER_KEY)}})
+    assert f"kubectl patch macagent mac-01 --type=merge -p '{patch}'" in trouble.value.message
+
+
+def test_what_nobody_proved_is_no_command_to_type() -> None:
+    chosen = proof().model_copy(update={"public_key": "'; rm -rf ~ #"})
+    with pytest.raises(MacRejected) as trouble:
+        check_identity(chosen, mac="mac-01", nonce="nonce", pinned_key=text(KEY), control_plane="ours")
+    assert "kubectl" not in trouble.value.message and "rm -rf" not in trouble.value.message

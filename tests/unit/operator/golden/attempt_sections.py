@@ -198,7 +198,7 @@ def _refusals() -> Section:
 
 
 def _refusal(status: int, failure_class: str | None) -> dict[str, str]:
-    meaning = put_refusal(AgentRefused(status, Problem(failure_class=failure_class, message="no")))
+    meaning = put_refusal(AgentRefused(status, Problem(failure_class=failure_class, message="no")), 1)
     if not meaning.final:
         return {"then": "the same PUT later", "recorded as": "", "costs a retry": ""}
     outcome = AttemptOutcome.RETURNED if meaning.no_room else AttemptOutcome.REFUSED

@@ -52,7 +52,7 @@ class OddKube:
         self.written: list[str] = []
         self.asked = 0
 
-    async def request(self, method: str, path: str, *, body: Mapping[str, Any]) -> Json:
+    async def request(self, method: str, path: str, *, body: Mapping[str, Any], timeout_seconds: float) -> Json:
         self.asked += 1
         if self.asked == 1:
             raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
