@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from voxfleet_agent.attempts.admission import Refusal
 from voxfleet_agent.config import ConfigError, Listen
@@ -64,7 +65,7 @@ def listen_on(listen: Listen) -> socket.socket:
         raise ConfigError(f"listen: {listen.host}:{listen.port}: {error.strerror}; choose another port") from error
 
 
-def build_server(app: Starlette) -> AgentServer:
+def build_server(app: ASGIApp) -> AgentServer:
     return AgentServer(
         uvicorn.Config(
             app,

@@ -18,7 +18,6 @@ from tests.rig.fake_fleet.stages import SleepingWork
 
 from voxfleet_agent import logs
 from voxfleet_agent.addresses import AllowList
-from voxfleet_agent.clock import SystemClock
 from voxfleet_agent.config import Listen
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.server.app import listen_on
@@ -35,7 +34,6 @@ async def run(settings: FleetSettings) -> None:
     work = SleepingWork(settings.clip_seconds, settings.audio_milliseconds, settings.quarantine_every)
     mounts = Mounts(AllowList(settings.allow).folders, CALL_SECONDS)
     models = ModelStore(settings.folder / "models", 2**30)
-    clock = SystemClock()
     ports: dict[str, int] = {}
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as serving:
         for name in settings.names:
@@ -48,11 +46,12 @@ async def run(settings: FleetSettings) -> None:
                 work=work,
                 lanes=settings.lanes,
                 load_seconds=settings.load_seconds,
+                trouble=settings.troubles.get(name),
             )
-            services = await stack.enter_async_context(open_services(mac, clock, mounts, models))
+            services = await stack.enter_async_context(open_services(mac, mounts, models))
             listener = listen_on(Listen(host="127.0.0.1", port=0))
             ports[name] = listener.getsockname()[1]
-            serving.create_task(serve(services, TOKEN, listener, stopping))
+            serving.create_task(serve(services, mac, listener, stopping))
         told = settings.folder / PORTS_NAME
         told.with_suffix(".new").write_text(FleetPorts(ports=ports).model_dump_json())
         told.with_suffix(".new").replace(told)

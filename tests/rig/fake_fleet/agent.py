@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from starlette.applications import Starlette
 from tests.rig.fake_fleet.lanes import LANE_MEMORY_BYTES, SleepingLane, SleepingPools
 from tests.rig.fake_fleet.stages import SleepingWork
+from tests.rig.fake_fleet.troubles import Trouble, WrongClock, troubled
 
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
-from voxfleet_agent.clock import Clock
+from voxfleet_agent.clock import SystemClock
 from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
@@ -50,7 +50,7 @@ class MacSettings:
     work: SleepingWork
     lanes: int = 1
     load_seconds: float = 0.0
-    scratch_min_free_bytes: int = 0
+    trouble: Trouble | None = None
 
 
 def ledger_key(name: str) -> Ed25519PrivateKey:
@@ -79,13 +79,13 @@ def machine_of(name: str) -> LocalMachine:
 
 
 @asynccontextmanager
-async def open_services(
-    settings: MacSettings, clock: Clock, mounts: Mounts, models: ModelStore
-) -> AsyncIterator[AttemptServices]:
+async def open_services(settings: MacSettings, mounts: Mounts, models: ModelStore) -> AsyncIterator[AttemptServices]:
     """`mounts` and `models` are of the whole process, as the threads of a file system are."""
     machine, folder = machine_of(settings.name), settings.folder
+    clock = WrongClock() if settings.trouble is Trouble.WRONG_CLOCK else SystemClock()
     journal = await Journal.open(folder / "state", folder / "state" / "journal.sqlite3")
-    scratch = Scratch(folder / "scratch", QUOTA_BYTES, settings.scratch_min_free_bytes)
+    min_free_bytes = QUOTA_BYTES if settings.trouble is Trouble.FULL_DISK else 0
+    scratch = Scratch(folder / "scratch", QUOTA_BYTES, min_free_bytes)
     chain_id = await journal.write(lambda db: open_chain(db, public_key_text(settings.key)))
     pools: SleepingPools = SleepingPools(settings.lanes, settings.load_seconds)
     lanes: LaneSlots[SleepingLane] = LaneSlots(pools)
@@ -118,13 +118,9 @@ async def open_services(
 
 
 async def serve(
-    services: AttemptServices,
-    token: str,
-    listener: socket.socket,
-    stopping: asyncio.Event,
-    around: Callable[[Starlette], Starlette] = lambda app: app,
+    services: AttemptServices, settings: MacSettings, listener: socket.socket, stopping: asyncio.Event
 ) -> None:
-    """As the daemon does, until `stopping`. `around`: what stands between the network and the agent."""
+    """As the daemon does, until `stopping`."""
     supervisor = Supervisor(services)
     await supervisor.start()
     metrics = AgentMetrics(
@@ -139,8 +135,8 @@ async def serve(
             ready=supervisor.ready,
         )
     )
-    routes = Routes(services, supervisor, Authenticator(token), metrics)
-    server = build_server(around(build_app(routes)))
+    routes = Routes(services, supervisor, Authenticator(settings.token), metrics)
+    server = build_server(troubled(settings.trouble, build_app(routes), supervisor))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         stopped = asyncio.ensure_future(stopping.wait())

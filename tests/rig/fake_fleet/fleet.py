@@ -1,4 +1,19 @@
-"""A control plane, fake Macs and the operator, and the jobs that are submitted to them."""
+"""A fleet of fake Macs: enough of them, and jobs large enough, to measure the control plane with.
+
+Real: each Mac's HTTP server and its checks, the supervisor with leases, admission and state machine, the journal in an
+SQLite file of its own, the chain of signed machine-hours, scratch, storage, the parts of a shard, and Finalize, which
+refuses a job unless each clip has exactly one row. The operator is the product's process but for its dialer, which
+needs no SSH.
+
+Not real: lanes have no child, no clip is opened or fetched, nothing is decoded or heard. Plan takes each clip's length
+from the settings, Process sleeps for each clip and then writes the row that a Mac would have written, 64 at a time. No
+evidence of quarantined clips is written, no run.json, and an attempt takes over nothing of an earlier one. All Macs
+share one process and with it one processor, so how fast they are says nothing about Macs.
+
+    with FakeFleet(folder, macs=4) as fleet:
+        fleet.submit("job", clips=1000)
+        job = fleet.ended("job")
+"""
 
 from __future__ import annotations
 
@@ -83,6 +98,11 @@ class FakeFleet:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
+    def _clean_up(self) -> None:
+        """Of a control plane that others use too. The operator still runs: it ends what the jobs have begun."""
+        self.control_plane.kubectl("delete", "audiobatchjobs", "--all", "-n", NAMESPACE)
+        self.control_plane.kubectl("delete", "macagents", *self.macs.settings.names)
+
     def write_input(self, name: str, clips: int) -> Path:
         """A manifest of clips that nobody opens; to be written before a job is measured."""
         path = self.folder / "shared" / "input" / f"{name}.jsonl"
@@ -110,6 +130,18 @@ class FakeFleet:
         }
         metadata = {"name": name, "namespace": NAMESPACE}
         return {"apiVersion": API_VERSION, "kind": "AudioBatchJob", "metadata": metadata, "spec": body}
+
+    def create(self, job: Mapping[str, object]) -> None:
+        """One request, and no kubectl, whose processor time would be part of what is measured."""
+        self._request("POST", f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/audiobatchjobs", job)
+
+    def register(self, macs: FakeMacs) -> None:
+        """`kubectl apply` of Macs beside those that the fleet began with; they run already."""
+        self.control_plane.apply(macs.manifests(OPERATOR_NAMESPACE))
+
+    def remove(self, macs: FakeMacs) -> None:
+        """Deletes their MacAgents."""
+        self.control_plane.kubectl("delete", "macagents", *macs.settings.names)
 
     def job(self, name: str) -> AudioBatchJob:
         return AudioBatchJob.load(self.get(f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/audiobatchjobs/{name}"))
@@ -148,8 +180,20 @@ class FakeFleet:
 
     def get(self, path: str) -> Mapping[str, object]:
         """The API server's answer; a kubectl process each time would take processor time from what is measured."""
-        headers = {"Authorization": f"Bearer {self.control_plane.token}", "User-Agent": USER_AGENT}
-        request = urllib.request.Request(self.control_plane.url + path, headers=headers)  # noqa: S310 - https loopback
+        return self._request("GET", path)
+
+    def _request(self, method: str, path: str, content: Mapping[str, object] | None = None) -> Mapping[str, object]:
+        headers = {
+            "Authorization": f"Bearer {self.control_plane.token}",
+            "User-Agent": USER_AGENT,
+            "Content-Type": "application/json",
+        }
+        request = urllib.request.Request(  # noqa: S310 - https loopback
+            self.control_plane.url + path,
+            None if content is None else json.dumps(content).encode(),
+            headers,
+            method=method,
+        )
         with self._opener.open(request, timeout=30) as answer:
             body: Mapping[str, object] = json.load(answer)
         return body
@@ -172,5 +216,7 @@ class FakeFleet:
         self.control_plane.apply(self.macs.manifests(OPERATOR_NAMESPACE))
         self._stack.callback(self.operator.stop)
         self.operator.start()
+        if not self._own_control_plane:
+            self._stack.callback(self._clean_up)
         macs = len(self.macs.settings.names)
         self.wait_for(f"{macs} Macs available", lambda: self.available_macs() >= macs, READY_SECONDS)

@@ -17,6 +17,7 @@ from voxfleet_dev.processes import Child
 SECRET, TOKEN_KEY = "fake-macs", "token"
 _HOST_KEY = f"ssh-ed25519 {'A' * 68}"
 START_SECONDS = 120.0
+MAC_LABEL, SOUND_LABEL = "mac", "sound"
 
 
 class FakeMacs:
@@ -59,10 +60,11 @@ class FakeMacs:
         return {"apiVersion": "v1", "kind": "List", "items": [secret, *macs]}
 
     def _mac_agent(self, name: str) -> dict[str, object]:
+        sound = "false" if name in self.settings.troubles else "true"
         return {
             "apiVersion": API_VERSION,
             "kind": "MacAgent",
-            "metadata": {"name": name},
+            "metadata": {"name": name, "labels": {MAC_LABEL: name, SOUND_LABEL: sound}},
             "spec": {
                 "ssh": {
                     "host": "127.0.0.1",

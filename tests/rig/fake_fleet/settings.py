@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+from tests.rig.fake_fleet.troubles import Trouble
 
 PORTS_NAME = "ports.json"
 SETTINGS_NAME = "settings.json"
@@ -25,6 +26,8 @@ class FleetSettings(BaseModel):
     clip_seconds: float = 0.0
     audio_milliseconds: int = 10_000
     quarantine_every: int | None = None
+    troubles: dict[str, Trouble] = Field(default_factory=dict)
+    """By name; the other Macs are sound."""
 
 
 class FleetPorts(BaseModel):
