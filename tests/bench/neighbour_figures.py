@@ -35,7 +35,8 @@ Say = Callable[[str], None]
 
 def neighbour_figures(directory: Path, say: Say) -> list[Figure]:
     """Raises MeasurementFailed, ChildFailed, KubectlFailed, NotInTime."""
-    with FakeFleet(directory, SOUND_MACS, clip_seconds=0.02) as fleet, _troubled_macs(directory) as troubled:
+    troubled = _troubled_macs(directory)
+    with FakeFleet(directory, SOUND_MACS, clip_seconds=0.02) as fleet:
         manifest = fleet.write_input("small", JOB_CLIPS)
         seen = _Completions()
         alone: list[list[int]] = []
@@ -105,45 +106,43 @@ def _measure(fleet: FakeFleet, manifest: Path, seen: _Completions, name: str, jo
         body = fleet.job_manifest(job, manifest, macSelector={"matchLabels": {SOUND_LABEL: "true"}})
         created[job] = time.monotonic()
         fleet.create(body)
-    fleet.wait_for(f"{name}: {jobs} jobs complete", lambda: created.keys() <= seen.at.keys(), ENDED_WITHIN_SECONDS)
+    fleet.wait_for(
+        f"{name}: {jobs} jobs ended", lambda: created.keys() <= seen.at.keys() | seen.failed, ENDED_WITHIN_SECONDS
+    )
     if seen.failed & created.keys():
         raise MeasurementFailed(f"{name}: jobs on sound Macs failed: {sorted(seen.failed & created.keys())}")
     return [round((seen.at[job] - at) * 1000) for job, at in created.items()]
 
 
-@contextmanager
-def _troubled_macs(directory: Path) -> Iterator[FakeMacs]:
+def _troubled_macs(directory: Path) -> FakeMacs:
     troubles = {trouble.value: trouble for trouble in Trouble}
     settings = FleetSettings(
-        folder=directory / "troubled",
+        folder=directory.absolute() / "troubled",
         names=tuple(troubles),
         allow=(f"file://{directory.absolute()}/shared/",),
         clip_seconds=5.0,
         lost_after="30s",
         troubles=troubles,
     )
-    macs = FakeMacs(settings)
-    try:
-        macs.start()
-        yield macs
-    finally:
-        macs.stop()
+    return FakeMacs(settings)
 
 
 @contextmanager
 def _trouble(fleet: FakeFleet, troubled: FakeMacs, manifest: Path, number: int, say: Say) -> Iterator[None]:
-    """The troubled Macs are part of the fleet, and each has a job that no other Mac may take."""
-    fleet.register(troubled)
+    """Meanwhile the troubled Macs are part of the fleet, and each has a job that no other Mac may take."""
     jobs = {f"on-{name}-{number}": name for name in troubled.settings.names}
-    for job, name in jobs.items():
-        fleet.create(fleet.job_manifest(job, manifest, macSelector={"matchLabels": {MAC_LABEL: name}}))
-    time.sleep(TROUBLE_SECONDS)
+    troubled.start()
     try:
+        fleet.register(troubled)
+        for job, name in jobs.items():
+            fleet.create(fleet.job_manifest(job, manifest, macSelector={"matchLabels": {MAC_LABEL: name}}))
+        time.sleep(TROUBLE_SECONDS)
         yield
-        say(f"troubled Macs and their jobs: {', '.join(_states(fleet, jobs))}")
-    finally:
+        say(f"troubled Macs and their jobs: {'; '.join(_states(fleet, jobs))}")
         fleet.control_plane.kubectl("delete", "audiobatchjobs", "-n", NAMESPACE, "--wait=false", *jobs)
         fleet.remove(troubled)
+    finally:
+        troubled.stop()
 
 
 def _states(fleet: FakeFleet, jobs: Mapping[str, str]) -> Iterator[str]:

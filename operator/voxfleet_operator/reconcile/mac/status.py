@@ -91,9 +91,7 @@ def machine(facts: MachineFacts) -> Machine:
         chip=facts.chip[:MAX_FACT],
         memory_bytes=facts.memory_bytes,
         os=facts.os[:MAX_FACT],
-        pools=tuple(
-            MachinePool(name=name, kind=pool.kind, lanes=pool.lanes) for name, pool in reversed(pools.items())
-        ),
+        pools=tuple(MachinePool(name=name, kind=pool.kind, lanes=pool.lanes) for name, pool in reversed(pools.items())),
         versions={
             name[:MAX_NAME]: version[:MAX_NAME] for name, version in sorted(facts.versions.items())[:MAX_VERSIONS]
         },
