@@ -13,8 +13,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from voxfleet_api.base import OPEN_VALUE_PATTERN, Message, StatusModel, Timestamp, list_map
+from voxfleet_api.stored_size import shortened
 
 MESSAGE_LIMIT = 1024
+"""In bytes as they are stored; the API server takes as many characters."""
 
 
 class ConditionType(StrEnum):
@@ -115,8 +117,9 @@ Conditions = Annotated[
 ]
 
 
-def truncate(message: str, limit: int = MESSAGE_LIMIT) -> str:
-    return message if len(message) <= limit else message[: limit - 1] + "…"
+def truncate(message: str, limit_bytes: int = MESSAGE_LIMIT) -> str:
+    """A limit in characters would let a message in wide ones fill a status."""
+    return shortened(message, limit_bytes)
 
 
 def condition(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 MAX_INDEXES = 1_000_000
 """More clips than a job may have; prevents a hostile `0-9999999999` from filling memory."""
@@ -11,6 +11,8 @@ MAX_INDEXES = 1_000_000
 
 def encode(indexes: Iterable[int]) -> str:
     """Indexes in any order, duplicates allowed -> the shortest range text; `` for none."""
+    if isinstance(indexes, range) and indexes and indexes.step == 1:  # of a shard: not worth a set of its clips
+        return str(indexes[0]) if len(indexes) == 1 else f"{indexes[0]}-{indexes[-1]}"
     parts: list[str] = []
     ordered = sorted(set(indexes))
     start = 0
@@ -26,18 +28,25 @@ def encode(indexes: Iterable[int]) -> str:
 
 def decode(text: str) -> list[int]:
     """`0-3,7` -> [0, 1, 2, 3, 7]. Raises ValueError when ranges are malformed, descending or overlap."""
-    indexes: list[int] = []
-    if not text:
-        return indexes
-    for part in text.split(","):
+    return [index for part in _ranges(text) for index in part]
+
+
+def count(text: str) -> int:
+    """How many indexes `decode` returns, without making them. Raises ValueError as it does."""
+    return sum(len(part) for part in _ranges(text))
+
+
+def _ranges(text: str) -> Iterator[range]:
+    number, end = 0, 0
+    for part in text.split(",") if text else ():
         found = re.fullmatch(r"([0-9]{1,7})(?:-([0-9]{1,7}))?", part)
         if found is None:
             raise ValueError(f"{part!r} is not an index or a range; write for example 0-3,7")
         first = int(found[1])
         last = int(found[2] or first)
-        if last < first or (indexes and first <= indexes[-1]):
+        if last < first or first < end:
             raise ValueError(f"{part!r} must ascend and not overlap what stands before it")
-        if len(indexes) + last - first >= MAX_INDEXES:
+        number, end = number + last + 1 - first, last + 1
+        if number > MAX_INDEXES:
             raise ValueError(f"{part!r} makes more than {MAX_INDEXES} indexes; split the job")
-        indexes.extend(range(first, last + 1))
-    return indexes
+        yield range(first, last + 1)

@@ -67,6 +67,10 @@ class ControlPlane:
         return f"https://127.0.0.1:{self._port}"
 
     @property
+    def etcd_url(self) -> str:
+        return f"http://127.0.0.1:{self._etcd_port}"
+
+    @property
     def pids(self) -> list[int]:
         return [child.pid for child in self._children() if child.running]
 
@@ -90,9 +94,9 @@ class ControlPlane:
         self._port = free_port()
         self._write_files()
         self._etcd_port = free_port()
-        self._etcd = self._make_etcd(self._etcd_port, free_port())
+        self._etcd = self._make_etcd(free_port())
         self._start_etcd()
-        self._apiserver = self._make_apiserver(self._etcd_port)
+        self._apiserver = self._make_apiserver()
         self.start_apiserver()
         if self._controllers:
             self._start_controller_manager()
@@ -217,8 +221,8 @@ class ControlPlane:
             "current-context": "dev",
         }
 
-    def _make_etcd(self, client_port: int, peer_port: int) -> Child:
-        client, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
+    def _make_etcd(self, peer_port: int) -> Child:
+        client, peer = self.etcd_url, f"http://127.0.0.1:{peer_port}"
         argv: list[str | Path] = [
             self._binaries["etcd"],
             f"--data-dir={self._etcd_data}",
@@ -231,11 +235,11 @@ class ControlPlane:
         ]
         return Child("etcd", argv, self.directory / "etcd.log")
 
-    def _make_apiserver(self, etcd_port: int) -> Child:
+    def _make_apiserver(self) -> Child:
         folder = self.directory
         argv: list[str | Path] = [
             self._binaries["kube-apiserver"],
-            f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+            f"--etcd-servers={self.etcd_url}",
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
             "--endpoint-reconciler-type=none",  # no pod looks for the server

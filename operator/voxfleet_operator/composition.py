@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -146,7 +146,7 @@ def acting_epoch(leader: Leader) -> int:
     return leader.epoch
 
 
-def secret_reader(kube: Kube, namespace: str) -> Callable[[str, str], Awaitable[bytes]]:
+def secret_reader(kube: Kube, namespace: str) -> SecretReader:
     async def read(name: str, key: str) -> bytes:
         try:
             data = await kube.secret(namespace, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from voxfleet_operator.background import BackgroundEnded, BackgroundTasks
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.composition import Surroundings, compose, secret_reader, wake_by_change
 from voxfleet_operator.events import EventRecorder
+from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.fleet import MacFleet
 from voxfleet_operator.fleet.ssh.dialer import SshDialer
 from voxfleet_operator.health import HealthServer
@@ -34,22 +35,24 @@ DRAIN_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
+MakeDialer = Callable[[SecretReader], Dialer]
+
 
 class WatchEnded(Exception):
     """The watches on the API server have ended."""
 
 
-def run(options: OperatorOptions) -> int:
-    """Runs the operator until SIGTERM or SIGINT; returns the exit code."""
+def run(options: OperatorOptions, make_dialer: MakeDialer = SshDialer) -> int:
+    """Runs the operator until SIGTERM or SIGINT; returns the exit code. `make_dialer`: the transport to all Macs."""
     try:
-        asyncio.run(_operate(options))
+        asyncio.run(_operate(options, make_dialer))
     except (KubeError, CrdsMissing, WatchEnded, BackgroundEnded, OSError) as error:
         log.critical("the operator cannot run", error=str(error))
         return 1
     return 0
 
 
-async def _operate(options: OperatorOptions) -> None:
+async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,7 +91,7 @@ async def _operate(options: OperatorOptions) -> None:
                 events=recorder,
                 metrics=metrics,
                 secrets=secrets,
-                dialer=SshDialer(secrets),
+                dialer=make_dialer(secrets),
                 options=ReconcileOptions(
                     control_plane=control_plane,
                     lost_margin_seconds=options.lost_margin_seconds,

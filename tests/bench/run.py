@@ -24,11 +24,14 @@ from tests.bench.failure import MeasurementFailed  # noqa: E402
 from tests.bench.fault_figures import fault_figures  # noqa: E402
 from tests.bench.fleet_figures import two_mac_figures  # noqa: E402
 from tests.bench.lane_figures import LaneBench, footprint_figures, ladder_figures, set_blas  # noqa: E402
+from tests.bench.neighbour_figures import neighbour_figures  # noqa: E402
 from tests.bench.report import Figure, show, write  # noqa: E402
+from tests.bench.scale_figures import scale_figures  # noqa: E402
 from tests.bench.throughput_figures import throughput_figures  # noqa: E402
 from tests.bench.versions import versions  # noqa: E402
 from tests.bench.whisper_figures import whisper_figures  # noqa: E402
 from tests.bench.whisper_memory import whisper_memory_figures  # noqa: E402
+from tests.rig.fake_fleet.fleet import NotInTime  # noqa: E402
 
 from make_clips import ClipToolError  # noqa: E402
 from voxfleet_agent.config import PoolConfig  # noqa: E402
@@ -49,8 +52,11 @@ TABLE_WIDTH = 240
 
 PARTS = (
     *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
-    "failover",
-    *("whisper", "whisper-memory"),
+    *("failover", "whisper", "whisper-memory", "scale", "neighbours"),
+)
+_NOT_MEASURED = (
+    *(MeasurementFailed, NotInTime, PackageUnavailable, ChildFailed, KubectlFailed, VoxFleetError),
+    OSError,  # a server went away
 )
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else TABLE_WIDTH)
@@ -102,8 +108,7 @@ def measure(clips: int, whole_whisper_memory: bool, chosen: Sequence[str]) -> in
             continue
         try:
             figures += part()
-        except (MeasurementFailed, PackageUnavailable, ChildFailed, KubectlFailed, VoxFleetError, OSError) as error:
-            # OSError: a server went away
+        except _NOT_MEASURED as error:
             complete = False
             console.print(f"not measured: {name}: {error}", style="red", markup=False)
     write(RESULTS, figures, found)
@@ -130,8 +135,7 @@ class _Bench:
         return (
             *(self.fleet, self.decode, self.ladder, self.throughput),
             *(self.overhead, self.footprint, self.memory, self.faults),
-            self.failover,
-            *(self.whisper, self.whisper_memory),
+            *(self.failover, self.whisper, self.whisper_memory, self.scale, self.neighbours),
         )
 
     def fleet(self) -> list[Figure]:
@@ -168,6 +172,12 @@ class _Bench:
     def whisper_memory(self) -> list[Figure]:
         model = ResolvedModel(whisper_tiny(), DIGEST)
         return whisper_memory_figures(BENCH / "run" / "whisper-memory", model, self._whole_whisper_memory, _say)
+
+    def scale(self) -> list[Figure]:
+        return scale_figures(BENCH / "run" / "scale", _say)
+
+    def neighbours(self) -> list[Figure]:
+        return neighbour_figures(BENCH / "run" / "neighbours", _say)
 
 
 def _say(text: str) -> None:

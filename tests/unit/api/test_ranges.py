@@ -33,3 +33,9 @@ def test_decode_refuses(text: str) -> None:
 @given(st.sets(st.integers(min_value=0, max_value=5000)))
 def test_decode_inverts_encode(indexes: set[int]) -> None:
     assert ranges.decode(ranges.encode(indexes)) == sorted(indexes)
+    assert ranges.count(ranges.encode(indexes)) == len(indexes)
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_a_range_is_written_as_its_indexes_are(start: int, stop: int) -> None:
+    assert ranges.encode(range(start, stop)) == ranges.encode(list(range(start, stop)))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import accumulate
-from typing import TypeVar
+from collections.abc import Iterable
 
 from voxfleet_api.clip_limits import beyond_limits
 from voxfleet_api.clip_warnings import warning_counts
@@ -12,28 +10,19 @@ from voxfleet_api.conditions import Condition, ConditionType, Reason, condition,
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.contract_limits import Quarantine
 from voxfleet_api.kinds.job_status import (
-    STATUS_CLIPS,
     AudioBatchJobStatus,
     ClipCounts,
-    FailedClip,
     JobPlan,
     ScratchReport,
     ShardCounts,
     StoredFile,
 )
-from voxfleet_api.ranges import decode
+from voxfleet_api.ranges import count
 from voxfleet_api.results import job_folder
 from voxfleet_operator.metering.usage import job_usage
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.shard.status import failed_condition, is_failed, is_live
-
-MAX_MACS = 256
-MACS_BYTES = 4_000
-CLIPS_BYTES = 5_400
-"""Of each of the two lists of clips. With 5,000 boundaries, which take 35 kB, a status stays under 64 kB."""
-
-C = TypeVar("C", bound=FailedClip)
-T = TypeVar("T")
+from voxfleet_operator.reconcile.status_size import first_clips, first_macs
 
 
 def shard_total(plan: JobPlan | None) -> int:
@@ -80,9 +69,9 @@ def clip_counts(plan: JobPlan | None, shards: JobShards, *, ended: bool) -> Clip
             quarantined += clips.quarantined
             not_run += clips.not_run
         elif is_failed(shard):
-            not_run += len(decode(shard.spec.indexes or ""))
+            not_run += count(shard.spec.indexes or "")
         elif is_live(shard):
-            running += len(decode(shard.spec.indexes or ""))
+            running += count(shard.spec.indexes or "")
     pending = total - succeeded - failed - quarantined - not_run - running
     if ended:
         not_run, running, pending = not_run + running + pending, 0, 0
@@ -97,25 +86,10 @@ def clip_counts(plan: JobPlan | None, shards: JobShards, *, ended: bool) -> Clip
     )
 
 
-def first_clips(clips: Iterable[C]) -> tuple[C, ...]:
-    """The first clips by index, as many as a status names and has room for."""
-    first = sorted(clips, key=lambda clip: clip.index)[:STATUS_CLIPS]
-    return _within(
-        CLIPS_BYTES, first, lambda clip: len(clip.model_dump_json(by_alias=True, exclude_none=True).encode())
-    )
-
-
-def _within(limit_bytes: int, items: Iterable[T], size_bytes: Callable[[T], int]) -> tuple[T, ...]:
-    """The first items, as long as their JSON with a comma each is no longer than the limit."""
-    sized = [(item, size_bytes(item) + 1) for item in items]
-    sums = accumulate(size for _, size in sized)
-    return tuple(item for (item, _), total in zip(sized, sums, strict=True) if total <= limit_bytes)
-
-
 def macs_of(job: AudioBatchJob, shards: Iterable[AudioShard]) -> tuple[str, ...]:
     """Every Mac that ever held an attempt, as far as a status has room."""
     names = {record.mac for shard in shards for record in shard.status.attempts} | set(job.status.macs)
-    return _within(MACS_BYTES, sorted(names)[:MAX_MACS], lambda name: len(name) + 2)
+    return first_macs(names)
 
 
 def stored_index(job: AudioBatchJob, finalize: AudioShard | None) -> StoredFile | None:

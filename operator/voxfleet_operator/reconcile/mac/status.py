@@ -22,6 +22,8 @@ from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, drain_returns_
 
 OFFLINE = "Offline"
 SHOWN_SHARDS = 5
+MAX_FACT, MAX_NAME, MAX_POOLS, MAX_VERSIONS = 128, 63, 16, 32
+"""What MacAgentStatus takes: texts, names and versions of packages in characters, pools and packages by number."""
 
 
 def mac_status(
@@ -81,15 +83,19 @@ def _shown(left: Sequence[str]) -> str:
 
 
 def machine(facts: MachineFacts) -> Machine:
+    """What an agent says of its machine, as far as a status has room."""
+    pools = {pool.name[:MAX_NAME]: pool for pool in reversed(facts.pools[:MAX_POOLS])}
     return Machine(
-        hardware_id=facts.hardware_id,
-        boot_id=facts.boot_id[:128],
+        hardware_id=facts.hardware_id[:MAX_FACT],
+        boot_id=facts.boot_id[:MAX_FACT],
         ledger_chain_id=facts.ledger_chain_id[:64],
-        chip=facts.chip,
+        chip=facts.chip[:MAX_FACT],
         memory_bytes=facts.memory_bytes,
-        os=facts.os,
-        pools=tuple(MachinePool(name=pool.name, kind=pool.kind, lanes=pool.lanes) for pool in facts.pools),
-        versions=facts.versions,
+        os=facts.os[:MAX_FACT],
+        pools=tuple(MachinePool(name=name, kind=pool.kind, lanes=pool.lanes) for name, pool in reversed(pools.items())),
+        versions={
+            name[:MAX_NAME]: version[:MAX_NAME] for name, version in sorted(facts.versions.items())[:MAX_VERSIONS]
+        },
     )
 
 

@@ -15,7 +15,7 @@ from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import MAX_SPLITS_IN_A_ROW, AttemptOutcome, AttemptRecord, AudioShardStatus, Stage
 from voxfleet_api.protocol import Capability
-from voxfleet_api.ranges import decode
+from voxfleet_api.ranges import count
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.shard.new_shard import shard_name
 from voxfleet_operator.reconcile.shard.pieces import HALVES, attempts_before, path_of
@@ -106,7 +106,7 @@ def _may_split(shard: AudioShard, limits: SplitLimits) -> bool:
         and limits.job_splits < MAX_SPLITS
         and not (is_committed(shard) or is_failed(shard) or is_superseded(shard))
         and len(path_of(shard)) < MAX_SPLITS_IN_A_ROW
-        and len(decode(shard.spec.indexes or "")) > 1
+        and count(shard.spec.indexes or "") > 1
     )
 
 

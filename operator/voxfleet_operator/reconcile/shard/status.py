@@ -22,9 +22,13 @@ from voxfleet_api.kinds.audio_shard import (
     Stage,
 )
 from voxfleet_api.protocol import AttemptStatus, ShardResult
+from voxfleet_operator.reconcile.status_size import first_clips
 
 KEPT_ATTEMPTS = MAX_ATTEMPTS // 2
 """How many attempts a status lists before the oldest are summed up; one whose rows are not verified stays longer."""
+
+RECORD_MESSAGE_BYTES = 512
+"""Of each attempt. The shard's conditions have more of the newest one's."""
 
 
 def current(status: AudioShardStatus) -> AttemptRecord | None:
@@ -166,8 +170,8 @@ def committed(
                 "commit": ShardCommit(attempt=report.attempt, sha256=result.commit_sha256),
                 "plan": result.plan,
                 "clips": None if counts is None else ShardClipCounts(**counts.model_dump()),
-                "quarantine": result.quarantine,
-                "failures": result.failures,
+                "quarantine": first_clips(result.quarantine),
+                "failures": first_clips(result.failures),
                 "warnings": result.warnings,
                 **_scratch(status, report),
             }
@@ -307,7 +311,7 @@ def _end_current(
             update={
                 "outcome": outcome,
                 "failure_class": failure_class,
-                "message": None if message is None else truncate(message),
+                "message": None if message is None else truncate(message, RECORD_MESSAGE_BYTES),
                 **_used(status, usage or record.usage, now, lost_for_seconds),
             }
         )

@@ -126,7 +126,7 @@ async def test_a_reason_longer_than_a_status_takes_is_cut() -> None:
     )
     world.api.add(job_body())
     await until(world, lambda: world.job().status.pending_reason is not None)
-    assert len(world.job().status.pending_reason or "") == MESSAGE_LIMIT
+    assert len((world.job().status.pending_reason or "").encode()) == MESSAGE_LIMIT
 
 
 async def test_a_mac_that_was_lost_and_came_back_unnoticed_gets_its_attempt() -> None:

@@ -1,0 +1,158 @@
+"""What Macs that misbehave cost the others: the latency of small jobs on sound Macs, with and without them beside."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.bench.api_watch import ApiWatch
+from tests.bench.failure import MeasurementFailed
+from tests.bench.report import Figure, Goal
+from tests.rig.fake_fleet.fleet import NAMESPACE, FakeFleet
+from tests.rig.fake_fleet.macs import MAC_LABEL, SOUND_LABEL, FakeMacs
+from tests.rig.fake_fleet.settings import FleetSettings
+from tests.rig.fake_fleet.troubles import Trouble
+
+from voxfleet_agent.percentiles import percentile, percentiles
+from voxfleet_api import API_VERSION
+from voxfleet_api.conditions import ConditionType, find, is_true
+from voxfleet_api.kinds import AudioBatchJob, MacAgent
+
+SOUND_MACS = 8
+ROUNDS = 3
+"""With and without, each so often, in turn."""
+JOBS_A_ROUND, JOB_CLIPS, JOBS_A_SECOND = 120, 2, 3.0
+TROUBLE_SECONDS = 5.0
+"""How long the troubled Macs are there before what is measured begins."""
+ENDED_WITHIN_SECONDS = 120.0
+
+Say = Callable[[str], None]
+
+
+def neighbour_figures(directory: Path, say: Say) -> list[Figure]:
+    """Raises MeasurementFailed, ChildFailed, KubectlFailed, NotInTime."""
+    troubled = _troubled_macs(directory)
+    with FakeFleet(directory, SOUND_MACS, clip_seconds=0.02) as fleet:
+        manifest = fleet.write_input("small", JOB_CLIPS)
+        seen = _Completions()
+        alone: list[list[int]] = []
+        beside: list[list[int]] = []
+        with ApiWatch(fleet.control_plane, ("audiobatchjobs",), seen.note):
+            _measure(fleet, manifest, seen, "warm-up", jobs=20)
+            for number in range(ROUNDS):
+                for with_troubled in (False, True) if number % 2 == 0 else (True, False):
+                    name = f"{'beside' if with_troubled else 'alone'}-{number}"
+                    if with_troubled:
+                        with _trouble(fleet, troubled, manifest, number, say):
+                            beside.append(_measure(fleet, manifest, seen, name))
+                    else:
+                        alone.append(_measure(fleet, manifest, seen, name))
+                    say(f"round {name}: {_shown((beside if with_troubled else alone)[-1])}")
+    return _figures(alone, beside)
+
+
+def _figures(alone: Sequence[Sequence[int]], beside: Sequence[Sequence[int]]) -> list[Figure]:
+    what = f"of jobs of {JOB_CLIPS} clips on {SOUND_MACS} sound Macs"
+    kinds = ", ".join(trouble.value for trouble in Trouble)
+    each = [tuple(percentile(sorted(times), 99) for times in pair) for pair in zip(alone, beside, strict=True)]
+    all_alone, all_beside = (sorted(time for times in rounds for time in times) for rounds in (alone, beside))
+    p99s = [percentile(times, 99) for times in (all_alone, all_beside)]
+    return [
+        Figure("neighbours_p99_alone_seconds", p99s[0] / 1000, f"seconds from apply to done, p99 {what}, alone"),
+        Figure("neighbours_p99_beside_seconds", p99s[1] / 1000, f"the same beside Macs with troubles: {kinds}"),
+        Figure(
+            "neighbours_p99_ratio",
+            p99s[1] / p99s[0],
+            f"p99 beside them / p99 alone, {len(all_alone)} jobs each",
+            Goal("<=", 1.2),
+            tuple(with_them / without for without, with_them in each),
+        ),
+        Figure(
+            "neighbours_median_ratio",
+            statistics.median(all_beside) / statistics.median(all_alone),
+            "median beside them / median alone",
+        ),
+    ]
+
+
+@dataclass
+class _Completions:
+    """When each job was first seen to be complete."""
+
+    at: dict[str, float] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+
+    def note(self, plural: str, changed: Mapping[str, object], size_bytes: int) -> None:
+        now = time.monotonic()
+        job = AudioBatchJob.load(changed)
+        name, conditions = job.metadata.name, job.status.conditions
+        if is_true(conditions, ConditionType.COMPLETE):
+            self.at.setdefault(name, now)
+        elif is_true(conditions, ConditionType.FAILED):
+            self.failed.add(name)
+
+
+def _measure(fleet: FakeFleet, manifest: Path, seen: _Completions, name: str, jobs: int = JOBS_A_ROUND) -> list[int]:
+    """Milliseconds from its creation to its end of each of some jobs, which are created at a steady pace."""
+    created: dict[str, float] = {}
+    began = time.monotonic()
+    for number in range(jobs):
+        time.sleep(max(0.0, began + number / JOBS_A_SECOND - time.monotonic()))
+        job = f"{name}-{number:03d}"
+        body = fleet.job_manifest(job, manifest, macSelector={"matchLabels": {SOUND_LABEL: "true"}})
+        created[job] = time.monotonic()
+        fleet.create(body)
+    fleet.wait_for(
+        f"{name}: {jobs} jobs ended", lambda: created.keys() <= seen.at.keys() | seen.failed, ENDED_WITHIN_SECONDS
+    )
+    if seen.failed & created.keys():
+        raise MeasurementFailed(f"{name}: jobs on sound Macs failed: {sorted(seen.failed & created.keys())}")
+    return [round((seen.at[job] - at) * 1000) for job, at in created.items()]
+
+
+def _troubled_macs(directory: Path) -> FakeMacs:
+    troubles = {trouble.value: trouble for trouble in Trouble}
+    settings = FleetSettings(
+        folder=directory.absolute() / "troubled",
+        names=tuple(troubles),
+        allow=(f"file://{directory.absolute()}/shared/",),
+        clip_seconds=5.0,
+        lost_after="30s",
+        troubles=troubles,
+    )
+    return FakeMacs(settings)
+
+
+@contextmanager
+def _trouble(fleet: FakeFleet, troubled: FakeMacs, manifest: Path, number: int, say: Say) -> Iterator[None]:
+    """Meanwhile the troubled Macs are part of the fleet, and each has a job that no other Mac may take."""
+    jobs = {f"on-{name}-{number}": name for name in troubled.settings.names}
+    troubled.start()
+    try:
+        fleet.register(troubled)
+        for job, name in jobs.items():
+            fleet.create(fleet.job_manifest(job, manifest, macSelector={"matchLabels": {MAC_LABEL: name}}))
+        time.sleep(TROUBLE_SECONDS)
+        yield
+        say(f"troubled Macs and their jobs: {'; '.join(_states(fleet, jobs))}")
+        fleet.control_plane.kubectl("delete", "audiobatchjobs", "-n", NAMESPACE, "--wait=false", *jobs)
+        fleet.remove(troubled)
+    finally:
+        troubled.stop()
+
+
+def _states(fleet: FakeFleet, jobs: Mapping[str, str]) -> Iterator[str]:
+    for job, name in jobs.items():
+        mac = MacAgent.load(fleet.get(f"/apis/{API_VERSION}/macagents/{name}"))
+        reachable = find(mac.status.conditions, ConditionType.REACHABLE)
+        complete = find(fleet.job(job).status.conditions, ConditionType.COMPLETE)
+        yield f"{name} {reachable and reachable.reason}, {complete and complete.reason}"
+
+
+def _shown(milliseconds: Sequence[int]) -> str:
+    told = percentiles(milliseconds)
+    return f"median {told.p50} ms, p95 {told.p95} ms, p99 {told.p99} ms, longest {told.max} ms"
