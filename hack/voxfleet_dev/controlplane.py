@@ -66,6 +66,16 @@ class ControlPlane:
         return f"https://127.0.0.1:{self._port}"
 
     @property
+    def etcd(self) -> Child:
+        """Raises ChildFailed before `start`. Killed and started again, it has its data and its ports."""
+        return _started(self._etcd)
+
+    @property
+    def apiserver(self) -> Child:
+        """Raises ChildFailed before `start`."""
+        return _started(self._apiserver)
+
+    @property
     def pids(self) -> list[int]:
         return [child.pid for child in self._children() if child.running]
 
@@ -105,13 +115,12 @@ class ControlPlane:
 
     def kill_apiserver(self) -> None:
         """SIGKILL kube-apiserver; etcd keeps its data. `start_apiserver` brings it back on the same port."""
-        self._running_apiserver().kill()
+        self.apiserver.kill()
 
     def start_apiserver(self) -> None:
         """Start kube-apiserver on its port and wait until it serves."""
-        apiserver = self._running_apiserver()
-        apiserver.start()
-        apiserver.wait_until(self._serves, START_TIMEOUT_SECONDS)
+        self.apiserver.start()
+        self.apiserver.wait_until(self.serves, START_TIMEOUT_SECONDS)
 
     def kubectl(self, *arguments: str, input: str | None = None, timeout_seconds: float = 60.0) -> str:
         """Run kubectl against this server; returns its output. Raises KubectlFailed, subprocess.TimeoutExpired."""
@@ -153,11 +162,6 @@ class ControlPlane:
     def _children(self) -> list[Child]:
         every = (self._etcd, self._apiserver, self._controller_manager)
         return [child for child in every if child is not None]
-
-    def _running_apiserver(self) -> Child:
-        if self._apiserver is None:
-            raise ChildFailed("the control plane was never started")
-        return self._apiserver
 
     def _write_files(self) -> None:
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -242,9 +246,16 @@ class ControlPlane:
         certificate = certificates / "kube-controller-manager.crt"
         child.wait_until(lambda: _answers(f"https://127.0.0.1:{port}/healthz", certificate), START_TIMEOUT_SECONDS)
 
-    def _serves(self) -> bool:
+    def serves(self) -> bool:
+        """Whether the API answers and its first namespaces exist."""
         paths = ("/readyz", "/api/v1/namespaces/default", "/api/v1/namespaces/kube-system")
         return all(_answers(self.url + path, self.ca_file, self.token) for path in paths)
+
+
+def _started(child: Child | None) -> Child:
+    if child is None:
+        raise ChildFailed("the control plane was never started")
+    return child
 
 
 def _answers(url: str, ca_file: Path, token: str = "") -> bool:
