@@ -51,6 +51,11 @@ class SoakJob:
         return over and status.usage.settled
 
     @property
+    def lost_a_mac(self) -> bool:
+        """Whether a shard's status says that the Mac of one of its attempts was lost."""
+        return any(_lost_macs(shard) for shard in self.shards)
+
+    @property
     def takeovers(self) -> int:
         """How many shards another Mac finished for a lost one."""
         return sum(_was_taken_over(shard) for shard in self.shards)
@@ -116,8 +121,11 @@ class SoakJob:
         return f"/apis/{API_VERSION}/namespaces/{self.namespace}/{rest}"
 
 
+def _lost_macs(shard: AudioShard) -> set[str]:
+    return {record.mac for record in shard.status.attempts if record.outcome == AttemptOutcome.LOST}
+
+
 def _was_taken_over(shard: AudioShard) -> bool:
-    commit = shard.status.commit
-    lost = {record.mac for record in shard.status.attempts if record.outcome == AttemptOutcome.LOST}
+    commit, lost = shard.status.commit, _lost_macs(shard)
     finished = {record.mac for record in shard.status.attempts if commit and record.attempt == commit.attempt}
     return bool(lost) and bool(finished - lost)

@@ -6,6 +6,7 @@ import json
 import shutil
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -34,6 +35,7 @@ MACS, OPERATORS = 3, 2
 READY_SECONDS = 120.0
 POLL_SECONDS = 0.2
 ANSWER_SECONDS = 2.0
+TRACEBACK = "Traceback (most recent call last)"
 PRODUCT_BOUND, SOAK_BOUND = "duration(self) >= duration('30s')", f"duration(self) >= duration('{LEASE_SECONDS}s')"
 
 NoAnswer = (httpx.HTTPError, json.JSONDecodeError)
@@ -118,6 +120,7 @@ class FleetRig:
             )
             for number in range(OPERATORS)
         ]
+        self._tracebacks: Counter[Path] = Counter()
         self._stack = ExitStack()
         self._http: httpx.Client | None = None
 
@@ -156,6 +159,17 @@ class FleetRig:
                 if any("lease acquired" in line and holder in line for line in lines):
                     return operator
         return None
+
+    def new_tracebacks(self) -> list[str]:
+        """What agents and operators have logged since the last call that nobody foresaw."""
+        found = []
+        for log in (*(operator.log for operator in self.operators), *(mac.agent.log for mac in self.macs)):
+            text = log.read_text(errors="replace") if log.exists() else ""
+            count = text.count(TRACEBACK)
+            if count > self._tracebacks[log]:
+                found.append(f"{log} has a traceback: {text[text.rindex(TRACEBACK) :][:2000]}")
+            self._tracebacks[log] = count
+        return found
 
     def prepare(self, replicas: int) -> None:
         """So many operators run, every Mac is available and has nothing to do. Raises NotReady, ChildFailed."""

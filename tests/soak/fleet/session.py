@@ -63,6 +63,7 @@ class FleetSession:
 
     def _run(self) -> Findings:
         self._rig.prepare(self._schedule.replicas)
+        self._rig.new_tracebacks()  # of an earlier run
         self._job.submit()
         self._until("the job ended and settled", self._has_settled, JOB_SECONDS)
         self.takeovers = self._job.takeovers
@@ -77,7 +78,7 @@ class FleetSession:
             late_seconds=self._strikes.late_seconds,
             left=facts.of_what_is_left(self._rig, self._job.namespace),
             residue_bytes=sum(mac.scratch_bytes() for mac in self._rig.macs),
-            troubles=self._strikes.troubles,
+            troubles=[*self._strikes.troubles, *self._rig.new_tracebacks()],
         )
         return judge(whole)
 
@@ -102,7 +103,7 @@ class FleetSession:
                 attempts[number] = mac.attempts().attempts
                 for attempt in attempts[number]:
                     self._seen[AttemptKey(attempt.shard_uid, attempt.attempt)].add(mac.mac.name)
-        return Seen(attempts, self._deleting)
+        return Seen(attempts, self._deleting, self._job.lost_a_mac)
 
     def _has_settled(self) -> bool:
         if time.monotonic() - self._read_at < STATUS_SECONDS:

@@ -6,10 +6,19 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
-from tests.soak.fleet.faults import LOST_MARGIN_SECONDS, OF_A_MAC, Fault, FleetSchedule, Harm, Moment, Target
+from tests.soak.fleet.faults import (
+    LOST_MARGIN_SECONDS,
+    LOST_WITHIN_SECONDS,
+    OF_A_MAC,
+    Fault,
+    FleetSchedule,
+    Harm,
+    Moment,
+    Target,
+)
 from tests.soak.fleet.invariants import Freeze
 from tests.soak.fleet.link import Link
 from tests.soak.fleet.rig import FleetRig, NoAnswer, SoakMac
@@ -30,7 +39,9 @@ class Seen:
 
     attempts: Mapping[int, Sequence[AttemptStatus]]
     """By the Mac's number, of those that answer."""
-    deleting: bool
+    deleting: bool = False
+    mac_is_lost: bool = False
+    """A shard's status says so."""
 
     def macs_at(self, moment: Moment) -> list[int]:
         if moment is Moment.DELETING:
@@ -49,8 +60,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class _Ending:
-    at: float
+    """Of a fault that goes on."""
+
+    fault: Fault
     part: str
+    at: float
     end: Callable[[], None]
 
 
@@ -71,6 +85,7 @@ class Strikes:
         self._met: dict[int, tuple[float, list[int]]] = {}
         """By the fault's number: when its moment was first seen, and on which Macs."""
         self._endings: list[_Ending] = []
+        self._lost: list[_Ending] = []
         self._died_at: dict[str, float] = {}
         self._chance = random.Random(f"strikes-{schedule.seed}")  # noqa: S311 - repeatable on purpose
 
@@ -84,6 +99,8 @@ class Strikes:
 
     def tick(self, seen: Seen) -> None:
         now = time.monotonic()
+        if seen.mac_is_lost:
+            self._mac_is_lost(now)
         for ending in [one for one in self._endings if one.at <= now]:
             self._end(ending)
         for number, fault in list(self._waiting):
@@ -103,6 +120,13 @@ class Strikes:
         for ending in list(self._endings):
             self._end(ending)
 
+    def _mac_is_lost(self, now: float) -> None:
+        """What was to lose it goes on for its time from now on."""
+        for number, ending in enumerate(self._endings):
+            if ending.fault.kind.loses_mac and ending not in self._lost:
+                self._endings[number] = replace(ending, at=now + ending.fault.for_seconds)
+                self._lost.append(self._endings[number])
+
     def _end(self, ending: _Ending) -> None:
         self._endings.remove(ending)
         ending.end()
@@ -120,7 +144,8 @@ class Strikes:
         end = self._hurt(fault, number)
         if end is None:
             return False
-        self._endings.append(_Ending(time.monotonic() + fault.for_seconds, part, end))
+        lasting_seconds = LOST_WITHIN_SECONDS if fault.kind.loses_mac else fault.for_seconds
+        self._endings.append(_Ending(fault, part, time.monotonic() + lasting_seconds, end))
         return True
 
     def _hurt(self, fault: Fault, number: int) -> Callable[[], None] | None:
@@ -194,7 +219,7 @@ class Strikes:
 
     def _arrives_late(self, fault: Fault) -> None:
         """A renewal that waits this long grants its lease when it arrives. A lost Mac's lease is over by then."""
-        if not fault.kind.until:
+        if not fault.kind.loses_mac:
             self.late_seconds = max(self.late_seconds, fault.for_seconds - LOST_MARGIN_SECONDS)
 
     def _operator_number(self) -> int:
