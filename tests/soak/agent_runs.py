@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -24,11 +24,17 @@ ALL_PLACES = tuple(str(place) for place in PLACES)
 CLIPS = REPOSITORY / "examples" / "clips"
 
 
-def run_seeds(seeds: Iterable[int], folder: Path, *, at_a_time: int, keep: bool) -> Iterator[Outcome]:
+def run_seeds(
+    seeds: Iterable[int], folder: Path, *, at_a_time: int, keep: bool, is_over: Callable[[], bool]
+) -> Iterator[Outcome]:
     with ThreadPoolExecutor(at_a_time) as pool:
         pending = [pool.submit(run_seed, seed, folder, keep=keep) for seed in seeds]
         for done in as_completed(pending):
-            yield done.result()
+            if not done.cancelled():
+                yield done.result()
+            if is_over():
+                for one in pending:
+                    one.cancel()
 
 
 def run_seed(seed: int, folder: Path, *, keep: bool) -> Outcome:

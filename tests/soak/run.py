@@ -1,6 +1,7 @@
 """`make soak`: seeded runs of whole jobs under faults, each held against what was promised.
 
-python tests/soak/run.py [--only agent|fleet] [--runs N] [--first-seed 1] [--at-a-time 2] [--keep] [--again]
+python tests/soak/run.py [--only agent|fleet] [--runs N] [--first-seed 1] [--at-a-time 2] [--minutes N] [--keep]
+                         [--again]
 
 agent: 200 jobs on one agent whose processes are killed at named places. fleet: 60 jobs on three Macs with a real
 apiserver, sshd and operators, of which any is killed or frozen and any link is cut. Writes .soak/results.json after
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +35,9 @@ FOLDER = REPOSITORY / ".soak"
 
 
 class RunSeeds(Protocol):
-    def __call__(self, seeds: Iterable[int], folder: Path, *, at_a_time: int, keep: bool) -> Iterator[Outcome]: ...
+    def __call__(
+        self, seeds: Iterable[int], folder: Path, *, at_a_time: int, keep: bool, is_over: Callable[[], bool]
+    ) -> Iterator[Outcome]: ...
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,22 @@ def run_part(part: Part, options: argparse.Namespace, console: Console) -> bool:
     if before:
         console.print(f"{part.name}: {len(before)} of {runs} seeds were run before with this code")
     left = [seed for seed in seeds if seed not in before]
-    for number, outcome in enumerate(part.run_seeds(left, FOLDER, at_a_time=options.at_a_time, keep=options.keep), 1):
+    ends_at = time.monotonic() + (options.minutes or float("inf")) * 60
+    outcomes = part.run_seeds(
+        left,
+        FOLDER,
+        at_a_time=options.at_a_time,
+        keep=options.keep,
+        is_over=lambda: time.monotonic() > ends_at,
+    )
+    for number, outcome in enumerate(outcomes, 1):
         console.print(f"{part.name} {number} of {len(left)}: {told(results.add(outcome))}", markup=False)
     console.print(table(part, results.summary))
-    clean = all(entry["clean"] for entry in results.done(seeds))
-    missing = part.shortcomings(results.summary) if runs >= part.full_runs else []
+    done = results.done(seeds)
+    clean = all(entry["clean"] for entry in done)
+    missing = part.shortcomings(results.summary) if len(done) >= part.full_runs else []
+    if len(done) < runs:
+        missing.append(f"{runs - len(done)} runs are left; the next call goes on with them")
     for text in missing:
         console.print(f"{part.name}: {text}", markup=False)
     return clean and not missing
@@ -101,6 +116,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, help="of each part; without it: all")
     parser.add_argument("--first-seed", type=int, default=1)
     parser.add_argument("--at-a-time", type=int, default=2, help="runs of the agent's part")
+    parser.add_argument("--minutes", type=float, help="start no run after that time, of each part")
     parser.add_argument("--keep", action="store_true", help="keep the folder of every run, not only of broken ones")
     parser.add_argument("--again", action="store_true", help="forget what an earlier call has run")
     options = parser.parse_args()

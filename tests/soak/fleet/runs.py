@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tests.soak.findings import Findings
@@ -23,26 +23,27 @@ CODE = (
     *("tests/sim/invariants.py", "tests/soak/findings.py", "tests/soak/fleet/*.py"),
 )
 ALL_PLACES = tuple(str(kind) for kind in KINDS)
-RUNS_A_RIG = 10
-"""Then everything is built anew, so that a call that is stopped loses little and logs stay short."""
+RUNS_A_RIG = 20
+"""Then everything is built anew, so that logs stay short."""
 
 
-def run_seeds(seeds: Iterable[int], folder: Path, *, at_a_time: int, keep: bool) -> Iterator[Outcome]:
+def run_seeds(
+    seeds: Iterable[int], folder: Path, *, at_a_time: int, keep: bool, is_over: Callable[[], bool]
+) -> Iterator[Outcome]:
     """One at a time, whatever `at_a_time` says: they share the Macs. A fleet that showed a fault is left to be read."""
-    waiting = list(seeds)
-    while waiting:
+    waiting = deque(seeds)
+    while waiting and not is_over():
         directory = folder / f"fleet-{waiting[0]}"
         shutil.rmtree(directory, ignore_errors=True)
-        sound = True
+        sound, runs = True, 0
         with FleetRig(directory) as rig:
-            for left in reversed(range(min(RUNS_A_RIG, len(waiting)))):
-                outcome = run_seed(waiting.pop(0), rig)
-                if not left and outcome.findings.clean:
+            while sound and waiting and runs < RUNS_A_RIG and not (runs and is_over()):
+                outcome = run_seed(waiting.popleft(), rig)
+                runs += 1
+                if outcome.findings.clean and (not waiting or runs == RUNS_A_RIG or is_over()):
                     outcome.findings.failures += close_books(rig)
                 sound = outcome.findings.clean
                 yield outcome
-                if not sound:
-                    break
         if sound and not keep:
             shutil.rmtree(directory)
 
