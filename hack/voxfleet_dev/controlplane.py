@@ -71,6 +71,16 @@ class ControlPlane:
         return f"http://127.0.0.1:{self._etcd_port}"
 
     @property
+    def etcd(self) -> Child:
+        """Raises ChildFailed before `start`. Killed and started again, it has its data and its ports."""
+        return _started(self._etcd)
+
+    @property
+    def apiserver(self) -> Child:
+        """Raises ChildFailed before `start`."""
+        return _started(self._apiserver)
+
+    @property
     def pids(self) -> list[int]:
         return [child.pid for child in self._children() if child.running]
 
@@ -109,25 +119,23 @@ class ControlPlane:
 
     def kill_apiserver(self) -> None:
         """SIGKILL kube-apiserver; etcd keeps its data. `start_apiserver` brings it back on the same port."""
-        self._running_apiserver().kill()
+        self.apiserver.kill()
 
     def start_apiserver(self) -> None:
         """Start kube-apiserver on its port and wait until it serves."""
-        apiserver = self._running_apiserver()
-        apiserver.start()
-        apiserver.wait_until(self._serves, START_TIMEOUT_SECONDS)
+        self.apiserver.start()
+        self.apiserver.wait_until(self.serves, START_TIMEOUT_SECONDS)
 
     def back_up(self, folder: Path) -> None:
         """Copy etcd's data into a new folder; etcd is killed for that moment, which kube-apiserver survives."""
-        etcd = self._running_etcd()
-        etcd.kill()
+        self.etcd.kill()
         shutil.copytree(self._etcd_data, folder)
         self._start_etcd()
 
     def restore(self, folder: Path) -> None:
         """Kill both servers and start them on the data of a backup: resource versions go back, too."""
         self.kill_apiserver()
-        self._running_etcd().kill()
+        self.etcd.kill()
         shutil.rmtree(self._etcd_data)
         shutil.copytree(folder, self._etcd_data)
         self._start_etcd()
@@ -179,19 +187,8 @@ class ControlPlane:
         return self.directory / "etcd"
 
     def _start_etcd(self) -> None:
-        etcd = self._running_etcd()
-        etcd.start()
-        etcd.wait_until(lambda: accepts_connections(self._etcd_port), START_TIMEOUT_SECONDS)
-
-    def _running_etcd(self) -> Child:
-        if self._etcd is None:
-            raise ChildFailed("the control plane was never started")
-        return self._etcd
-
-    def _running_apiserver(self) -> Child:
-        if self._apiserver is None:
-            raise ChildFailed("the control plane was never started")
-        return self._apiserver
+        self.etcd.start()
+        self.etcd.wait_until(lambda: accepts_connections(self._etcd_port), START_TIMEOUT_SECONDS)
 
     def _write_files(self) -> None:
         key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -276,9 +273,16 @@ class ControlPlane:
         certificate = certificates / "kube-controller-manager.crt"
         child.wait_until(lambda: _answers(f"https://127.0.0.1:{port}/healthz", certificate), START_TIMEOUT_SECONDS)
 
-    def _serves(self) -> bool:
+    def serves(self) -> bool:
+        """Whether the API answers and its first namespaces exist."""
         paths = ("/readyz", "/api/v1/namespaces/default", "/api/v1/namespaces/kube-system")
         return all(_answers(self.url + path, self.ca_file, self.token) for path in paths)
+
+
+def _started(child: Child | None) -> Child:
+    if child is None:
+        raise ChildFailed("the control plane was never started")
+    return child
 
 
 def _answers(url: str, ca_file: Path, token: str = "") -> bool:

@@ -162,6 +162,18 @@ class Child:
             self._process.wait()
         return descendants
 
+    def freeze(self) -> None:
+        """SIGSTOP only this process, if it runs."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT after `freeze`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)  # does nothing once it has ended
+
     def stop(self, grace_seconds: float = 10.0) -> None:
         """End the process and everything below it: SIGTERM, then SIGKILL after `grace_seconds`. Safe to repeat."""
         process = self._process

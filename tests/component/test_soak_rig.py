@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.soak.run import CLIPS, clip_ids
+from tests.soak.agent_runs import CLIPS, clip_ids
 from tests.soak.schedule import Kill, Moment, Place, Schedule, Victim
 from tests.soak.session import Session
 

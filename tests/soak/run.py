@@ -1,139 +1,130 @@
-"""`make soak`: seeded runs of a whole job under kill -9, each held against what was promised.
+"""`make soak`: seeded runs of whole jobs under faults, each held against what was promised.
 
-python tests/soak/run.py [--runs 200] [--first-seed 1] [--at-a-time 2] [--keep]
+python tests/soak/run.py [--only agent|fleet] [--runs N] [--first-seed 1] [--at-a-time 2] [--minutes N] [--keep]
+                         [--again]
 
-Writes .soak/results.json and ends with 1 when a promise was broken, or when 200 runs left a place without a kill.
+agent: 200 jobs on one agent whose processes are killed at named places. fleet: 60 jobs on three Macs with a real
+apiserver, sshd and operators, of which any is killed or frozen and any link is cut. Writes .soak/results.json after
+each run and takes up where an earlier call with the same code was stopped. Ends with 1 when a promise was broken, or
+when a full set of runs left a place or a kind of fault out.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import shutil
 import sys
 import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "hack")]
 
-from tests.soak.findings import Findings  # noqa: E402 - this is a program: it finds its own packages
-from tests.soak.schedule import PLACES, Kill, make_schedule, spared_places  # noqa: E402
-from tests.soak.session import Session  # noqa: E402
+from tests.soak import agent_runs  # noqa: E402 - this is a program: it finds its own packages
+from tests.soak.fleet import runs as fleet_runs  # noqa: E402
+from tests.soak.results import Entry, Outcome, PartResults, code_digest  # noqa: E402
 
 from voxfleet_dev.processes import exit_on_signals  # noqa: E402
 
-CLIPS = REPOSITORY / "examples" / "clips"
 FOLDER = REPOSITORY / ".soak"
-FULL_RUNS = 200
-"""So many have to meet every place."""
+
+
+class RunSeeds(Protocol):
+    def __call__(
+        self, seeds: Iterable[int], folder: Path, *, at_a_time: int, keep: bool, is_over: Callable[[], bool]
+    ) -> Iterator[Outcome]: ...
 
 
 @dataclass(frozen=True)
-class Outcome:
-    seed: int
-    seconds: float
-    struck: tuple[Kill, ...]
-    not_met: tuple[Kill, ...]
-    """The run passed them by: what they wait for did not come, or an earlier kill took it away."""
-    findings: Findings
-
-    def entry(self) -> dict[str, object]:
-        found = self.findings
-        return {
-            "seed": self.seed,
-            "seconds": round(self.seconds, 1),
-            "struck": [str(kill) for kill in self.struck],
-            "notMet": [str(kill) for kill in self.not_met],
-            "lost": found.lost,
-            "duplicated": found.duplicated,
-            "repeated": found.repeated,
-            "doubleBilledSeconds": found.double_billed_seconds,
-            "residueBytes": found.residue_bytes,
-            "failures": found.failures,
-        }
+class Part:
+    name: str
+    full_runs: int
+    code: tuple[str, ...]
+    places: tuple[str, ...]
+    run_seeds: RunSeeds
+    shortcomings: Callable[[dict[str, Any]], list[str]]
 
 
-def clip_ids() -> list[str]:
-    return [json.loads(line)["id"] for line in (CLIPS / "manifest.jsonl").read_text().splitlines()]
+PARTS = [
+    Part(one.NAME, one.FULL_RUNS, one.CODE, one.ALL_PLACES, one.run_seeds, one.shortcomings)
+    for one in (agent_runs, fleet_runs)
+]
 
 
-def run_seed(seed: int, *, keep: bool) -> Outcome:
-    """Leaves its folder behind when a promise was broken, or `keep` asks for it."""
-    directory = FOLDER / f"seed-{seed}"
-    shutil.rmtree(directory, ignore_errors=True)
-    schedule = make_schedule(seed, clip_ids())
-    session = Session(schedule, CLIPS, directory)
-    started = time.monotonic()
-    findings = session.run()
-    if findings.clean and not keep:
-        shutil.rmtree(directory)
-    not_met = tuple((Counter(schedule.kills) - Counter(session.struck)).elements())
-    return Outcome(seed, time.monotonic() - started, tuple(session.struck), not_met, findings)
+def run_part(part: Part, options: argparse.Namespace, console: Console) -> bool:
+    """Returns whether every promise was kept."""
+    runs = options.runs or part.full_runs
+    seeds = range(options.first_seed, options.first_seed + runs)
+    code = code_digest(REPOSITORY, part.code)
+    results = PartResults(FOLDER / "results.json", part.name, code, part.places, again=options.again)
+    before = {int(entry["seed"]) for entry in results.done(seeds)}
+    if before:
+        console.print(f"{part.name}: {len(before)} of {runs} seeds were run before with this code")
+    left = [seed for seed in seeds if seed not in before]
+    ends_at = time.monotonic() + (options.minutes or float("inf")) * 60
+    outcomes = part.run_seeds(
+        left,
+        FOLDER,
+        at_a_time=options.at_a_time,
+        keep=options.keep,
+        is_over=lambda: time.monotonic() > ends_at,
+    )
+    for number, outcome in enumerate(outcomes, 1):
+        console.print(f"{part.name} {number} of {len(left)}: {told(results.add(outcome))}", markup=False)
+    console.print(table(part, results.summary))
+    done = results.done(seeds)
+    clean = all(entry["clean"] for entry in done)
+    missing = part.shortcomings(results.summary) if len(done) >= part.full_runs else []
+    if len(done) < runs:
+        missing.append(f"{runs - len(done)} runs are left; the next call goes on with them")
+    for text in missing:
+        console.print(f"{part.name}: {text}", markup=False)
+    return clean and not missing
 
 
-def summary(outcomes: list[Outcome]) -> dict[str, object]:
-    found = [outcome.findings for outcome in outcomes]
-    struck = Counter(kill.place for outcome in outcomes for kill in outcome.struck)
-    return {
-        "runs": len(outcomes),
-        "seeds": [outcome.seed for outcome in outcomes],
-        "kills": struck.total(),
-        "killsNotMet": sum(len(outcome.not_met) for outcome in outcomes),
-        "killsByPlace": {str(place): struck[place] for place in PLACES},
-        "lost": sum(one.lost for one in found),
-        "duplicated": sum(one.duplicated for one in found),
-        "repeated": sum(one.repeated for one in found),
-        "doubleBilledSeconds": round(sum(one.double_billed_seconds for one in found), 3),
-        "residueBytes": sum(one.residue_bytes for one in found),
-        "failures": [f"seed {outcome.seed}: {text}" for outcome in outcomes for text in outcome.findings.failures],
-        "each": [outcome.entry() for outcome in outcomes],
-    }
+def told(entry: Entry) -> str:
+    state = "clean" if entry["clean"] else f"BROKEN {entry}"
+    return f"seed {entry['seed']}: {entry['seconds']:.0f} s, {'; '.join(entry['struck']) or 'nothing struck'}: {state}"
+
+
+def table(part: Part, summary: Entry) -> Table:
+    shown = Table("What", "Count", title=f"Soak: {part.name}")
+    each = summary["each"]
+    for name, value in summary.items():
+        if name == "killsByPlace":
+            for place, count in value.items():
+                shown.add_row(f"  {place}", str(count))
+        elif name == "failures":
+            shown.add_row("failures", "\n".join(value) or "none")
+        elif name not in ("seeds", "each"):
+            shown.add_row(name, str(value))
+    if each:
+        seconds = sorted(entry["seconds"] for entry in each)
+        shown.add_row("seconds a run (median, longest)", f"{seconds[len(seconds) // 2]:.0f}, {seconds[-1]:.0f}")
+        shown.add_row("seeds", ", ".join(str(seed) for seed in summary["seeds"]))
+    return shown
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=FULL_RUNS)
+    parser.add_argument("--only", choices=[part.name for part in PARTS])
+    parser.add_argument("--runs", type=int, help="of each part; without it: all")
     parser.add_argument("--first-seed", type=int, default=1)
-    parser.add_argument("--at-a-time", type=int, default=2)
+    parser.add_argument("--at-a-time", type=int, default=2, help="runs of the agent's part")
+    parser.add_argument("--minutes", type=float, help="start no run after that time, of each part")
     parser.add_argument("--keep", action="store_true", help="keep the folder of every run, not only of broken ones")
+    parser.add_argument("--again", action="store_true", help="forget what an earlier call has run")
     options = parser.parse_args()
     exit_on_signals()
     console = Console(stderr=True)
-    outcomes: list[Outcome] = []
-    columns = (TextColumn("soak"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
-        ThreadPoolExecutor(options.at_a_time) as pool,
-    ):
-        task = progress.add_task("soak", total=options.runs)
-        seeds = range(options.first_seed, options.first_seed + options.runs)
-        pending = [pool.submit(run_seed, seed, keep=options.keep) for seed in seeds]
-        for done in as_completed(pending):
-            outcome = done.result()
-            outcomes.append(outcome)
-            progress.advance(task)
-            if not outcome.findings.clean or not console.is_terminal:
-                state = "clean" if outcome.findings.clean else f"BROKEN {outcome.entry()}"
-                console.print(
-                    f"seed {outcome.seed}: {outcome.seconds:.0f} s, {'; '.join(map(str, outcome.struck))}: {state}"
-                )
-    outcomes.sort(key=lambda outcome: outcome.seed)
-    result = summary(outcomes)
-    FOLDER.mkdir(exist_ok=True)
-    (FOLDER / "results.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    console.print({name: value for name, value in result.items() if name not in ("seeds", "each")})
-    spared = spared_places(kill for outcome in outcomes for kill in outcome.struck)
-    if options.runs >= FULL_RUNS and spared:
-        console.print(f"nothing was killed at: {'; '.join(map(str, spared))}")
-        return 1
-    return 0 if all(outcome.findings.clean for outcome in outcomes) else 1
+    parts = [part for part in PARTS if options.only in (None, part.name)]
+    kept = [run_part(part, options, console) for part in parts]
+    return 0 if all(kept) else 1
 
 
 if __name__ == "__main__":
