@@ -27,10 +27,11 @@ class JobShards:
     """Whether the job's status says so, which it never takes back."""
 
     @classmethod
-    def of(cls, job: AudioBatchJob, shards: Iterable[AudioShard]) -> JobShards:
-        contract = job.status.contract
+    def of(cls, job: AudioBatchJob, shards: Iterable[AudioShard], before: JobShards | None = None) -> JobShards:
+        """`before`: the job's as they were, so that of a large job only those are looked at that changed since."""
+        contract, known = job.status.contract, frozenset(map(id, () if before is None else before.all))
         return cls(
-            tuple(shard for shard in shards if belongs(shard, job)),
+            tuple(shard for shard in shards if id(shard) in known or belongs(shard, job)),
             None if contract is None else contract.spec.quarantine.halt_fan_out_percent,
             halted_condition(job) is not None,
         )
@@ -76,6 +77,8 @@ class JobShards:
     @cached_property
     def quarantined_beyond_halt(self) -> tuple[int, int] | None:
         """Counts of (quarantined, finished) clips in committed shards, once they exceed `halt_percent`."""
+        if self.halt_percent is None:
+            return None
         counts = (shard.status.clips for shard in self.process if is_committed(shard))
         return beyond_halt((clips for clips in counts if clips is not None), self.halt_percent)
 

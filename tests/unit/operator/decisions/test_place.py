@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -18,7 +18,9 @@ from voxfleet_api.taints import Taint, Toleration, TolerationOperator
 from voxfleet_operator.placement import filters
 from voxfleet_operator.placement.place import place
 from voxfleet_operator.placement.snapshot import (
+    JobNeeds,
     MacSlot,
+    MacTraits,
     PendingShard,
     PlacementJob,
     PlacementPlan,
@@ -32,7 +34,11 @@ MODEL = "sha256:" + "0" * 64
 ACCESS = (Access(namespace_selector=LabelSelector(), uri_prefixes=("file:///data/",)),)
 
 
-def a_job(name: str = "job", namespace: str = "team", **fields: object) -> PlacementJob:
+NEEDS, TRAITS = ({item.name for item in fields(kind)} for kind in (JobNeeds, MacTraits))
+
+
+def a_job(name: str = "job", namespace: str = "team", **given: Any) -> PlacementJob:
+    """`given`: fields of PlacementJob and JobNeeds."""
     job = PlacementJob(
         uid=f"{namespace}/{name}",
         namespace=namespace,
@@ -42,7 +48,8 @@ def a_job(name: str = "job", namespace: str = "team", **fields: object) -> Place
         parallelism=10,
         model_digest=MODEL,
     )
-    return replace(job, **fields)  # type: ignore[arg-type] # the fields of PlacementJob
+    needs = {name: given.pop(name) for name in NEEDS & given.keys()}
+    return replace(job, needs=JobNeeds(**needs), **given)
 
 
 def a_shard(job: PlacementJob, ordinal: int = 0, **fields: object) -> PendingShard:
@@ -51,8 +58,10 @@ def a_shard(job: PlacementJob, ordinal: int = 0, **fields: object) -> PendingSha
     return replace(shard, **fields)  # type: ignore[arg-type] # the fields of PendingShard
 
 
-def a_mac(name: str = "mac-a", **fields: object) -> MacSlot:
-    return replace(MacSlot(name=name, access=ACCESS, free_lanes=1), **fields)  # type: ignore[arg-type] # of MacSlot
+def a_mac(name: str = "mac-a", **given: Any) -> MacSlot:
+    """`given`: fields of MacSlot and MacTraits."""
+    traits = {name: given.pop(name) for name in TRAITS & given.keys()}
+    return replace(MacSlot(name=name, traits=MacTraits(**{"access": ACCESS, **traits}), free_lanes=1), **given)
 
 
 def placed(plan: PlacementPlan) -> dict[str, str]:
@@ -83,12 +92,12 @@ CASES: dict[str, tuple[list[PendingShard], list[MacSlot], dict[str, str]]] = {
     "a plan needs no lane": ([a_shard(a_job(), stage=Stage.PLAN)], [a_mac(free_lanes=0)], {"team/job/0": "mac-a"}),
     "a plan needs a control slot": ([a_shard(a_job(), stage=Stage.PLAN)], [a_mac(free_control_slots=0)], {}),
     "parallelism counts live lanes": (
-        [a_shard(a_job(parallelism=3, live_lanes=2), ordinal) for ordinal in range(3)],
+        [a_shard(a_job(parallelism=3), ordinal) for ordinal in range(3)],
         [a_mac(free_lanes=5)],
         {"team/job/0": "mac-a"},
     ),
     "a lost attempt's successor does not count twice": (
-        [a_shard(a_job(parallelism=1, live_lanes=1), replaces_lost=True, next_attempt=2)],
+        [a_shard(a_job(parallelism=1), replaces_lost=True, next_attempt=2)],
         [a_mac()],
         {"team/job/0": "mac-a"},
     ),
@@ -241,11 +250,17 @@ CASES: dict[str, tuple[list[PendingShard], list[MacSlot], dict[str, str]]] = {
 }
 
 
+LIVE_LANES = {
+    "parallelism counts live lanes": {"team/job": 2},
+    "a lost attempt's successor does not count twice": {"team/job": 1},
+}
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_cases(name: str) -> None:
     shards, macs, want = CASES[name]
-    labels = {"other": {"name": "other"}, "team": {"name": "team"}}
-    assert placed(run(shards, macs, namespace_labels=labels)) == want
+    labels, live_lanes = {"other": {"name": "other"}, "team": {"name": "team"}}, LIVE_LANES.get(name, {})
+    assert placed(run(shards, macs, namespace_labels=labels, live_lanes=live_lanes)) == want
 
 
 REASONS: dict[str, tuple[list[MacSlot], str]] = {
@@ -344,7 +359,7 @@ def test_every_phrase_of_the_filters_has_a_row() -> None:
 
 
 def test_a_job_that_waits_for_its_own_parallelism_has_no_reason() -> None:
-    assert run([a_shard(a_job(parallelism=1, live_lanes=1))], [a_mac()]).pending == {}
+    assert run([a_shard(a_job(parallelism=1))], [a_mac()], live_lanes={"team/job": 1}).pending == {}
 
 
 def test_wakes_when_the_first_pause_ends() -> None:
@@ -354,13 +369,10 @@ def test_wakes_when_the_first_pause_ends() -> None:
 
 
 jobs = st.builds(
-    lambda name, namespace, parallelism, live, **more: a_job(
-        name, namespace, parallelism=parallelism, live_lanes=live, **more
-    ),
+    a_job,
     st.sampled_from("xyz"),
     st.sampled_from("ab"),
-    st.integers(1, 4),
-    st.integers(0, 3),
+    parallelism=st.integers(1, 4),
     priority=st.integers(-1, 1),
     tolerations=st.sampled_from([(), (), (Toleration(key="rented", value="night"),)]),
     requirements=st.sampled_from(
@@ -404,7 +416,11 @@ def snapshots(draw: st.DrawFn) -> PlacementSnapshot:
         for job in chosen
         for ordinal in range(draw(st.integers(0, 6)))
     ]
-    return PlacementSnapshot(tuple(draw(st.permutations(shards))), tuple(draw(st.permutations(macs))))
+    return PlacementSnapshot(
+        tuple(draw(st.permutations(shards))),
+        tuple(draw(st.permutations(macs))),
+        live_lanes={job.uid: draw(st.integers(0, 3)) for job in chosen},
+    )
 
 
 @given(snapshots())
@@ -419,18 +435,16 @@ def test_what_always_holds(snapshot: PlacementSnapshot) -> None:
     slots = Counter(assignment.mac for shard, assignment in chosen if not shard.needs_lane)
     assert all(count <= macs[mac].free_lanes for mac, count in lanes.items())
     assert all(count <= macs[mac].free_control_slots for mac, count in slots.items())
-    assert all(macs[mac].unavailable is None and macs[mac].not_before_seconds <= NOW for mac in lanes | slots)
+    assert all(macs[mac].traits.unavailable is None and macs[mac].not_before_seconds <= NOW for mac in lanes | slots)
     news = Counter(shard.job.uid for shard, _ in chosen if shard.needs_lane and not shard.replaces_lost)
     for shard, _ in chosen:
         if shard.needs_lane and not shard.replaces_lost:
-            assert shard.job.live_lanes + news[shard.job.uid] <= shard.job.parallelism
+            assert snapshot.live_lanes[shard.job.uid] + news[shard.job.uid] <= shard.job.parallelism
 
 
 def fits(shard: PendingShard, mac: MacSlot) -> bool:
-    access = filters.has_access(shard.job, mac, {})
-    reason = filters.static_reason(
-        shard.job, mac, has_access=access, needs_lane=shard.needs_lane, is_piece=shard.is_piece
-    )
+    access = filters.has_access(shard.job, mac.traits, {})
+    reason = filters.static_reason(shard.job.needs, mac.traits, mac.labels, shard.demand, has_access=access)
     return reason is None
 
 
@@ -446,13 +460,14 @@ def test_macs_that_are_judged_together_are_judged_as_one_by_one(snapshot: Placem
         assert fits(shard, mac)
         (lanes if shard.needs_lane else slots)[mac.name] += 1
         live[shard.job.uid] += shard.needs_lane and not shard.replaces_lost
-        if shard.needs_lane and shard.job.requirements.homogeneous:
-            chips[shard.job.uid].add(mac.chip)
+        if shard.needs_lane and shard.job.needs.requirements.homogeneous:
+            chips[shard.job.uid].add(mac.traits.chip)
     assert all(len(found) == 1 for found in chips.values())
     placed_uids = {assignment.shard_uid for assignment in plan.assignments}
     for shard in snapshot.shards:
         job = shard.job
-        within = not shard.needs_lane or shard.replaces_lost or job.live_lanes + live[job.uid] < job.parallelism
+        lanes_of_job = snapshot.live_lanes[job.uid] + live[job.uid]
+        within = not shard.needs_lane or shard.replaces_lost or lanes_of_job < job.parallelism
         if shard.uid in placed_uids or not within:
             continue
         room = {
@@ -461,7 +476,7 @@ def test_macs_that_are_judged_together_are_judged_as_one_by_one(snapshot: Placem
             if fits(shard, mac)
             and mac.not_before_seconds <= NOW
             and (mac.free_lanes - lanes[mac.name] if shard.needs_lane else mac.free_control_slots - slots[mac.name]) > 0
-            and (not shard.needs_lane or job.uid not in chips or mac.chip in chips[job.uid])
+            and (not shard.needs_lane or job.uid not in chips or mac.traits.chip in chips[job.uid])
         }
         assert room <= {shard.avoid}
         assert job.uid in plan.pending
