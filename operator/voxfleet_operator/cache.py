@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
 from voxfleet_api.kinds import Resource
+from voxfleet_operator.compact import Compactor
 from voxfleet_operator.index import Index
 from voxfleet_operator.queue import Key
 
@@ -68,6 +69,7 @@ class Cache:
     """Objects by key and by UID, and the labels of namespaces. To be used in one event loop; never blocks."""
 
     def __init__(self) -> None:
+        self._compactor = Compactor()
         self._objects: dict[Key, Resource] = {}
         self._keys_by_kind: dict[str, list[Key]] = {}
         """In their order."""
@@ -170,7 +172,7 @@ class Cache:
             insort(self._keys_by_kind.setdefault(key.kind, []), key)
             self._key_by_uid[uid] = key
         self._assumed.pop(uid, None)
-        self._set(key, known, resource)
+        self._set(key, known, self._compactor.compact(resource))
         return True
 
     def remove(self, resource: Resource) -> bool:

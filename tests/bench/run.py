@@ -23,6 +23,8 @@ from tests.bench.failure import MeasurementFailed  # noqa: E402
 from tests.bench.fault_figures import fault_figures  # noqa: E402
 from tests.bench.fleet_figures import two_mac_figures  # noqa: E402
 from tests.bench.lane_figures import LaneBench, footprint_figures, ladder_figures, set_blas  # noqa: E402
+from tests.bench.pass_figures import pass_figures  # noqa: E402
+from tests.bench.placement_figures import placement_figures  # noqa: E402
 from tests.bench.report import Figure, show, write  # noqa: E402
 from tests.bench.throughput_figures import throughput_figures  # noqa: E402
 from tests.bench.versions import versions  # noqa: E402
@@ -48,7 +50,7 @@ TABLE_WIDTH = 240
 
 PARTS = (
     *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
-    *("whisper", "whisper-memory"),
+    *("whisper", "whisper-memory", "placement", "passes"),
 )
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else TABLE_WIDTH)
@@ -128,7 +130,7 @@ class _Bench:
         return (
             *(self.fleet, self.decode, self.ladder, self.throughput),
             *(self.overhead, self.footprint, self.memory, self.faults),
-            *(self.whisper, self.whisper_memory),
+            *(self.whisper, self.whisper_memory, self.placement, self.passes),
         )
 
     def fleet(self) -> list[Figure]:
@@ -162,6 +164,12 @@ class _Bench:
     def whisper_memory(self) -> list[Figure]:
         model = ResolvedModel(whisper_tiny(), DIGEST)
         return whisper_memory_figures(BENCH / "run" / "whisper-memory", model, self._whole_whisper_memory, _say)
+
+    def placement(self) -> list[Figure]:
+        return placement_figures(_say)
+
+    def passes(self) -> list[Figure]:
+        return pass_figures(_say)
 
 
 def _say(text: str) -> None:

@@ -119,7 +119,7 @@ class PlacementGatherer:
                 if record.machine is not None and in_contact.get(record.mac) == record.machine:
                     continue
                 if self._may_be_replaced(opened.job, live.shard, opened.limits):
-                    yield live.following
+                    yield opened.following(live)
 
     def _may_be_replaced(self, job: AudioBatchJob, shard: AudioShard, limits: SplitLimits) -> bool:
         """Whether the newest attempt, which is live, is on a lost Mac, so that another Mac may take over."""

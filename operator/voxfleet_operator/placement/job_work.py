@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
-from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord
+from voxfleet_api.kinds.audio_shard import AttemptRecord, Stage
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.metering.recent_use import VerifiedTime, verified_times
+from voxfleet_operator.metering.recent_use import VerifiedTime
 from voxfleet_operator.placement.snapshot import JobNeeds, PendingShard, PlacementJob
-from voxfleet_operator.placement.waiting import LaneHistory, pending_shard, placement_job, unfinished
+from voxfleet_operator.placement.waiting import LaneHistory, pending_shard, placement_job, unfinished_facts
 from voxfleet_operator.queue import Key
-from voxfleet_operator.reconcile.job.estimate import ShardTime, held_seconds
+from voxfleet_operator.reconcile.job.estimate import ShardTime, held_seconds, held_seconds_of
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import takes_attempts
+from voxfleet_operator.reconcile.shard.facts import ShardFacts
 from voxfleet_operator.reconcile.shard.split import SplitLimits, is_split_due
-from voxfleet_operator.reconcile.shard.status import current
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,7 @@ class LiveShard:
 
     shard: AudioShard
     record: AttemptRecord
-    following: PendingShard
-    """The attempt that would follow."""
+    expected_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,16 @@ class OpenJob:
     """A job whose shards may be assigned to Macs."""
 
     job: AudioBatchJob
+    common: PlacementJob
     limits: SplitLimits
     waiting: Mapping[str, PendingShard] = field(default_factory=dict)
     """By UID: the shards that need an attempt and have none."""
     live: tuple[LiveShard, ...] = ()
     due_to_split: tuple[Key, ...] = ()
+
+    def following(self, live: LiveShard) -> PendingShard:
+        """The attempt that takes over from a lost Mac."""
+        return pending_shard(self.common, live.shard, replaces_lost=True, expected_seconds=live.expected_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +70,11 @@ class WorkMaker:
         """`owned`: at least one. `before`: what was known of the job: what is the same, the same objects stand for.
         `agents_can`: whether shards may be split.
         """
-        lanes, times = LaneHistory.of(owned[0].metadata.namespace, owned), verified_times(owned)
         if job is None:
-            return JobWork(JobShards(()), lanes, times)
+            return _of_job_that_is_gone(owned)
         shards = JobShards.of(job, owned, None if before is None else before.shards)
+        lanes = LaneHistory.of(job.metadata.namespace, shards.facts)
+        times = tuple(chain.from_iterable(found.times for found in shards.facts if found.times))
         common = placement_job(job, shards)
         common = replace(common, needs=self.one_of_equals(common.needs))
         if before is not None and common == before.common:
@@ -87,26 +93,33 @@ class WorkMaker:
         before: JobWork | None,
     ) -> OpenJob:
         plan = job.status.plan
-        time = None if plan is None else ShardTime.of(plan, shards.process)
+        time = None if plan is None else ShardTime.of_facts(plan, shards.coverage.covering)
         known = {} if before is None or before.open is None else before.open.waiting
-        same = frozenset(map(id, () if before is None else before.shards.all))
+        same = frozenset(map(id, () if before is None else before.shards.facts))
         waiting: dict[str, PendingShard] = {}
         live: list[LiveShard] = []
         due_to_split: list[Key] = []
-        for shard in unfinished(job, shards):
-            uid = shard.metadata.uid
+        whole_seconds = held_seconds_of(plan, time, Stage.PROCESS, 0, "")
+        for facts in unfinished_facts(job, shards):
+            shard, uid = facts.shard, facts.uid
             if self.is_assumed(uid):
                 continue
-            if is_split_due(shard, limits):
+            if facts.newest is not None and is_split_due(shard, limits):
                 due_to_split.append(key_of(shard))
                 continue
-            expected_seconds, record = held_seconds(plan, time, shard), current(shard.status)
-            if record is not None and record.outcome is AttemptOutcome.ASSIGNED:
-                following = pending_shard(common, shard, replaces_lost=True, expected_seconds=expected_seconds)
-                live.append(LiveShard(shard, record, following))
+            is_whole = facts.is_process and not facts.path
+            expected_seconds = whole_seconds if is_whole else held_seconds(plan, time, shard)
+            if facts.newest is not None and facts.is_live:
+                live.append(LiveShard(shard, facts.newest, expected_seconds))
                 continue
-            found = known.get(uid) if id(shard) in same else None
+            found = known.get(uid) if id(facts) in same else None
             if found is None or found.job is not common or found.expected_seconds != expected_seconds:
                 found = pending_shard(common, shard, expected_seconds=expected_seconds)
             waiting[uid] = found
-        return OpenJob(job, limits, waiting, tuple(live), tuple(due_to_split))
+        return OpenJob(job, common, limits, waiting, tuple(live), tuple(due_to_split))
+
+
+def _of_job_that_is_gone(owned: Sequence[AudioShard]) -> JobWork:
+    facts = tuple(map(ShardFacts.of, owned))
+    lanes = LaneHistory.of(owned[0].metadata.namespace, facts)
+    return JobWork(JobShards(()), lanes, tuple(chain.from_iterable(found.times for found in facts)))

@@ -20,9 +20,9 @@ from voxfleet_operator.placement.snapshot import JobNeeds, NamespaceStanding, Pe
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import JobWish, wish_of
 from voxfleet_operator.reconcile.namespace_access import addresses_of, chooses_clips, names_clips_elsewhere
+from voxfleet_operator.reconcile.shard.facts import ShardFacts
 from voxfleet_operator.reconcile.shard.mutations import mac_to_avoid
 from voxfleet_operator.reconcile.shard.pieces import attempts_before
-from voxfleet_operator.reconcile.shard.status import chip_of_work, is_committed, is_failed, is_live
 
 WEIGHT_LABEL = "voxfleet.dev/weight"
 """On a Namespace: its share of the Macs compared with others, from 1 (as without it) to 99."""
@@ -31,14 +31,19 @@ _WEIGHT = re.compile(r"[1-9][0-9]?")
 
 def unfinished(job: AudioBatchJob, shards: JobShards) -> Iterable[AudioShard]:
     """Shards with work left that the job wants done. The newest attempt of one may still be assigned."""
+    return (found.shard for found in unfinished_facts(job, shards))
+
+
+def unfinished_facts(job: AudioBatchJob, shards: JobShards) -> Iterable[ShardFacts]:
     stages = {stage for stage in Stage if wish_of(job, stage) is JobWish.WORK}
     if shards.halted or job.status.plan is None:
         stages.discard(Stage.PROCESS)
-    others = (shard for shard in shards.all if shard.spec.stage is not Stage.PROCESS)
+    others = (found for found in shards.facts if not found.is_process)
+    process = shards.coverage.covering if Stage.PROCESS in stages else ()
     return (
-        shard
-        for shard in (*others, *shards.process)
-        if shard.spec.stage in stages and not is_committed(shard) and not is_failed(shard)
+        found
+        for found in (*others, *process)
+        if not found.is_committed and not found.is_failed and found.stage in stages
     )
 
 
@@ -54,7 +59,7 @@ def placement_job(job: AudioBatchJob, shards: JobShards) -> PlacementJob:
         priority=job.spec.priority,
         needs=job_needs(job, shards),
         model_digest=None if plan is None else plan.model_digest,
-        has_pieces=any(shard.spec.piece is not None for shard in shards.all),
+        has_pieces=any(found.path for found in shards.facts),
     )
 
 
@@ -73,8 +78,7 @@ def job_needs(job: AudioBatchJob, shards: JobShards) -> JobNeeds:
 
 def job_chip(shards: JobShards) -> str | None:
     """The chip that processes the job's clips, by shards that were split, too; None while none may have been."""
-    process = (shard for shard in shards.all if shard.spec.stage is Stage.PROCESS)
-    return next((chip for shard in process if (chip := chip_of_work(shard)) is not None), None)
+    return next((found.chip for found in shards.facts if found.is_process and found.chip is not None), None)
 
 
 def stays_on_chip(job: AudioBatchJob, shards: Callable[[], JobShards], shard: AudioShard, chip: str) -> bool:
@@ -130,24 +134,23 @@ class LaneHistory:
     """Empty if none ever was."""
 
     @classmethod
-    def of(cls, namespace: str, shards: Iterable[AudioShard]) -> LaneHistory:
+    def of(cls, namespace: str, shards: Iterable[ShardFacts]) -> LaneHistory:
         held: dict[str, str] = {}
         last_given = ""
-        for shard in shards:
-            assigned_at = shard.status.assigned_at
-            if assigned_at is None or shard.spec.stage is not Stage.PROCESS:
+        for found in shards:
+            if found.assigned_at is None or not found.is_process:
                 continue
-            last_given = max(last_given, assigned_at)
-            if is_live(shard):
-                held[shard.metadata.uid] = assigned_at
+            last_given = max(last_given, found.assigned_at)
+            if found.is_live:
+                held[found.uid] = found.assigned_at
         return cls(namespace, held, last_given)
 
 
 def lane_histories(shards: Iterable[AudioShard]) -> list[LaneHistory]:
     """One for each namespace."""
-    by_namespace: dict[str, list[AudioShard]] = defaultdict(list)
+    by_namespace: dict[str, list[ShardFacts]] = defaultdict(list)
     for shard in shards:
-        by_namespace[shard.metadata.namespace].append(shard)
+        by_namespace[shard.metadata.namespace].append(ShardFacts.of(shard))
     return [LaneHistory.of(namespace, own) for namespace, own in by_namespace.items()]
 
 
