@@ -147,7 +147,10 @@ def condition(
 
 
 def find(conditions: Iterable[Condition], type_: ConditionType) -> Condition | None:
-    return next((item for item in conditions if item.type == type_), None)
+    for item in conditions:
+        if item.type == type_:
+            return item
+    return None
 
 
 def is_true(conditions: Iterable[Condition], type_: ConditionType) -> bool:

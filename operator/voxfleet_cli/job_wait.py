@@ -23,7 +23,7 @@ from voxfleet_operator.metering.statements import newest_heads
 from voxfleet_operator.placement.filters import NO_ACCESS, capacity_reason, has_access, static_reason
 from voxfleet_operator.placement.order import queue_of_jobs
 from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard, PlacementJob
-from voxfleet_operator.placement.waiting import pending_shard, placement_job, standings, unfinished
+from voxfleet_operator.placement.waiting import lane_histories, pending_shard, placement_job, standings, unfinished
 from voxfleet_operator.reconcile.job.estimate import ShardTime, held_seconds
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import takes_attempts
@@ -55,8 +55,7 @@ def _waiting_shards(job: AudioBatchJob, named: Iterable[AudioShard]) -> Iterable
     if not takes_attempts(job) or is_true(job.status.conditions, ConditionType.STALLED):
         return
     shards = JobShards.of(job, named)
-    live = sum(shard.spec.stage is Stage.PROCESS and is_live(shard) for shard in shards.all)
-    common = placement_job(job, shards, live)
+    common = placement_job(job, shards)
     plan = job.status.plan
     shard_time = None if plan is None else ShardTime.of(plan, shards.process)
     for shard in unfinished(job, shards):
@@ -69,7 +68,7 @@ def _standings(pending: Iterable[PendingShard], around: Surroundings) -> Mapping
         counted_use_seconds(around.statements, around.now),
         uncounted_use_seconds(around.shards, newest_heads(around.statements)),
     )
-    return standings(around.shards, pending, used, around.namespace_labels, around.now)
+    return standings(lane_histories(around.shards), pending, used, around.namespace_labels, around.now)
 
 
 def _place(
@@ -78,12 +77,13 @@ def _place(
     standing: Mapping[str, NamespaceStanding],
     around: Surroundings,
 ) -> str:
-    queue = queue_of_jobs(pending, standing, now=0.0)
+    live_lanes = _live_lanes(around.shards)
+    queue = queue_of_jobs(pending, standing, live_lanes, now=0.0)
     holds = standing.get(job.namespace, NamespaceStanding()).held_lanes
     namespace = f"namespace {job.namespace} holds {holds} {'lane' if holds == 1 else 'lanes'}"
     if job.uid not in queue:
         reason = "what it waits for needs no lane"
-        if job.live_lanes >= job.parallelism:
+        if live_lanes[job.uid] >= job.parallelism:
             reason = f"it has as many lanes as its parallelism, {job.parallelism}"
         return f"it is in no queue for lanes: {reason}; {namespace}"
     place, whose = queue.index(job.uid) + 1, "" if around.whole else f" of namespace {job.namespace}"
@@ -91,6 +91,11 @@ def _place(
     priority = f", with priority {job.priority}" if job.priority else ""
     hidden = "" if around.whole else "; you may not see those of other namespaces"
     return f"{_ordinal(place)} of {len(queue)} {waiting} for a lane{priority}; {namespace}{hidden}"
+
+
+def _live_lanes(shards: Iterable[AudioShard]) -> Counter[str]:
+    """By job UID."""
+    return Counter(shard.spec.job_ref.uid for shard in shards if shard.spec.stage is Stage.PROCESS and is_live(shard))
 
 
 def _shares(pending: Iterable[PendingShard], standing: Mapping[str, NamespaceStanding]) -> list[Plain]:
@@ -139,13 +144,13 @@ def _refusal(
     if available is None or available.status != "True":
         return "the operator has not looked at it yet" if available is None else available.message
     slot = slot_of(mac, now, held[name, True], held[name, False])
-    access = has_access(shard.job, slot, labels or {})
-    reason = static_reason(shard.job, slot, has_access=access, needs_lane=shard.needs_lane)
+    access = has_access(shard.job, slot.traits, labels or {})
+    reason = static_reason(shard.job.needs, slot.traits, slot.labels, shard.demand, has_access=access)
     if reason is NO_ACCESS and labels is None:
         return f"{reason.singular}, unless the namespace has labels that you may not see"
     if reason is None:
         free = slot.free_lanes if shard.needs_lane else slot.free_control_slots
-        reason = capacity_reason(shard, slot, free, now=0.0)
+        reason = capacity_reason(shard.demand, slot, free, now=0.0)
     return "takes it, as far as can be seen" if reason is None else reason.singular
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from voxfleet_api.kinds import MacAgent
-from voxfleet_operator.placement.snapshot import CONTROL_SLOTS, MacSlot
+from voxfleet_operator.placement.snapshot import CONTROL_SLOTS, MacSlot, MacTraits
 from voxfleet_operator.reconcile.mac.status import offline_lanes
 from voxfleet_operator.reconcile.mac_closing import closing
 
@@ -19,14 +19,16 @@ def slot_of(mac: MacAgent, now: datetime, held_lanes: int = 0, held_control_slot
     lanes = 0 if machine is None else offline_lanes(machine)
     return MacSlot(
         name=mac.metadata.name,
+        traits=MacTraits(
+            access=mac.spec.access,
+            taints=mac.spec.taints,
+            chip="" if machine is None else machine.chip,
+            memory_bytes=0 if machine is None else machine.memory_bytes,
+            keeps_within_prefixes=True,
+            knows_chosen_clips=True,
+            runs_pieces=True,
+        ),
         labels=mac.metadata.labels,
-        access=mac.spec.access,
-        taints=mac.spec.taints,
-        chip="" if machine is None else machine.chip,
-        memory_bytes=0 if machine is None else machine.memory_bytes,
-        keeps_within_prefixes=True,
-        knows_chosen_clips=True,
-        runs_pieces=True,
         free_lanes=max(0, lanes - held_lanes),
         free_control_slots=max(0, CONTROL_SLOTS - held_control_slots),
         closes_seconds=None if closes_at is None else (closes_at - now).total_seconds(),

@@ -7,12 +7,15 @@ to have happened or to have failed.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
-from typing import TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from voxfleet_api.kinds import Resource
+from voxfleet_operator.compact import Compactor
+from voxfleet_operator.index import Index
 from voxfleet_operator.queue import Key
 
 R = TypeVar("R", bound=Resource)
@@ -35,14 +38,44 @@ def controller_uid(resource: Resource) -> str | None:
     return next((owner.uid for owner in resource.metadata.owner_references if owner.controller), None)
 
 
+class ObjectIndex(Generic[R]):
+    """The objects of one kind by some of their values, kept up with every change."""
+
+    def __init__(self, objects: Mapping[Key, Resource], values_of: Callable[[R], Collection[str]]) -> None:
+        self._objects = objects
+        self._values_of = values_of
+        self._index: Index[Key] = Index()
+
+    def of(self, value: str) -> list[R]:
+        """Those that have the value, ordered by name."""
+        return [cast("R", self._objects[key]) for key in self._index.of(value)]
+
+    def version(self, value: str) -> int:
+        """Another number means that what `of` returns may have changed; 0 while there is nothing."""
+        return self._index.version(value)
+
+    def follow(self) -> set[str]:
+        """A set to which every value is added of which an object changes from now on; all that there are, to begin
+        with. Whoever follows takes them out.
+        """
+        return self._index.follow()
+
+    def _change(self, key: Key, old: R | None, new: R | None) -> None:
+        before = () if old is None else self._values_of(old)
+        self._index.change(key, before, () if new is None else self._values_of(new))
+
+
 class Cache:
     """Objects by key and by UID, and the labels of namespaces. To be used in one event loop; never blocks."""
 
     def __init__(self) -> None:
+        self._compactor = Compactor()
         self._objects: dict[Key, Resource] = {}
-        self._keys_by_kind: dict[str, set[Key]] = {}
+        self._keys_by_kind: dict[str, list[Key]] = {}
+        """In their order."""
         self._key_by_uid: dict[str, Key] = {}
-        self._owned: dict[str, set[Key]] = {}
+        self._indexes: dict[str, dict[Callable[[Any], Collection[str]], ObjectIndex[Any]]] = {}
+        """By kind, then by what they index."""
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._changes: Counter[str] = Counter()
         self._assumed: dict[str, Resource] = {}
@@ -57,15 +90,32 @@ class Cache:
 
     def all(self, kind: type[R], namespace: str | None = None) -> list[R]:
         """All objects of a kind, in one namespace or in all, ordered by name."""
-        keys = self._keys_by_kind.get(kind.crd.kind, set())
-        return [
-            cast("R", self._objects[key]) for key in sorted(keys) if namespace is None or key.namespace == namespace
-        ]
+        keys = self._keys_by_kind.get(kind.crd.kind, [])
+        if namespace is not None:
+            first = bisect_left(keys, Key(kind.crd.kind, namespace, ""))
+            keys = keys[first : bisect_left(keys, Key(kind.crd.kind, f"{namespace}\0", ""))]
+        return [cast("R", self._objects[key]) for key in keys]
+
+    def owned(self, kind: type[R]) -> ObjectIndex[R]:
+        """The objects of a kind by the UID of their controller."""
+        return self.index(kind, _controllers)
+
+    def by_own_uid(self, kind: type[R]) -> ObjectIndex[R]:
+        return self.index(kind, _own_uids)
 
     def owned_by(self, kind: type[R], uid: str) -> list[R]:
         """Objects whose controller has this UID, ordered by name."""
-        keys = self._owned.get(uid, set())
-        return [cast("R", self._objects[key]) for key in sorted(keys) if key.kind == kind.crd.kind]
+        return self.owned(kind).of(uid)
+
+    def index(self, kind: type[R], values_of: Callable[[R], Collection[str]]) -> ObjectIndex[R]:
+        """The index by these values, which is pure. It is made once, and kept up for as long as the cache lives."""
+        indexes = self._indexes.setdefault(kind.crd.kind, {})
+        found = indexes.get(values_of)
+        if found is None:
+            found = indexes[values_of] = ObjectIndex(self._objects, values_of)
+            for resource in self.all(kind):
+                found._change(key_of(resource), None, resource)
+        return found
 
     def changes(self, kind: type[Resource]) -> int:
         """How often an object of the kind came, changed or went: another number means another content."""
@@ -74,6 +124,10 @@ class Cache:
     def is_assumed(self, uid: str) -> bool:
         """Whether the object is shown as a write will leave it that may not have happened."""
         return uid in self._assumed
+
+    def labels_by_namespace(self) -> Mapping[str, Mapping[str, str]]:
+        """As they are now."""
+        return dict(self._namespaces)
 
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         return self._namespaces.get(namespace, _NO_LABELS)
@@ -92,15 +146,14 @@ class Cache:
         if known.metadata.resource_version != resource.metadata.resource_version:
             return
         self._assumed.setdefault(uid, known)
-        self._changes[key.kind] += 1
-        self._objects[key] = resource
+        self._set(key, known, resource)
 
     def withdraw(self, uid: str) -> None:
         """Shows the object as it was: the write is known not to have happened."""
         known = self._assumed.pop(uid, None)
         if known is not None:
-            self._changes[known.crd.kind] += 1
-            self._objects[key_of(known)] = known
+            key = key_of(known)
+            self._set(key, self._objects[key], known)
 
     def put(self, resource: Resource) -> bool:
         """Stores an object unless a newer version or its deletion is known. True if this changed something."""
@@ -112,14 +165,14 @@ class Cache:
         if known is not None:
             if version_number(known.metadata.resource_version) >= version_number(resource.metadata.resource_version):
                 return False
-            self._drop(key)
-        self._changes[key.kind] += 1
-        self._objects[key] = resource
-        self._keys_by_kind.setdefault(key.kind, set()).add(key)
-        self._key_by_uid[uid] = key
-        owner = controller_uid(resource)
-        if owner is not None:
-            self._owned.setdefault(owner, set()).add(key)
+            if known.metadata.uid != uid:
+                self._drop(key)
+                known = None
+        if known is None:
+            insort(self._keys_by_kind.setdefault(key.kind, []), key)
+            self._key_by_uid[uid] = key
+        self._assumed.pop(uid, None)
+        self._set(key, known, self._compactor.compact(resource))
         return True
 
     def remove(self, resource: Resource) -> bool:
@@ -172,14 +225,28 @@ class Cache:
             self.remove_namespace(name)
         return any(changed) or bool(stale)
 
+    def _set(self, key: Key, old: Resource | None, new: Resource) -> None:
+        self._objects[key] = new
+        self._changed(key, old, new)
+
     def _drop(self, key: Key) -> None:
         known = self._objects.pop(key)
-        self._changes[key.kind] += 1
         self._assumed.pop(known.metadata.uid, None)
-        self._keys_by_kind[key.kind].discard(key)
+        keys = self._keys_by_kind[key.kind]
+        del keys[bisect_left(keys, key)]
         self._key_by_uid.pop(known.metadata.uid, None)
-        owner = controller_uid(known)
-        if owner is not None:
-            self._owned[owner].discard(key)
-            if not self._owned[owner]:
-                del self._owned[owner]
+        self._changed(key, known, None)
+
+    def _changed(self, key: Key, old: Resource | None, new: Resource | None) -> None:
+        self._changes[key.kind] += 1
+        for index in self._indexes.get(key.kind, {}).values():
+            index._change(key, old, new)
+
+
+def _controllers(resource: Resource) -> tuple[str, ...]:
+    uid = controller_uid(resource)
+    return () if uid is None else (uid,)
+
+
+def _own_uids(resource: Resource) -> tuple[str, ...]:
+    return (resource.metadata.uid,)

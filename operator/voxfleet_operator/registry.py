@@ -46,6 +46,6 @@ def reconcilers(context: Context) -> Mapping[str, Reconciler]:
     gatherer = PlacementGatherer(context, empty)
     findings = replace(empty, outlook=LaneOutlooks(context, gatherer).of)
     return {
-        PLACEMENT.kind: PlacementReconciler(context, findings),
+        PLACEMENT.kind: PlacementReconciler(context, findings, gatherer),
         **{item.kind.crd.kind: item.make(context, findings) for item in registrations()},
     }

@@ -25,6 +25,8 @@ from tests.bench.fault_figures import fault_figures  # noqa: E402
 from tests.bench.fleet_figures import two_mac_figures  # noqa: E402
 from tests.bench.lane_figures import LaneBench, footprint_figures, ladder_figures, set_blas  # noqa: E402
 from tests.bench.neighbour_figures import neighbour_figures  # noqa: E402
+from tests.bench.pass_figures import pass_figures  # noqa: E402
+from tests.bench.placement_figures import placement_figures  # noqa: E402
 from tests.bench.report import Figure, show, write  # noqa: E402
 from tests.bench.scale_figures import scale_figures  # noqa: E402
 from tests.bench.throughput_figures import throughput_figures  # noqa: E402
@@ -52,7 +54,7 @@ TABLE_WIDTH = 240
 
 PARTS = (
     *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
-    *("failover", "whisper", "whisper-memory", "scale", "neighbours"),
+    *("failover", "whisper", "whisper-memory", "scale", "neighbours", "placement", "passes"),
 )
 _NOT_MEASURED = (
     *(MeasurementFailed, NotInTime, PackageUnavailable, ChildFailed, KubectlFailed, VoxFleetError),
@@ -136,6 +138,7 @@ class _Bench:
             *(self.fleet, self.decode, self.ladder, self.throughput),
             *(self.overhead, self.footprint, self.memory, self.faults),
             *(self.failover, self.whisper, self.whisper_memory, self.scale, self.neighbours),
+            *(self.placement, self.passes),
         )
 
     def fleet(self) -> list[Figure]:
@@ -172,6 +175,12 @@ class _Bench:
     def whisper_memory(self) -> list[Figure]:
         model = ResolvedModel(whisper_tiny(), DIGEST)
         return whisper_memory_figures(BENCH / "run" / "whisper-memory", model, self._whole_whisper_memory, _say)
+
+    def placement(self) -> list[Figure]:
+        return placement_figures(_say)
+
+    def passes(self) -> list[Figure]:
+        return pass_figures(_say)
 
     def scale(self) -> list[Figure]:
         return scale_figures(BENCH / "run" / "scale", _say)

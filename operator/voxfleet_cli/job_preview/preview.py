@@ -123,17 +123,18 @@ def stored_slot(mac: MacAgent, now: datetime) -> MacSlot:
         unavailable = Unavailable(UNSEEN, UNSEEN)
     elif available.status != "True":
         unavailable = Unavailable(available.message, available.message)
-    return replace(slot_of(mac, now), unavailable=unavailable)
+    slot = slot_of(mac, now)
+    return replace(slot, traits=replace(slot.traits, unavailable=unavailable))
 
 
 def _judged(job: AudioBatchJob, mac: MacAgent, found: JobFindings) -> _Judged:
     slot = stored_slot(mac if found.labels is not None else _open_to_all(mac), found.now)
-    common = placement_job(job, JobShards.of(job, ()), live_lanes=0)
-    opened = has_access(common, slot, found.labels or {})
+    common = placement_job(job, JobShards.of(job, ()))
+    needs, traits, opened = common.needs, slot.traits, has_access(common, slot.traits, found.labels or {})
     if not _opens_by_itself(mac, found.now):
-        return _Judged(slot, static_reason(common, slot, has_access=opened))
-    once_open = static_reason(common, replace(slot, unavailable=None), has_access=opened)
-    return _Judged(slot, once_open or slot.unavailable, later=once_open is None)
+        return _Judged(slot, static_reason(needs, traits, slot.labels, has_access=opened))
+    once_open = static_reason(needs, replace(traits, unavailable=None), slot.labels, has_access=opened)
+    return _Judged(slot, once_open or traits.unavailable, later=once_open is None)
 
 
 def _opens_by_itself(mac: MacAgent, now: datetime) -> bool:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from math import exp2
 
 from voxfleet_api.kinds import AudioShard, MachineHourStatement
-from voxfleet_api.kinds.audio_shard import AttemptRecord, Stage
+from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.machine_hour_statement import MAX_NAMESPACES, NamespaceUse
 from voxfleet_api.ledger import ChainHead
 from voxfleet_api.quantities import seconds_milliseconds, seconds_text
@@ -66,22 +67,43 @@ def counted_use_seconds(statements: Iterable[MachineHourStatement], now: datetim
     return dict(used)
 
 
+@dataclass(frozen=True, slots=True)
+class VerifiedTime:
+    """Machine time of one attempt, up to one row of a chain."""
+
+    chain: SignedChain
+    last_sequence: int
+    milliseconds: int
+
+
+def verified_times(shards: Iterable[AudioShard]) -> tuple[VerifiedTime, ...]:
+    """Of the attempts that shards list."""
+    return tuple(
+        VerifiedTime((record.machine.ledger_key, usage.chain_id), usage.last_sequence, usage.machine_milliseconds)
+        for shard in shards
+        if shard.status.attempts and shard.spec.stage is Stage.PROCESS
+        for record in shard.status.attempts
+        if (usage := record.usage) is not None and usage.rows and record.machine is not None
+    )
+
+
+def uncounted_milliseconds(times: Iterable[VerifiedTime], heads: Mapping[SignedChain, ChainHead]) -> int:
+    """What no statement counts yet. `heads`: how far statements have counted."""
+    return sum(
+        time.milliseconds
+        for time in times
+        if (head := heads.get(time.chain)) is None or head.sequence < time.last_sequence
+    )
+
+
 def uncounted_use_seconds(shards: Iterable[AudioShard], heads: Mapping[SignedChain, ChainHead]) -> dict[str, float]:
-    """Verified machine time that no statement counts yet, by namespace. `heads`: how far statements have counted."""
-    used: dict[str, float] = defaultdict(float)
+    """By namespace."""
+    by_namespace: dict[str, list[AudioShard]] = defaultdict(list)
     for shard in shards:
-        if shard.status.attempts and shard.spec.stage is Stage.PROCESS:
-            milliseconds = sum(_uncounted_milliseconds(record, heads) for record in shard.status.attempts)
-            used[shard.metadata.namespace] += milliseconds / 1000
-    return dict(used)
-
-
-def _uncounted_milliseconds(record: AttemptRecord, heads: Mapping[SignedChain, ChainHead]) -> int:
-    usage, machine = record.usage, record.machine
-    if usage is None or usage.rows == 0 or machine is None:
-        return 0
-    head = heads.get((machine.ledger_key, usage.chain_id))
-    return usage.machine_milliseconds if head is None or head.sequence < usage.last_sequence else 0
+        by_namespace[shard.metadata.namespace].append(shard)
+    return {
+        namespace: uncounted_milliseconds(verified_times(own), heads) / 1000 for namespace, own in by_namespace.items()
+    }
 
 
 def added_up(*uses: Mapping[str, float]) -> dict[str, float]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from voxfleet_api.quantities import quantity_bytes
 from voxfleet_api.taints import Taint, untolerated
-from voxfleet_operator.placement.snapshot import MacSlot, PendingShard, PlacementJob, Unavailable
+from voxfleet_operator.placement.snapshot import JobNeeds, MacSlot, MacTraits, PlacementJob, ShardDemand, Unavailable
 from voxfleet_operator.reconcile.mac.availability import Obstacle
 from voxfleet_operator.reconcile.namespace_access import covers, open_prefixes
 
@@ -61,6 +61,8 @@ CLOSES_TOO_SOON = Unavailable("closes before the shard would end", "close before
 NO_LANE = Unavailable("has no free lane", "have no free lane")
 NO_CONTROL_SLOT = Unavailable("plans or finalizes other jobs", "plan or finalize other jobs")
 
+A_LANE = ShardDemand(needs_lane=True, is_piece=False, expected_seconds=None)
+"""What a planned shard asks for of which nobody knows how long it takes."""
 LEAST_LEFT_SECONDS = 600.0
 """A shard of which nobody knows how long it takes is started only while a Mac stays open for so long."""
 
@@ -88,79 +90,86 @@ def lanes_too_small(model_bytes: int) -> Unavailable:
     return Unavailable(f"has {end}", f"have {end}")
 
 
-def has_access(job: PlacementJob, mac: MacSlot, namespace_labels: Mapping[str, str]) -> bool:
+def has_access(job: PlacementJob, traits: MacTraits, namespace_labels: Mapping[str, str]) -> bool:
     """Whether the Mac opens all addresses of the job to its namespace."""
-    return covers(open_prefixes(mac.access, namespace_labels), job.uris)
+    return covers(open_prefixes(traits.access, namespace_labels), job.uris)
 
 
 def static_reason(
-    job: PlacementJob, mac: MacSlot, *, has_access: bool, needs_lane: bool = True, is_piece: bool = False
+    needs: JobNeeds, traits: MacTraits, labels: Mapping[str, str], demand: ShardDemand = A_LANE, *, has_access: bool
 ) -> Unavailable | None:
-    """Why this Mac cannot run this job even with all its lanes free; None if it can.
+    """Why this Mac cannot run such shards of a job even with all its lanes free; None if it can.
 
-    It may read all of job and Mac but what candidates.py says makes no difference. `has_access`: what `has_access`
-    says. `needs_lane`: False for Plan and Finalize, which need less. `is_piece`: for a part of a planned shard.
+    `labels`: at least those of the Mac's labels that the job selects by. `has_access`: what `has_access` says.
     """
-    if mac.unavailable is not None:
-        return mac.unavailable
-    if (taint := untolerated(mac.taints, job.tolerations)) is not None:
+    if traits.unavailable is not None:
+        return traits.unavailable
+    if (taint := untolerated(traits.taints, needs.tolerations)) is not None:
         return tainted(taint)
-    if not job.mac_selector.matches(mac.labels):
+    if not needs.mac_selector.matches(labels):
         return SELECTOR
     if not has_access:
         return NO_ACCESS
-    if job.names_clips_elsewhere and not mac.keeps_within_prefixes:
+    if needs.names_clips_elsewhere and not traits.keeps_within_prefixes:
         return KEEPS_NO_BOUNDS
-    if job.chooses_clips and not mac.knows_chosen_clips:
+    if needs.chooses_clips and not traits.knows_chosen_clips:
         return KNOWS_NO_CHOICE
-    if is_piece and not mac.runs_pieces:
+    if demand.is_piece and not traits.runs_pieces:
         return KNOWS_NO_PIECES
-    wanted = job.requirements
-    if wanted.memory is not None and mac.memory_bytes < quantity_bytes(wanted.memory):
+    wanted = needs.requirements
+    if wanted.memory is not None and traits.memory_bytes < quantity_bytes(wanted.memory):
         return lacks_memory(wanted.memory)
-    if not wanted.takes_chip(mac.chip):
+    if not wanted.takes_chip(traits.chip):
         return other_chip(wanted.chips)
-    return _lane_reason(job, mac) if needs_lane else None
+    return _lane_reason(needs, traits) if demand.needs_lane else None
 
 
-def _lane_reason(job: PlacementJob, mac: MacSlot) -> Unavailable | None:
+def _lane_reason(needs: JobNeeds, traits: MacTraits) -> Unavailable | None:
     """Why none of its lanes can work on the job's clips."""
-    if job.chip is not None and job.chip != mac.chip:
-        return not_the_first_chip(job.chip)
-    if job.model_bytes is not None and mac.lane_memory_bytes is not None and mac.lane_memory_bytes < job.model_bytes:
-        return lanes_too_small(job.model_bytes)
-    return LACKS_SCRATCH if mac.lacks_scratch else None
+    if needs.chip is not None and needs.chip != traits.chip:
+        return not_the_first_chip(needs.chip)
+    lane_bytes = traits.lane_memory_bytes
+    if needs.model_bytes is not None and lane_bytes is not None and lane_bytes < needs.model_bytes:
+        return lanes_too_small(needs.model_bytes)
+    return LACKS_SCRATCH if traits.lacks_scratch else None
 
 
-def capacity_reason(shard: PendingShard, mac: MacSlot, free: int, now: float) -> Unavailable | None:
-    """Why this Mac cannot take the shard now. `free` is how many of its lanes, or control slots, are left."""
+def capacity_reason(demand: ShardDemand, mac: MacSlot, free: int, now: float) -> Unavailable | None:
+    """Why this Mac cannot take a shard now. `free` is how many of its lanes, or control slots, are left."""
     if mac.not_before_seconds > now:
         return COOLING
     if mac.closes_seconds is not None:
-        expected_seconds = LEAST_LEFT_SECONDS if shard.expected_seconds is None else shard.expected_seconds
+        expected_seconds = LEAST_LEFT_SECONDS if demand.expected_seconds is None else demand.expected_seconds
         if mac.closes_seconds - now < expected_seconds:
             return CLOSES_TOO_SOON
     if free < 1:
-        return NO_LANE if shard.needs_lane else NO_CONTROL_SLOT
+        return NO_LANE if demand.needs_lane else NO_CONTROL_SLOT
     return None
 
 
 def pending_reason(refusals: Iterable[tuple[MacSlot, Unavailable]], total: int) -> str:
     """`0/2 Macs fit: 1 unreachable (mac-b: no route to host), 1 has no free lane`."""
+    counts: Counter[Unavailable] = Counter()
+    explained: dict[Unavailable, MacSlot] = {}
+    for mac, reason in refusals:
+        counts[reason] += 1
+        if (
+            mac.detail
+            and mac.traits.unavailable is reason
+            and (reason not in explained or mac.name < explained[reason].name)
+        ):
+            explained[reason] = mac
+    return summed_up(counts, explained, total)
+
+
+def summed_up(counts: Mapping[Unavailable, int], explained: Mapping[Unavailable, MacSlot], total: int) -> str:
+    """`counts`: how many Macs each reason is of. `explained`: a Mac whose detail says more of one."""
     if total == 0:
         return "0/0 Macs fit: there is no MacAgent; apply one"
-    groups: dict[Unavailable, list[MacSlot]] = defaultdict(list)
-    for mac, reason in refusals:
-        groups[reason].append(mac)
-    parts = [_phrase(reason, macs) for reason, macs in groups.items()]
+    parts = [_phrase(reason, count, explained.get(reason)) for reason, count in counts.items() if count]
     return f"0/{total} Macs fit: {', '.join(sorted(parts))}"
 
 
-def _phrase(reason: Unavailable, macs: list[MacSlot]) -> str:
-    text = f"{len(macs)} {reason.singular if len(macs) == 1 else reason.plural}"
-    explained = min((mac for mac in macs if mac.detail and mac.unavailable is reason), key=_name, default=None)
+def _phrase(reason: Unavailable, count: int, explained: MacSlot | None) -> str:
+    text = f"{count} {reason.singular if count == 1 else reason.plural}"
     return text if explained is None else f"{text} ({explained.name}: {explained.detail})"
-
-
-def _name(mac: MacSlot) -> str:
-    return mac.name

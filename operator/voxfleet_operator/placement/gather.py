@@ -1,81 +1,125 @@
-"""Reads from the cache and the fleet what a placement pass decides on."""
+"""Reads from the cache and the fleet what a placement pass decides on.
+
+What follows from objects alone is kept from pass to pass, and made anew where an object has changed. What moves with
+time, contact and pauses is asked for in each pass.
+"""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import replace
+from itertools import chain
 
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
-from voxfleet_api.kinds.audio_shard import AttemptRecord, Stage
-from voxfleet_api.protocol import AttemptKey, Capability
-from voxfleet_operator.cache import key_of
-from voxfleet_operator.fleet.mac_view import MacView, attempt_view
-from voxfleet_operator.metering.recent_use import added_up, uncounted_use_seconds
-from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
+from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_api.kinds.audio_shard import AttemptRecord
+from voxfleet_operator.fleet.mac_view import attempt_view
+from voxfleet_operator.metering.recent_use import added_up
+from voxfleet_operator.placement.alike_macs import AlikeMacs
+from voxfleet_operator.placement.candidates import selected_labels
+from voxfleet_operator.placement.job_works import JobWorks
+from voxfleet_operator.placement.known_macs import KnownMacs
 from voxfleet_operator.placement.snapshot import (
-    CONTROL_SLOTS,
     MacSlot,
-    NamespaceStanding,
     PendingShard,
+    PlacementJob,
     PlacementSnapshot,
 )
-from voxfleet_operator.placement.waiting import chip_name, pending_shard, placement_job, standings, unfinished
+from voxfleet_operator.placement.waiting import placement_job, standings
 from voxfleet_operator.reconcile.context import Context
-from voxfleet_operator.reconcile.job.estimate import ShardTime, held_seconds
 from voxfleet_operator.reconcile.job.shards import JobShards
-from voxfleet_operator.reconcile.job_life import takes_attempts, wish_of
+from voxfleet_operator.reconcile.job_life import wish_of
 from voxfleet_operator.reconcile.lost_mac import ContactState
-from voxfleet_operator.reconcile.mac.availability import availability
-from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion
-from voxfleet_operator.reconcile.mac.status import lane_memory_bytes, offline_lanes
-from voxfleet_operator.reconcile.mac_closing import closing, opens_at
-from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes, knows_chosen_clips
 from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide
-from voxfleet_operator.reconcile.shard.split import SplitLimits, is_split_due, is_split_due_once_lost, knows_pieces
-from voxfleet_operator.reconcile.shard.status import current, is_live, retries_used
+from voxfleet_operator.reconcile.shard.split import SplitLimits, is_split_due_once_lost
+from voxfleet_operator.reconcile.shard.status import current, retries_used
+
+REMEMBERED_FACTOR = 4
+"""So many judgements are remembered for each job: of a few kinds of shards, and some of jobs that are gone."""
 
 
-@dataclass(frozen=True, slots=True)
 class PlacementGatherer:
-    context: Context
-    findings: SharedFindings
+    def __init__(self, context: Context, findings: SharedFindings) -> None:
+        self._context = context
+        self._findings = findings
+        self._works = JobWorks(context.cache, context.options.retry_limit)
+        self._macs = KnownMacs(context, findings)
+        self._alike = AlikeMacs((), (), {})
+
+    @property
+    def remembered(self) -> int:
+        """How many things are kept from pass to pass."""
+        return len(self._works) + len(self._works.uncounted) + len(self._macs) + len(self._alike)
 
     def gather(self) -> PlacementSnapshot:
-        cache, blocked = self.context.cache, self.findings.blockers.jobs()
-        shards = [shard for shard in cache.all(AudioShard) if shard.spec.job_ref.uid not in blocked]
-        held = HeldSlots.of(shards, self.context.fleet.views())
-        jobs = [job for job in cache.all(AudioBatchJob) if takes_attempts(job) and job.metadata.uid not in blocked]
-        labels = {name: cache.namespace_labels(name) for name in {job.metadata.namespace for job in jobs}}
-        by_job: dict[str, list[AudioShard]] = defaultdict(list)
-        for shard in shards:
-            by_job[shard.spec.job_ref.uid].append(shard)
-        agents_can = knows_pieces(self.context.fleet.views().values())
-        pending = tuple(
-            item
-            for job in jobs
-            for item in self._pending_shards(job, by_job[job.metadata.uid], held, agents_can=agents_can)
+        context, now, blocked = self._context, self._context.now(), self._findings.blockers.jobs()
+        macs, works = self._macs.slots(blocked, now), self._works
+        works.look(agents_can=self._macs.all_know_pieces, blocked=blocked)
+        for opened in works.due_to_split.values():
+            for key in opened.due_to_split:
+                context.queue.add(key)  # what made it due may not have woken it
+        pending = (*chain.from_iterable(self._waiting()), *self._lost())
+        labels = context.cache.labels_by_namespace()
+        used = added_up(
+            works.uncounted.seconds(self._findings.statements.heads), self._findings.statements.use_seconds(now)
         )
-        now = self.context.now()
         return PlacementSnapshot(
             shards=pending,
-            macs=tuple(self.mac_slot(mac, held, now) for mac in cache.all(MacAgent)),
+            macs=macs,
             namespace_labels=labels,
-            standings=self._standings(shards, pending, labels, now),
+            standings=standings(works.lanes.values(), pending, used, labels, now),
+            live_lanes={uid: len(lanes.held_since) for uid, lanes in works.lanes.items() if lanes.held_since},
         )
 
-    def may_still_be_replaced(self, job: AudioBatchJob, shard: AudioShard, shards: JobShards) -> bool:
+    def alike(self, snapshot: PlacementSnapshot) -> AlikeMacs:
+        """What was judged of Macs as they are in this snapshot, which is the last one."""
+        selected = selected_labels(self._works.needs.all())
+        too_many = len(self._alike) > REMEMBERED_FACTOR * len(self._works)
+        if too_many or not self._alike.holds(snapshot.macs, selected, snapshot.namespace_labels):
+            self._alike = AlikeMacs(snapshot.macs, selected, snapshot.namespace_labels)
+        return self._alike
+
+    def mac_slots(self) -> tuple[MacSlot, ...]:
+        """The Macs as they are now, in the order of their names."""
+        return self._macs.slots(self._findings.blockers.jobs(), self._context.now())
+
+    def shards_of(self, job: AudioBatchJob) -> JobShards:
+        """As they are now."""
+        work = self._works.of(job.metadata.uid)
+        return JobShards(()) if work is None else work.shards
+
+    def common_of(self, job: AudioBatchJob) -> PlacementJob:
+        """What placement sees of the job."""
+        work = self._works.of(job.metadata.uid)
+        return placement_job(job, JobShards(())) if work is None or work.common is None else work.common
+
+    def may_still_be_replaced(self, job: AudioBatchJob, shard: AudioShard) -> bool:
         """Asks again, of what is known by now."""
-        agents_can = knows_pieces(self.context.fleet.views().values())
-        return self._may_be_replaced(job, shard, self._split_limits(shards, agents_can=agents_can))
+        work = self._works.of(job.metadata.uid)
+        return work is not None and work.open is not None and self._may_be_replaced(job, shard, work.open.limits)
 
     def lost_for_seconds(self, shard: AudioShard, record: AttemptRecord) -> float:
-        return self.findings.lease_clock.mac_contact(record, shard.status.lease_seconds or 0).lost_for_seconds
+        return self._findings.lease_clock.mac_contact(record, shard.status.lease_seconds or 0).lost_for_seconds
 
-    def _split_limits(self, shards: JobShards, *, agents_can: bool) -> SplitLimits:
-        return SplitLimits(self.context.options.retry_limit, len(shards.coverage.superseded), agents_can)
+    def _waiting(self) -> Iterable[Iterable[PendingShard]]:
+        """The shards without an attempt, job by job."""
+        waiting, paused = self._works.waiting, self._paused_by_job()
+        if not paused:
+            return (shards.values() for shards in waiting.values())
+        return (
+            _with_pauses(shards, paused[uid]) if uid in paused else shards.values() for uid, shards in waiting.items()
+        )
+
+    def _lost(self) -> Iterable[PendingShard]:
+        """The shards whose newest attempt is on a lost Mac."""
+        in_contact = self._macs.machines_in_contact()
+        for opened in self._works.live.values():
+            for live in opened.live:
+                record = live.record
+                if record.machine is not None and in_contact.get(record.mac) == record.machine:
+                    continue
+                if self._may_be_replaced(opened.job, live.shard, opened.limits):
+                    yield opened.following(live)
 
     def _may_be_replaced(self, job: AudioBatchJob, shard: AudioShard, limits: SplitLimits) -> bool:
         """Whether the newest attempt, which is live, is on a lost Mac, so that another Mac may take over."""
@@ -84,117 +128,24 @@ class PlacementGatherer:
         record = current(shard.status)
         if record is None:
             return False
-        contact = self.findings.lease_clock.mac_contact(record, shard.status.lease_seconds or 0)
+        contact = self._findings.lease_clock.mac_contact(record, shard.status.lease_seconds or 0)
         if contact.state is not ContactState.LOST:
             return False
-        view, wish = attempt_view(record, self.context.fleet.views()), wish_of(job, shard.spec.stage)
+        view, wish = attempt_view(record, self._context.fleet.views()), wish_of(job, shard.spec.stage)
         replaced = decide(shard, view, contact.state, wish) is ShardAction.REPLACE
         return replaced and not is_split_due_once_lost(shard, limits)
 
-    def _pending_shards(
-        self, job: AudioBatchJob, named: Iterable[AudioShard], held: HeldSlots, *, agents_can: bool
-    ) -> Iterable[PendingShard]:
-        """`named`: the shards that name the job."""
-        shards = JobShards.of(job, named)
-        common = placement_job(job, shards, held.job_lanes[job.metadata.uid])
-        limits = self._split_limits(shards, agents_can=agents_can)
-        plan = job.status.plan
-        shard_time = None if plan is None else ShardTime.of(plan, shards.process)
-        for shard in unfinished(job, shards):
-            uid, replaces_lost = shard.metadata.uid, is_live(shard)
-            if self.context.cache.is_assumed(uid):
-                continue
-            if is_split_due(shard, limits):
-                self.context.queue.add(key_of(shard))  # what made it due may not have woken it
-                continue
-            if replaces_lost and not self._may_be_replaced(job, shard, limits):
-                continue
-            pause = self.findings.backoffs.shard_until(uid)
-            yield pending_shard(
-                common,
-                shard,
-                not_before_seconds=pause,
-                replaces_lost=replaces_lost,
-                expected_seconds=held_seconds(plan, shard_time, shard),
-            )
-
-    def _standings(
-        self,
-        shards: list[AudioShard],
-        pending: tuple[PendingShard, ...],
-        labels: Mapping[str, Mapping[str, str]],
-        now: datetime,
-    ) -> dict[str, NamespaceStanding]:
-        statements = self.findings.statements
-        used = added_up(uncounted_use_seconds(shards, statements.heads), statements.use_seconds(now))
-        return standings(shards, pending, used, labels, now)
-
-    def mac_slot(self, mac: MacAgent, held: HeldSlots, now: datetime) -> MacSlot:
-        name = mac.metadata.name
-        view = self.context.fleet.view(name)
-        lanes = 0 if view.machine is None else offline_lanes(view.machine)
-        machine = known_machine(mac, view)
-        clock_seconds = self.context.clock()
-        exclusion = self.findings.exclusions.of(machine, clock_seconds)
-        shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
-        available = availability(mac, view, now, shown)
-        return MacSlot(
-            name=name,
-            labels=mac.metadata.labels,
-            access=mac.spec.access,
-            taints=mac.spec.taints,
-            chip=chip_name(view.machine),
-            memory_bytes=0 if view.machine is None else view.machine.memory_bytes,
-            lane_memory_bytes=None if view.machine is None else lane_memory_bytes(view.machine),
-            lacks_scratch=view.machine is not None and view.machine.lacks_scratch,
-            keeps_within_prefixes=keeps_within_prefixes(view.machine),
-            knows_chosen_clips=knows_chosen_clips(view.machine),
-            runs_pieces=view.machine is not None and Capability.SHARD_PIECES in view.machine.capabilities,
-            unavailable=None if available.obstacle is None else WHOLE_MAC_PHRASES[available.obstacle],
-            detail=available.detail,
-            free_lanes=max(0, lanes - len(held.busy_lanes(name, view))),
-            free_control_slots=max(0, CONTROL_SLOTS - held.control[name]),
-            not_before_seconds=max(
-                self.findings.backoffs.mac_until(machine), 0.0 if exclusion is None else exclusion.until_seconds
-            ),
-            loaded_models=frozenset() if view.machine is None else frozenset(view.machine.loaded_models),
-            closes_seconds=self._monotonic(closing(mac, now).return_at, now),
-            opens_seconds=self._monotonic(opens_at(mac, now), now),
-        )
-
-    def _monotonic(self, moment: datetime | None, now: datetime) -> float | None:
-        return None if moment is None else self.context.clock() + (moment - now).total_seconds()
+    def _paused_by_job(self) -> Mapping[str, Mapping[str, float]]:
+        """Until when shards pause after a failure: by job UID, then by their own."""
+        found: dict[str, dict[str, float]] = {}
+        for uid, until_seconds in self._findings.backoffs.shard_pauses().items():
+            shard = self._context.cache.by_uid(AudioShard, uid)
+            if shard is not None:
+                found.setdefault(shard.spec.job_ref.uid, {})[uid] = until_seconds
+        return found
 
 
-@dataclass(slots=True)
-class HeldSlots:
-    """What live attempts hold, according to their shards."""
-
-    lanes: dict[str, set[AttemptKey]] = field(default_factory=dict)
-    """The Process attempts, each of which holds a lane, by Mac."""
-    control: Counter[str] = field(default_factory=Counter)
-    """The number of Plan and Finalize attempts, by Mac."""
-    job_lanes: Counter[str] = field(default_factory=Counter)
-
-    @classmethod
-    def of(cls, shards: Iterable[AudioShard], views: Mapping[str, MacView]) -> HeldSlots:
-        """`shards`: without those of jobs whose attempts cannot be sent, which hold only what their agents report."""
-        held = cls()
-        for shard in shards:
-            record = current(shard.status)
-            if record is None or not is_live(shard):
-                continue
-            view = attempt_view(record, views)
-            mac = "" if view is None else view.name  # no MacAgent has less room for it
-            if shard.spec.stage is not Stage.PROCESS:
-                held.control[mac] += 1
-                continue
-            key = AttemptKey(shard.metadata.uid, shard.status.attempt or 0)
-            held.lanes.setdefault(mac, set()).add(key)
-            held.job_lanes[shard.spec.job_ref.uid] += 1
-        return held
-
-    def busy_lanes(self, mac: str, view: MacView) -> set[AttemptKey]:
-        """The attempts that hold lanes, also as the agent reports: one that was given up may still be cleaning up."""
-        reported = {key for key, report in view.attempts.items() if report.lane is not None and not report.has_ended}
-        return self.lanes.get(mac, set()) | reported
+def _with_pauses(waiting: Mapping[str, PendingShard], pauses: Mapping[str, float]) -> Iterable[PendingShard]:
+    return (
+        replace(shard, not_before_seconds=pauses[uid]) if uid in pauses else shard for uid, shard in waiting.items()
+    )

@@ -6,8 +6,9 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
+from operator import attrgetter
 
-from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard
+from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard, PlacementJob
 
 LANE_SECONDS = 600.0
 """What a lane counts for as soon as it is given: what its attempt will probably use."""
@@ -21,7 +22,7 @@ _Turn = tuple[float, float, str]
 def ready_queues(shards: Iterable[PendingShard], now: float) -> NamespaceQueues:
     """Shards that do not pause, by namespace, each namespace's in the order in which they get lanes."""
     queues: NamespaceQueues = defaultdict(deque)
-    for shard in sorted(shards, key=_order_within_namespace):
+    for shard in sorted(shards, key=attrgetter("rank")):
         if shard.not_before_seconds <= now:
             queues[shard.job.namespace].append(shard)
     return dict(queues)
@@ -52,22 +53,31 @@ class NamespaceTurns:
         heappush(self._turns, _turn(namespace, standing))
 
 
-def queue_of_jobs(shards: Iterable[PendingShard], standings: Mapping[str, NamespaceStanding], now: float) -> list[str]:
+def queue_of_jobs(
+    shards: Iterable[PendingShard],
+    standings: Mapping[str, NamespaceStanding],
+    live_lanes: Mapping[str, int],
+    now: float,
+) -> list[str]:
     """The UIDs of the jobs that wait for a lane, in the order in which each gets its next one, if all fit anywhere.
 
-    A job that has as many lanes as its parallelism allows waits for none.
+    A job that has as many lanes as its parallelism allows waits for none. `live_lanes`: by job UID.
     """
     queues = ready_queues((shard for shard in shards if shard.needs_lane), now)
     turns = NamespaceTurns(queues, standings)
     lanes: Counter[str] = Counter()
     while (namespace := turns.take()) is not None:
         queue = queues[namespace]
-        while queue and queue[0].job.live_lanes + lanes[queue[0].job.uid] >= queue[0].job.parallelism:
+        while queue and _has_its_lanes(queue[0].job, live_lanes, lanes):
             queue.popleft()
         if queue:
             lanes[queue.popleft().job.uid] += 1
             turns.again(namespace, lanes=1)
     return list(lanes)
+
+
+def _has_its_lanes(job: PlacementJob, live_lanes: Mapping[str, int], given: Mapping[str, int]) -> bool:
+    return live_lanes.get(job.uid, 0) + given.get(job.uid, 0) >= job.parallelism
 
 
 def _turn(namespace: str, standing: NamespaceStanding) -> _Turn:
@@ -78,8 +88,3 @@ def _turn(namespace: str, standing: NamespaceStanding) -> _Turn:
     if standing.held_lanes == 0 and standing.waited_seconds >= LONGEST_WAIT_SECONDS:
         return (-standing.waited_seconds, 0.0, namespace)
     return (0.0, standing.used_seconds / standing.weight, namespace)
-
-
-def _order_within_namespace(shard: PendingShard) -> tuple[int, str, str, int, str]:
-    """Jobs by priority, older ones first among equals, then a job's shards by number."""
-    return (-shard.job.priority, shard.job.created, shard.job.name, shard.ordinal, shard.name)

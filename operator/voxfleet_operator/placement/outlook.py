@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import inf
+from functools import cached_property
 
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
+from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.protocol import ReportedLadder
 from voxfleet_api.quantities import seconds_milliseconds
-from voxfleet_operator.placement.filters import has_access, static_reason
-from voxfleet_operator.placement.gather import HeldSlots, PlacementGatherer
-from voxfleet_operator.placement.snapshot import MacSlot
-from voxfleet_operator.placement.waiting import placement_job
+from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.placement.alike_macs import AlikeMacs
+from voxfleet_operator.placement.filters import A_LANE
+from voxfleet_operator.placement.gather import PlacementGatherer
+from voxfleet_operator.placement.snapshot import MacSlot, PlacementJob
 from voxfleet_operator.reconcile.context import Context
-from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import halted_condition, is_suspended, takes_attempts
 from voxfleet_operator.reconcile.known_ladders import ladders_by_profile
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
@@ -33,78 +36,118 @@ class _Demand:
     left_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Lanes:
+    """Of a group of Macs that are alike."""
+
+    by_profile: Mapping[str, int]
+    """By the profile of their Macs' ladders, empty for none."""
+    closes_seconds: tuple[float, ...]
+    """Of each lane whose Mac has an end in sight."""
+
+    @classmethod
+    def of(cls, macs: Iterable[MacSlot], views: Mapping[str, MacView]) -> _Lanes:
+        by_profile: Counter[str] = Counter()
+        closes_seconds: list[float] = []
+        for mac in macs:
+            facts = views[mac.name].machine if mac.name in views else None
+            if facts is None:
+                continue
+            count = offline_lanes(facts)
+            by_profile[facts.ladder_profile or ""] += count
+            if mac.closes_seconds is not None:
+                closes_seconds += [mac.closes_seconds] * count
+        return cls(by_profile, tuple(closes_seconds))
+
+
+class _Shared:
+    """What all jobs share, as it was at one moment."""
+
+    def __init__(self, context: Context, gatherer: PlacementGatherer) -> None:
+        self.at_seconds = context.clock()
+        self._context = context
+        self._macs = gatherer.mac_slots()
+        self._views = dict(context.fleet.views())
+        self._alike: dict[frozenset[str], tuple[AlikeMacs, tuple[_Lanes, ...]]] = {}
+        """By the labels that jobs select by."""
+        self._ladders: dict[tuple[str, str], Mapping[str, ReportedLadder]] = {}
+
+    @cached_property
+    def demands(self) -> Mapping[str, list[_Demand]]:
+        """By namespace."""
+        found: dict[str, list[_Demand]] = {}
+        for job in filter(_wants_lanes, self._context.cache.all(AudioBatchJob)):
+            demand = _Demand(job.metadata.uid, job.metadata.namespace, _rank(job), _left_seconds(job))
+            found.setdefault(demand.namespace, []).append(demand)
+        return found
+
+    def lanes(self, job: PlacementJob) -> list[_Lanes]:
+        """Of the groups whose Macs could run the job."""
+        alike, lanes = self._grouped(job.needs.mac_selector.keys)
+        reasons = alike.reasons(job, A_LANE)
+        return [found for found, reason in zip(lanes, reasons, strict=True) if reason is None]
+
+    def ladders(self, model_digest: str, contract_digest: str) -> Mapping[str, ReportedLadder]:
+        """By profile."""
+        key = (model_digest, contract_digest)
+        if key not in self._ladders:
+            self._ladders[key] = ladders_by_profile(self._views, model_digest, contract_digest)
+        return self._ladders[key]
+
+    def _grouped(self, selected: frozenset[str]) -> tuple[AlikeMacs, tuple[_Lanes, ...]]:
+        found = self._alike.get(selected)
+        if found is None:
+            alike = AlikeMacs(self._macs, selected, self._context.cache.labels_by_namespace())
+            lanes = tuple(_Lanes.of([self._macs[place] for place in places], self._views) for places in alike.groups)
+            found = self._alike[selected] = alike, lanes
+        return found
+
+
 @dataclass(slots=True)
 class LaneOutlooks:
     context: Context
     gatherer: PlacementGatherer
-    _slots: tuple[MacSlot, ...] = ()
-    _demands: tuple[_Demand, ...] = ()
-    _shared_at_seconds: float = field(default=-inf)
+    _shared: _Shared | None = field(default=None)
 
     def of(self, job: AudioBatchJob, model_digest: str) -> LaneOutlook:
-        cache = self.context.cache
-        labels = cache.namespace_labels(job.metadata.namespace)
-        common = placement_job(job, JobShards.of(job, cache.owned_by(AudioShard, job.metadata.uid)), live_lanes=0)
-        views, contract = self.context.fleet.views(), job.status.contract
-        ladders = {} if contract is None else ladders_by_profile(views, model_digest, contract.digest)
-        self._look_at_what_is_shared()
+        now, contract = self.context.clock(), job.status.contract
+        if self._shared is None or now - self._shared.at_seconds >= SHARED_SECONDS:
+            self._shared = _Shared(self.context, self.gatherer)
+        shared, common = self._shared, self.gatherer.common_of(job)
+        ladders = {} if contract is None else shared.ladders(model_digest, contract.digest)
         lanes = measured_lanes = measured = 0
         closing_seconds: list[float] = []
-        now = self.context.clock()
-        for slot in self._slots:
-            facts = views[slot.name].machine if slot.name in views else None
-            if facts is None or static_reason(common, slot, has_access=has_access(common, slot, labels)) is not None:
-                continue
-            count = offline_lanes(facts)
-            lanes += count
-            if slot.closes_seconds is not None:
-                closing_seconds += [max(0.0, slot.closes_seconds - now)] * count
-            ladder = ladders.get(facts.ladder_profile or "")
-            if ladder is not None and ladder.audio_milliseconds_per_second:
-                measured_lanes += count
-                measured += count * ladder.audio_milliseconds_per_second
-        namespaces, ahead_seconds = self._others(job)
+        for group in shared.lanes(common):
+            closing_seconds += [max(0.0, closes_seconds - now) for closes_seconds in group.closes_seconds]
+            for profile, count in group.by_profile.items():
+                lanes += count
+                ladder = ladders.get(profile)
+                if ladder is not None and ladder.audio_milliseconds_per_second:
+                    measured_lanes += count
+                    measured += count * ladder.audio_milliseconds_per_second
+        own, rank = job.metadata.namespace, _rank(job)
         return LaneOutlook(
             lanes=lanes,
             audio_milliseconds_per_second=measured / measured_lanes if measured_lanes else None,
-            namespaces=namespaces,
-            ahead_seconds=ahead_seconds,
+            namespaces=len({own, *shared.demands}),
+            ahead_seconds=sum(
+                other.left_seconds
+                for other in shared.demands.get(own, ())
+                if other.rank < rank and other.uid != job.metadata.uid
+            ),
             closing_seconds=tuple(closing_seconds),
         )
-
-    def _look_at_what_is_shared(self) -> None:
-        now, cache = self.context.clock(), self.context.cache
-        if now - self._shared_at_seconds < SHARED_SECONDS:
-            return
-        held, moment = HeldSlots(), self.context.now()
-        self._slots = tuple(self.gatherer.mac_slot(mac, held, moment) for mac in cache.all(MacAgent))
-        self._demands = tuple(
-            _Demand(job.metadata.uid, job.metadata.namespace, _rank(job), _left_seconds(job))
-            for job in cache.all(AudioBatchJob)
-            if _wants_lanes(job)
-        )
-        self._shared_at_seconds = now
-
-    def _others(self, job: AudioBatchJob) -> tuple[int, float]:
-        """How many namespaces have work for lanes, and the machine time that jobs before this one still need."""
-        own, rank = job.metadata.namespace, _rank(job)
-        ahead_seconds = sum(
-            other.left_seconds
-            for other in self._demands
-            if other.namespace == own and other.rank < rank and other.uid != job.metadata.uid
-        )
-        return len({own, *(other.namespace for other in self._demands)}), ahead_seconds
 
 
 def _wants_lanes(job: AudioBatchJob) -> bool:
     status = job.status
     return (
-        takes_attempts(job)
+        status.finalize_time is None
+        and status.plan is not None
+        and status.shards.committed < status.shards.total
+        and takes_attempts(job)
         and not is_suspended(job)
         and halted_condition(job) is None
-        and status.plan is not None
-        and status.finalize_time is None
-        and status.shards.committed < status.shards.total
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
 from dataclasses import replace
 
-from voxfleet_operator.placement.candidates import Macs
+from voxfleet_operator.placement.alike_macs import AlikeMacs
+from voxfleet_operator.placement.candidates import Candidates, Macs
 from voxfleet_operator.placement.order import NamespaceTurns, ready_queues
 from voxfleet_operator.placement.snapshot import (
     Assignment,
+    JobNeeds,
     MacSlot,
     PendingShard,
     PlacementJob,
@@ -18,19 +19,23 @@ from voxfleet_operator.placement.snapshot import (
 )
 
 
-def place(snapshot: PlacementSnapshot, now: float) -> PlacementPlan:
-    """Assigns what fits. The same snapshot and `now` (monotonic seconds) always give the same plan."""
-    return _PlacementPass(snapshot, now).run()
+def place(snapshot: PlacementSnapshot, now: float, alike: AlikeMacs | None = None) -> PlacementPlan:
+    """Assigns what fits. The same snapshot and `now` (monotonic seconds) always give the same plan.
+
+    `alike`: what was judged of these Macs before, which saves judging it again.
+    """
+    return _PlacementPass(snapshot, now, alike).run()
 
 
 class _PlacementPass:
-    def __init__(self, snapshot: PlacementSnapshot, now: float) -> None:
+    def __init__(self, snapshot: PlacementSnapshot, now: float, alike: AlikeMacs | None) -> None:
         self._now = now
         self._snapshot = snapshot
-        self._macs = Macs(snapshot, now)
-        self._job_lanes: Counter[str] = Counter()
+        self._macs = Macs(snapshot, now, alike)
+        self._job_lanes = dict(snapshot.live_lanes)
         self._begun: dict[str, PlacementJob] = {}
         """The homogeneous jobs whose chip this pass has fixed."""
+        self._needs_on_chip: dict[tuple[int, str], JobNeeds] = {}
         self._assignments: list[Assignment] = []
         self._pending: dict[str, str] = {}
 
@@ -47,58 +52,63 @@ class _PlacementPass:
         """Places the first shard in the queue that fits somewhere, and drops those before it."""
         while queue:
             shard = queue.popleft()
-            if not self._within_parallelism(shard):
+            job = shard.job
+            if _takes_new_lane(shard) and self._job_lanes.get(job.uid, 0) >= job.parallelism:
                 continue
-            mac = self._choose(shard)
+            mac = self._choose(self._begun.get(job.uid, job), shard)
             if mac is not None:
                 self._assign(shard, mac)
                 return shard
         return None
 
-    def _within_parallelism(self, shard: PendingShard) -> bool:
-        job = shard.job
-        return not _takes_new_lane(shard) or job.live_lanes + self._job_lanes[job.uid] < job.parallelism
-
-    def _choose(self, shard: PendingShard) -> MacSlot | None:
-        job = self._begun.get(shard.job.uid, shard.job)
-        candidates = self._macs.candidates(job, shard)
-        avoid = candidates.to_avoid(shard.avoid)
-        if shard.needs_lane and job.requirements.homogeneous and job.chip is None:
-            mac = candidates.best_of_commonest_chip(job.model_digest, avoid)
-            if mac is not None:
-                self._begun[job.uid] = replace(job, chip=mac.chip)
-        else:
-            mac = candidates.best(job.model_digest, avoid)
-        if mac is None:
-            self._pending.setdefault(job.uid, candidates.pending_reason(avoid))
+    def _choose(self, job: PlacementJob, shard: PendingShard) -> MacSlot | None:
+        """`job`: the shard's, as this pass knows it by now."""
+        candidates = self._macs.candidates(job, shard.demand)
+        avoid = None if shard.avoid is None else candidates.to_avoid(shard.avoid)
+        mac = None if candidates.exhausted else self._best(job, candidates, shard, avoid)
+        if mac is None and job.uid not in self._pending:
+            self._pending[job.uid] = candidates.pending_reason(avoid)
         return mac
+
+    def _best(
+        self, job: PlacementJob, candidates: Candidates, shard: PendingShard, avoid: str | None
+    ) -> MacSlot | None:
+        if not (shard.needs_lane and job.needs.requirements.homogeneous and job.needs.chip is None):
+            return candidates.best(job.model_digest, avoid)
+        mac = candidates.best_of_commonest_chip(job.model_digest, avoid)
+        if mac is not None:
+            self._begun[job.uid] = replace(job, needs=self._on_chip(job.needs, mac.traits.chip))
+        return mac
+
+    def _on_chip(self, needs: JobNeeds, chip: str) -> JobNeeds:
+        """The same object for all jobs with the same needs, so that they are judged together."""
+        key = (id(needs), chip)
+        found = self._needs_on_chip.get(key)
+        if found is None:
+            found = self._needs_on_chip[key] = replace(needs, chip=chip)
+        return found
 
     def _assign(self, shard: PendingShard, mac: MacSlot) -> None:
         self._macs.take_room(mac, needs_lane=shard.needs_lane)
         if _takes_new_lane(shard):
-            self._job_lanes[shard.job.uid] += 1
+            uid = shard.job.uid
+            self._job_lanes[uid] = self._job_lanes.get(uid, 0) + 1
         self._assignments.append(Assignment(shard.uid, shard.next_attempt, mac.name))
 
     def _wake_after(self) -> float | None:
-        placed = {assignment.shard_uid for assignment in self._assignments}
-        pauses = [shard.not_before_seconds for shard in self._snapshot.shards if shard.uid not in placed]
-        if not pauses:
+        """When the first pause of a shard or a Mac ends, or a Mac opens or closes, if any shard is left."""
+        shards, macs, now = self._snapshot.shards, self._snapshot.macs, self._now
+        if len(self._assignments) == len(shards):
             return None
-        hours = (moment for mac in self._snapshot.macs for moment in (mac.opens_seconds, mac.closes_seconds))
-        return _first_after(
-            self._now,
-            [
-                *pauses,
-                *(mac.not_before_seconds for mac in self._snapshot.macs),
-                *(moment for moment in hours if moment is not None),
-            ],
-        )
+        instants = [
+            *(shard.not_before_seconds for shard in shards if shard.not_before_seconds > now),
+            *(mac.not_before_seconds for mac in macs if mac.not_before_seconds > now),
+        ]
+        for mac in macs:
+            instants += [at for at in (mac.opens_seconds, mac.closes_seconds) if at is not None and at > now]
+        return min(instants) - now if instants else None
 
 
 def _takes_new_lane(shard: PendingShard) -> bool:
-    """Whether its attempt holds a lane that its job's lane count does not include yet."""
+    """Whether its attempt holds a lane that its job's live lanes do not include yet."""
     return shard.needs_lane and not shard.replaces_lost
-
-
-def _first_after(now: float, instants: Iterable[float]) -> float | None:
-    return min((instant - now for instant in instants if instant > now), default=None)

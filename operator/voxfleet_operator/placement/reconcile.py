@@ -7,12 +7,14 @@ Should the cache lag for another reason, the conditional write fails and the pas
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import structlog
 from pydantic import ValidationError
 
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource
+from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.fleet.mac_view import attempt_view
 from voxfleet_operator.kube import Forbidden, Invalid
@@ -23,7 +25,6 @@ from voxfleet_operator.placement.snapshot import Assignment
 from voxfleet_operator.placement.waiting import chip_name, stays_on_chip
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
-from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import JobWish, takes_attempts, wish_of
 from voxfleet_operator.reconcile.mac_closing import closing
 from voxfleet_operator.reconcile.registration import SharedFindings
@@ -46,12 +47,12 @@ def placement_woken_by(changed: Resource, _: Cache) -> set[Key]:
 
 
 class PlacementReconciler:
-    def __init__(self, context: Context, findings: SharedFindings) -> None:
+    def __init__(self, context: Context, findings: SharedFindings, gatherer: PlacementGatherer) -> None:
         self._context = context
         self._backoffs = findings.backoffs
         self._pending_reasons = findings.pending_reasons
         self._writer = AssignmentWriter(context)
-        self._gatherer = PlacementGatherer(context, findings)
+        self._gatherer = gatherer
 
     async def reconcile(self, key: Key) -> float | None:
         if not self._context.synced():
@@ -59,7 +60,7 @@ class PlacementReconciler:
         self._backoffs.forget_pauses(self._context.clock())
         settled = await self._writer.resend()
         snapshot = self._gatherer.gather()
-        plan = place(snapshot, self._context.clock())
+        plan = place(snapshot, self._context.clock(), self._gatherer.alike(snapshot))
         self._publish(plan.pending)
         conflicts = False
         for assignment in plan.assignments:
@@ -98,11 +99,10 @@ class PlacementReconciler:
             return False  # it began to drain, or closed, while earlier assignments were written
         if wish_of(job, shard.spec.stage) is not JobWish.WORK:
             return False
-        shards = JobShards.of(job, context.cache.owned_by(AudioShard, job.metadata.uid))
-        if is_live(shard) and not self._gatherer.may_still_be_replaced(job, shard, shards):
+        if is_live(shard) and not self._gatherer.may_still_be_replaced(job, shard):
             return False  # its Mac came back while earlier assignments were written
         chip = chip_name(view.machine)
-        if not stays_on_chip(job, shards, shard, chip):
+        if not stays_on_chip(job, partial(self._gatherer.shards_of, job), shard, chip):
             return False  # its Mac became another machine meanwhile
         bound = log.bind(
             namespace=job.metadata.namespace,
@@ -112,7 +112,8 @@ class PlacementReconciler:
             mac=assignment.mac,
         )
         try:
-            spec = attempt_spec(job, shard, assignment.attempt, shards.all)
+            merged = self._gatherer.shards_of(job).all if shard.spec.stage is Stage.FINALIZE else ()
+            spec = attempt_spec(job, shard, assignment.attempt, merged)
         except SpecNotReady as error:
             bound.warning("attempt not assigned", error=str(error))
             return True

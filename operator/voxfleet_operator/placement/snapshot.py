@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_requirements import Requirements
@@ -23,9 +24,26 @@ class Unavailable:
     plural: str
 
 
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class JobNeeds:
+    """What a job asks of a Mac. Jobs with equal needs fit the same Macs, as far as these open their addresses."""
+
+    mac_selector: LabelSelector = field(default_factory=LabelSelector)
+    tolerations: tuple[Toleration, ...] = ()
+    requirements: Requirements = field(default_factory=Requirements)
+    model_bytes: int | None = None
+    """The size of the model's weights; None before the plan, or if its agent did not say."""
+    chip: str | None = None
+    """The chip on which a homogeneous job began; None while it may still begin on any."""
+    names_clips_elsewhere: bool = False
+    """Whether it reads addresses that only its agent sees, as those in a manifest."""
+    chooses_clips: bool = False
+    """Whether it needs an agent that knows spec.only and spec.source."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlacementJob:
-    """What the shards of one job have in common."""
+    """What the shards of one job have in common, however many of them run."""
 
     uid: str
     namespace: str
@@ -35,22 +53,18 @@ class PlacementJob:
     """All addresses that the job names."""
     parallelism: int
     priority: int = 0
-    live_lanes: int = 0
-    """The number of Process attempts that are assigned and not over."""
-    mac_selector: LabelSelector = field(default_factory=LabelSelector)
-    tolerations: tuple[Toleration, ...] = ()
-    requirements: Requirements = field(default_factory=Requirements)
+    needs: JobNeeds = field(default_factory=JobNeeds)
     model_digest: str | None = None
-    model_bytes: int | None = None
-    """The size of the model's weights; None before the plan, or if its agent did not say."""
-    chip: str | None = None
-    """The chip on which a homogeneous job began; None while it may still begin on any."""
-    names_clips_elsewhere: bool = False
-    """Whether it reads addresses that only its agent sees, as those in a manifest."""
-    chooses_clips: bool = False
-    """Whether it needs an agent that knows spec.only and spec.source."""
     has_pieces: bool = False
     """Whether one of its shards was split."""
+
+
+class ShardDemand(NamedTuple):
+    """What a shard asks of a Mac beside what its job needs. Nothing else of it is looked at."""
+
+    needs_lane: bool
+    is_piece: bool
+    expected_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +84,27 @@ class PendingShard:
     is_piece: bool = False
     """Whether its agent must know parts of planned shards: it is one, or it merges their results."""
     replaces_lost: bool = False
-    """The last attempt is still assigned to a lost Mac, and the job's lane count already includes it."""
+    """The last attempt is still assigned to a lost Mac, and the job's live lanes already include it."""
     waits_since: str = ""
     """When the shard was created."""
     expected_seconds: float | None = None
     """How long it will hold a Mac; None: unknown."""
+    needs_lane: bool = field(init=False)
+    demand: ShardDemand = field(init=False)
+    rank: tuple[int, str, str, int, str] = field(init=False)
+    """Within a namespace the lower one comes first: jobs by priority and age, then a job's shards by number."""
 
-    @property
-    def needs_lane(self) -> bool:
-        return self.stage is Stage.PROCESS
+    def __post_init__(self) -> None:
+        needs_lane, job = self.stage is Stage.PROCESS, self.job
+        object.__setattr__(self, "needs_lane", needs_lane)
+        object.__setattr__(self, "rank", (-job.priority, job.created, job.name, self.ordinal, self.name))
+        object.__setattr__(self, "demand", ShardDemand(needs_lane, self.is_piece, self.expected_seconds))
 
 
-@dataclass(frozen=True, slots=True)
-class MacSlot:
-    """A Mac as placement sees it; `unavailable` and `detail` say why it takes nothing at all."""
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class MacTraits:
+    """What of a Mac decides which jobs it can run, however much it works on now. Macs with equal traits are alike."""
 
-    name: str
-    labels: Mapping[str, str] = field(default_factory=dict)
     access: tuple[Access, ...] = ()
     taints: tuple[Taint, ...] = ()
     chip: str = ""
@@ -101,7 +119,18 @@ class MacSlot:
     runs_pieces: bool = False
     """Whether its agent knows parts of planned shards."""
     unavailable: Unavailable | None = None
+    """Why it takes nothing at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class MacSlot:
+    """A Mac as placement sees it."""
+
+    name: str
+    traits: MacTraits = field(default_factory=MacTraits)
+    labels: Mapping[str, str] = field(default_factory=dict)
     detail: str = ""
+    """What the Mac last showed, for people who ask why it takes nothing."""
     free_lanes: int = 0
     free_control_slots: int = CONTROL_SLOTS
     not_before_seconds: float = 0.0
@@ -133,6 +162,8 @@ class PlacementSnapshot:
     namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     standings: Mapping[str, NamespaceStanding] = field(default_factory=dict)
     """By namespace; one that is left out has had nothing."""
+    live_lanes: Mapping[str, int] = field(default_factory=dict)
+    """By job UID: how many of its Process attempts are assigned and not over; 0 for one that is left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
@@ -15,13 +16,13 @@ from voxfleet_api.kinds.audio_shard import MAX_CHIP, Stage
 from voxfleet_api.protocol import MachineFacts
 from voxfleet_operator.metering.recent_use import age_seconds
 from voxfleet_operator.placement.order import LANE_SECONDS
-from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard, PlacementJob
+from voxfleet_operator.placement.snapshot import JobNeeds, NamespaceStanding, PendingShard, PlacementJob
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import JobWish, wish_of
 from voxfleet_operator.reconcile.namespace_access import addresses_of, chooses_clips, names_clips_elsewhere
+from voxfleet_operator.reconcile.shard.facts import ShardFacts
 from voxfleet_operator.reconcile.shard.mutations import mac_to_avoid
 from voxfleet_operator.reconcile.shard.pieces import attempts_before
-from voxfleet_operator.reconcile.shard.status import chip_of_work, is_committed, is_failed, is_live
 
 WEIGHT_LABEL = "voxfleet.dev/weight"
 """On a Namespace: its share of the Macs compared with others, from 1 (as without it) to 99."""
@@ -30,19 +31,24 @@ _WEIGHT = re.compile(r"[1-9][0-9]?")
 
 def unfinished(job: AudioBatchJob, shards: JobShards) -> Iterable[AudioShard]:
     """Shards with work left that the job wants done. The newest attempt of one may still be assigned."""
+    return (found.shard for found in unfinished_facts(job, shards))
+
+
+def unfinished_facts(job: AudioBatchJob, shards: JobShards) -> Iterable[ShardFacts]:
     stages = {stage for stage in Stage if wish_of(job, stage) is JobWish.WORK}
     if shards.halted or job.status.plan is None:
         stages.discard(Stage.PROCESS)
-    others = (shard for shard in shards.all if shard.spec.stage is not Stage.PROCESS)
+    others = (found for found in shards.facts if not found.is_process)
+    process = shards.coverage.covering if Stage.PROCESS in stages else ()
     return (
-        shard
-        for shard in (*others, *shards.process)
-        if shard.spec.stage in stages and not is_committed(shard) and not is_failed(shard)
+        found
+        for found in (*others, *process)
+        if not found.is_committed and not found.is_failed and found.stage in stages
     )
 
 
-def placement_job(job: AudioBatchJob, shards: JobShards, live_lanes: int) -> PlacementJob:
-    plan, requirements = job.status.plan, job.spec.requirements
+def placement_job(job: AudioBatchJob, shards: JobShards) -> PlacementJob:
+    plan = job.status.plan
     return PlacementJob(
         uid=job.metadata.uid,
         namespace=job.metadata.namespace,
@@ -51,30 +57,35 @@ def placement_job(job: AudioBatchJob, shards: JobShards, live_lanes: int) -> Pla
         uris=addresses_of(job),
         parallelism=job.spec.parallelism,
         priority=job.spec.priority,
-        live_lanes=live_lanes,
+        needs=job_needs(job, shards),
+        model_digest=None if plan is None else plan.model_digest,
+        has_pieces=any(found.path for found in shards.facts),
+    )
+
+
+def job_needs(job: AudioBatchJob, shards: JobShards) -> JobNeeds:
+    plan, requirements = job.status.plan, job.spec.requirements
+    return JobNeeds(
         mac_selector=job.spec.mac_selector,
         tolerations=job.spec.tolerations,
         requirements=requirements,
-        model_digest=None if plan is None else plan.model_digest,
         model_bytes=None if plan is None else plan.model_bytes,
         chip=job_chip(shards) if requirements.homogeneous else None,
         names_clips_elsewhere=names_clips_elsewhere(job.spec),
         chooses_clips=chooses_clips(job.spec),
-        has_pieces=any(shard.spec.piece is not None for shard in shards.all),
     )
 
 
 def job_chip(shards: JobShards) -> str | None:
     """The chip that processes the job's clips, by shards that were split, too; None while none may have been."""
-    process = (shard for shard in shards.all if shard.spec.stage is Stage.PROCESS)
-    return next((chip for shard in process if (chip := chip_of_work(shard)) is not None), None)
+    return next((found.chip for found in shards.facts if found.is_process and found.chip is not None), None)
 
 
-def stays_on_chip(job: AudioBatchJob, shards: JobShards, shard: AudioShard, chip: str) -> bool:
-    """Whether the shard may be worked on by this chip."""
+def stays_on_chip(job: AudioBatchJob, shards: Callable[[], JobShards], shard: AudioShard, chip: str) -> bool:
+    """Whether the shard may be worked on by this chip. `shards`: of its job, asked for only where they matter."""
     if shard.spec.stage is not Stage.PROCESS or not job.spec.requirements.homogeneous:
         return True
-    return job_chip(shards) in (None, chip)
+    return job_chip(shards()) in (None, chip)
 
 
 def chip_name(machine: MachineFacts | None) -> str:
@@ -112,36 +123,69 @@ def weight_of(namespace_labels: Mapping[str, str]) -> int:
     return int(label) if _WEIGHT.fullmatch(label) else 1
 
 
+@dataclass(frozen=True, slots=True)
+class LaneHistory:
+    """Which lanes some shards of one namespace hold, and when one was last given to them."""
+
+    namespace: str
+    held_since: Mapping[str, str]
+    """By shard UID, of each live Process attempt: when it was assigned."""
+    last_given: str
+    """Empty if none ever was."""
+
+    @classmethod
+    def of(cls, namespace: str, shards: Iterable[ShardFacts]) -> LaneHistory:
+        held: dict[str, str] = {}
+        last_given = ""
+        for found in shards:
+            if found.assigned_at is None or not found.is_process:
+                continue
+            last_given = max(last_given, found.assigned_at)
+            if found.is_live:
+                held[found.uid] = found.assigned_at
+        return cls(namespace, held, last_given)
+
+
+def lane_histories(shards: Iterable[AudioShard]) -> list[LaneHistory]:
+    """One for each namespace."""
+    by_namespace: dict[str, list[ShardFacts]] = defaultdict(list)
+    for shard in shards:
+        by_namespace[shard.metadata.namespace].append(ShardFacts.of(shard))
+    return [LaneHistory.of(namespace, own) for namespace, own in by_namespace.items()]
+
+
 def standings(
-    shards: Iterable[AudioShard],
+    lanes: Iterable[LaneHistory],
     pending: Iterable[PendingShard],
     used_seconds: Mapping[str, float],
     labels: Mapping[str, Mapping[str, str]],
     now: datetime,
 ) -> dict[str, NamespaceStanding]:
-    """By namespace. `shards`: those that hold or held lanes; `used_seconds`: verified machine time.
+    """By namespace. `lanes`: of all shards; `used_seconds`: verified machine time.
 
     An attempt on a lost Mac holds no lane once another Mac may take over: its namespace waits for one.
     """
-    pending = tuple(pending)
-    lost = {waiting.uid for waiting in pending if waiting.replaces_lost}
+    lost: set[str] = set()
+    oldest_work: dict[str, str] = {}
+    for waiting in pending:
+        if waiting.replaces_lost:
+            lost.add(waiting.uid)
+        if waiting.needs_lane:
+            namespace = waiting.job.namespace
+            since = oldest_work.get(namespace)
+            if since is None or waiting.waits_since < since:
+                oldest_work[namespace] = waiting.waits_since
     held: Counter[str] = Counter()
     used: dict[str, float] = defaultdict(float, used_seconds)
     last_lane: dict[str, str] = {}
-    for shard in shards:
-        assigned_at = shard.status.assigned_at
-        if assigned_at is None or shard.spec.stage is not Stage.PROCESS:
-            continue
-        namespace = shard.metadata.namespace
-        last_lane[namespace] = max(last_lane.get(namespace, ""), assigned_at)
-        if is_live(shard) and shard.metadata.uid not in lost:
-            held[namespace] += 1
-            used[namespace] += max(LANE_SECONDS, age_seconds(assigned_at, now))
-    oldest_work: dict[str, str] = {}
-    for waiting in pending:
-        if waiting.needs_lane:
-            namespace = waiting.job.namespace
-            oldest_work[namespace] = min(oldest_work.get(namespace, waiting.waits_since), waiting.waits_since)
+    for history in lanes:
+        namespace = history.namespace
+        if history.last_given > last_lane.get(namespace, ""):
+            last_lane[namespace] = history.last_given
+        for uid, since in history.held_since.items():
+            if uid not in lost:
+                held[namespace] += 1
+                used[namespace] += max(LANE_SECONDS, age_seconds(since, now))
     return {
         namespace: NamespaceStanding(
             held_lanes=held[namespace],

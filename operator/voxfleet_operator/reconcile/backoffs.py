@@ -5,6 +5,8 @@ They are kept in memory only: a restart begins them anew, but what retries were 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from voxfleet_operator.reconcile.exclusions import Machine
 
 INITIAL_SECONDS = 1.0
@@ -55,8 +57,9 @@ class Backoffs:
         self._mac_failures.pop(mac, None)
         self._macs.pop(mac, None)
 
-    def shard_until(self, uid: str) -> float:
-        return self._shards.get(uid, 0.0)
+    def shard_pauses(self) -> Mapping[str, float]:
+        """By UID: until when each shard pauses. Some may be over."""
+        return self._shards
 
     def mac_until(self, mac: Machine) -> float:
         return self._macs.get(mac, 0.0)

@@ -12,7 +12,7 @@ from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.mac_agent import DrainMode
 from voxfleet_operator.fleet.closing import Closing, ClosingPhase, returns_at_next_clip
 from voxfleet_operator.fleet.mac_view import MacView
-from voxfleet_operator.reconcile.opening_hours import UnusableHours, next_opening, rental_ends, standing
+from voxfleet_operator.reconcile.opening_hours import UnusableHours, next_opening, rental_ends, same_until, standing
 
 RETURN_GRACE = timedelta(minutes=5)
 """From the end of a window or a drain's deadline until what still runs is stopped. A rental's lies before its end."""
@@ -68,6 +68,23 @@ def next_change(mac: MacAgent, now: datetime) -> datetime | None:
     """When the Mac opens, closes or enters another phase of its closing, if nobody changes its spec."""
     found = closing(mac, now)
     moments = (found.return_at, found.stop_at, opens_at(mac, now))
+    return min((moment for moment in moments if moment is not None and moment > now), default=None)
+
+
+def steady_until(mac: MacAgent, now: datetime) -> datetime | None:
+    """Until when closing and hours of the Mac stay as they are now, if nobody changes it; None: for good."""
+    hours = mac.spec.availability
+    if mac.spec.drain is None and hours is None:
+        return None
+    if mac.spec.drain is not None and find(mac.status.conditions, ConditionType.DRAINING) is None:
+        return now  # the deadline counts from now on, until status says since when
+    closings = (*_of_drain(mac, now), *_of_hours(mac, now))
+    moments = [moment for found in closings for moment in (found.return_at, found.stop_at)]
+    if hours is not None:
+        try:
+            moments.append(same_until(hours, now))
+        except UnusableHours:
+            return None
     return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
 

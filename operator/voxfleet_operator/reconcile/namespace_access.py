@@ -62,4 +62,4 @@ def access_lost(job: AudioBatchJob, prefixes: tuple[str, ...], machine: MachineF
 
 def _is_plain(uri: str) -> bool:
     """Whether the address has no `.` or `..`, which could lead out of a prefix."""
-    return not {".", ".."} & set(uri.partition("://")[2].split("/"))
+    return "/." not in uri or not {".", ".."} & set(uri.partition("://")[2].split("/"))

@@ -80,6 +80,14 @@ def next_opening(hours: OpeningHours | None, now: datetime) -> datetime | None:
     return standing(hours, now).next_start
 
 
+def same_until(hours: OpeningHours, now: datetime) -> datetime:
+    """A moment until which `standing` stays as it is now, if nobody writes other hours. Raises UnusableHours."""
+    found, today = standing(hours, now), now.astimezone(UTC).date()
+    midnight = datetime.combine(today + timedelta(days=1), time(), UTC)
+    moments = (None if found.now is None else found.now.end, found.next_start, *_rental(hours))
+    return min([midnight, *(moment for moment in moments if moment is not None and moment > now)])
+
+
 def rental_ends(hours: OpeningHours | None) -> datetime | None:
     """Raises UnusableHours."""
     return None if hours is None else _rental(hours)[1]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
-from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS, AudioBatchJobStatus, FailedClip
+from voxfleet_api.kinds.job_status import STATUS_CLIPS, AudioBatchJobStatus, FailedClip
 from voxfleet_api.stored_size import stored_bytes
 
 STATUS_BYTES = 60_000

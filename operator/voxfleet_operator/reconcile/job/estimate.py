@@ -13,12 +13,13 @@ from math import ceil
 from statistics import median
 
 from voxfleet_api.kinds import AudioShard
-from voxfleet_api.kinds.audio_shard import AttemptUsage, Stage
+from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_status import EstimateBasis, JobEstimate, JobPlan
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import shard_total
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook, fits_window, seconds_until_done
+from voxfleet_operator.reconcile.shard.facts import ShardFacts
 from voxfleet_operator.reconcile.shard.pieces import path_of, piece_range
 from voxfleet_operator.reconcile.shard.status import is_committed, is_failed, is_live
 
@@ -98,15 +99,21 @@ class ShardTime:
     @classmethod
     def of(cls, plan: JobPlan, shards: Iterable[AudioShard]) -> ShardTime | None:
         """None if no time of a shard with a result is verified."""
-        found = [(shard, usage) for shard in shards if (usage := _committing_usage(shard)) is not None]
-        found = [item for item in found if item[0].spec.piece is None] or found
+        return cls.of_facts(plan, map(ShardFacts.of, shards))
+
+    @classmethod
+    def of_facts(cls, plan: JobPlan, shards: Iterable[ShardFacts]) -> ShardTime | None:
+        found = [(shard, usage) for shard in shards if (usage := shard.committing) is not None]
+        found = [item for item in found if not item[0].path] or found
         if not found:
             return None
         return cls(
-            median(usage.setup_milliseconds for _, usage in found) / 1000,
+            median([usage.setup_milliseconds for _, usage in found]) / 1000,
             median(
-                (usage.machine_milliseconds - usage.setup_milliseconds) / shard_share(plan, shard)
-                for shard, usage in found
+                [
+                    (usage.work_milliseconds + usage.cleanup_milliseconds) / _share(plan, shard.ordinal, shard.path)
+                    for shard, usage in found
+                ]
             )
             / 1000,
         )
@@ -118,9 +125,15 @@ class ShardTime:
 
 def held_seconds(plan: JobPlan | None, time: ShardTime | None, shard: AudioShard) -> float | None:
     """How long the shard's next attempt will hold a Mac; None: unknown."""
-    if plan is None or time is None or shard.spec.stage is not Stage.PROCESS:
+    return held_seconds_of(plan, time, shard.spec.stage, shard.spec.ordinal or 0, path_of(shard))
+
+
+def held_seconds_of(
+    plan: JobPlan | None, time: ShardTime | None, stage: Stage, ordinal: int, path: str
+) -> float | None:
+    if plan is None or time is None or stage is not Stage.PROCESS:
         return None
-    return time.seconds(shard_share(plan, shard))
+    return time.seconds(_share(plan, ordinal, path))
 
 
 def shard_share(plan: JobPlan, shard: AudioShard) -> float:
@@ -133,14 +146,6 @@ def _share(plan: JobPlan, ordinal: int, path: str) -> float:
         return 1.0
     planned = range(*plan.boundaries[ordinal : ordinal + 2])
     return len(piece_range(planned, path)) / len(planned)
-
-
-def _committing_usage(shard: AudioShard) -> AttemptUsage | None:
-    commit = shard.status.commit
-    if commit is None:
-        return None
-    usages = (record.usage for record in shard.status.attempts if record.attempt == commit.attempt)
-    return next((usage for usage in usages if usage is not None and usage.machine_milliseconds), None)
 
 
 def meaningful(old: JobEstimate | None, new: JobEstimate | None, now: str) -> JobEstimate | None:

@@ -49,6 +49,8 @@ class JobReconciler:
         self._outlook = outlook
         self._outlooks: dict[str, tuple[float, LaneOutlook]] = {}
         """By job UID: when all Macs were looked at for it, and what was found."""
+        self._shards: dict[str, JobShards] = {}
+        """By job UID, as they were last."""
         self._written_seconds: dict[str, float] = {}
         self._taken_names: dict[str, Blocker] = {}
         """By job UID: the shard's name that another object has."""
@@ -61,7 +63,9 @@ class JobReconciler:
         if job is None:
             self._forget_gone()
             return None
-        shards = JobShards.of(job, self._context.cache.owned_by(AudioShard, job.metadata.uid))
+        uid = job.metadata.uid
+        shards = JobShards.of(job, self._context.cache.owned_by(AudioShard, uid), self._shards.get(uid))
+        self._shards[uid] = shards
         if job.metadata.deletion_timestamp is not None:
             return await self._delete(job, shards)
         again = await self._advance(job, shards)
@@ -272,10 +276,11 @@ class JobReconciler:
     def _forget_gone(self) -> None:
         """Whoever deleted a job, and however: nothing is remembered of it."""
         known = self._written_seconds.keys() | self._confirmed.keys() | self._taken_names.keys() | self._blockers.jobs()
-        known |= self._outlooks.keys()
+        known |= self._outlooks.keys() | self._shards.keys()
         for uid in [uid for uid in known if self._context.cache.by_uid(AudioBatchJob, uid) is None]:
             self._written_seconds.pop(uid, None)
             self._outlooks.pop(uid, None)
+            self._shards.pop(uid, None)
             self._confirmed.pop(uid, None)
             self._taken_names.pop(uid, None)
             self._blockers.clear(uid)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from voxfleet_api.clip_limits import beyond_halt
@@ -12,8 +12,9 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_operator.reconcile.job_life import halted_condition
 from voxfleet_operator.reconcile.shard.coverage import Coverage
+from voxfleet_operator.reconcile.shard.facts import ShardFacts
 from voxfleet_operator.reconcile.shard.new_shard import belongs
-from voxfleet_operator.reconcile.shard.status import concerns_job, failed_condition, is_committed, is_failed, is_live
+from voxfleet_operator.reconcile.shard.status import failed_condition
 
 
 @dataclass(frozen=True)
@@ -25,23 +26,40 @@ class JobShards:
     """The contract's quarantine.haltFanOutPercent."""
     was_halted: bool = False
     """Whether the job's status says so, which it never takes back."""
+    given_facts: tuple[ShardFacts, ...] = field(default=(), compare=False)
 
     @classmethod
-    def of(cls, job: AudioBatchJob, shards: Iterable[AudioShard]) -> JobShards:
-        contract = job.status.contract
+    def of(cls, job: AudioBatchJob, shards: Iterable[AudioShard], before: JobShards | None = None) -> JobShards:
+        """`before`: the job's as they were, so that of a large job only those are looked at that changed since."""
+        contract, known = job.status.contract, {} if before is None else before._known
+        facts = tuple(
+            known.get(id(shard)) or ShardFacts.of(shard)
+            for shard in shards
+            if id(shard) in known or belongs(shard, job)
+        )
         return cls(
-            tuple(shard for shard in shards if belongs(shard, job)),
+            tuple([found.shard for found in facts]),
             None if contract is None else contract.spec.quarantine.halt_fan_out_percent,
             halted_condition(job) is not None,
+            facts,
         )
 
     @cached_property
+    def facts(self) -> tuple[ShardFacts, ...]:
+        return self.given_facts if self.given_facts or not self.all else tuple(map(ShardFacts.of, self.all))
+
+    @cached_property
+    def _known(self) -> Mapping[int, ShardFacts]:
+        """By the identity of the shard, which they keep from being another object's."""
+        return {id(found.shard): found for found in self.facts}
+
+    @cached_property
     def plan(self) -> AudioShard | None:
-        return next((shard for shard in self.all if shard.spec.stage is Stage.PLAN), None)
+        return next((found.shard for found in self.facts if found.stage is Stage.PLAN), None)
 
     @cached_property
     def coverage(self) -> Coverage:
-        return Coverage.of(self.all)
+        return Coverage.of_facts(self.facts)
 
     @property
     def process(self) -> tuple[AudioShard, ...]:
@@ -50,7 +68,7 @@ class JobShards:
 
     @cached_property
     def finalize(self) -> AudioShard | None:
-        return next((shard for shard in self.all if shard.spec.stage is Stage.FINALIZE), None)
+        return next((found.shard for found in self.facts if found.stage is Stage.FINALIZE), None)
 
     @cached_property
     def halted(self) -> bool:
@@ -60,7 +78,7 @@ class JobShards:
     @cached_property
     def halt_cause(self) -> tuple[str, str] | None:
         """Why the shards themselves halt the job, as reason and message."""
-        for shard in filter(concerns_job, self.process):
+        for shard in (found.shard for found in self.coverage.covering if found.concerns_job):
             failed = failed_condition(shard)
             if failed is not None:
                 return failed.reason, f"shard {shard.metadata.name} failed: {failed.message}"
@@ -76,7 +94,9 @@ class JobShards:
     @cached_property
     def quarantined_beyond_halt(self) -> tuple[int, int] | None:
         """Counts of (quarantined, finished) clips in committed shards, once they exceed `halt_percent`."""
-        counts = (shard.status.clips for shard in self.process if is_committed(shard))
+        if self.halt_percent is None:
+            return None
+        counts = (found.shard.status.clips for found in self.coverage.covering if found.is_committed)
         return beyond_halt((clips for clips in counts if clips is not None), self.halt_percent)
 
     def processed(self, total: int) -> bool:
@@ -84,5 +104,6 @@ class JobShards:
         if not self.halted and self.coverage.missing(total):
             return False
         return all(
-            is_committed(shard) or is_failed(shard) or (self.halted and not is_live(shard)) for shard in self.process
+            found.is_committed or found.is_failed or (self.halted and not found.is_live)
+            for found in self.coverage.covering
         )

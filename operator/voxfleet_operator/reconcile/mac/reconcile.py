@@ -21,6 +21,7 @@ from voxfleet_operator.reconcile.mac.decide import awaits, is_ahead, left_to_end
 from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion, stored_exclusion
 from voxfleet_operator.reconcile.mac.status import mac_status, unseen
 from voxfleet_operator.reconcile.mac_closing import closing, next_change
+from voxfleet_operator.reconcile.shard.by_machine import ShardsByMachine
 from voxfleet_operator.reconcile.status_writer import observe, write_status
 
 SETTLE_SECONDS = 5.0
@@ -59,6 +60,7 @@ class MacReconciler:
     def __init__(self, context: Context, exclusions: Exclusions) -> None:
         self._context = context
         self._exclusions = exclusions
+        self._by_machine = ShardsByMachine(context.cache)
         self._shown: dict[str, _Shown] = {}
         self._removed_seconds: dict[str, float] = {}
 
@@ -82,7 +84,7 @@ class MacReconciler:
         exclusion = self._exclusions.of(known_machine(mac, view), clock_seconds)
         shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
         counts = mac.spec.drain is not None or phase is ClosingPhase.STOPPED
-        left = left_to_end(context.cache.all(AudioShard), view) if counts else ()
+        left = left_to_end(self._by_machine.of(view), view) if counts else ()
         written = await write_status(context, mac, mac_status(mac, view, context.timestamp(), shown, left))
         if written is None:
             return 0.0
@@ -137,9 +139,10 @@ class MacReconciler:
                 return
         self._context.queue.add(Key(MachineHourStatement.crd.kind, "", mac))
         seen = [item.view for item in (old, shown) if item is not None]
-        for shard in self._context.cache.all(AudioShard):
-            if any(awaits(shard, item) for item in seen):
-                self._context.queue.add(key_of(shard))
+        for item in seen:
+            for shard in self._by_machine.of(item):
+                if awaits(shard, item):
+                    self._context.queue.add(key_of(shard))
 
     async def _delete_orphans(self, mac: MacAgent, view: MacView) -> float | None:
         """Deletes attempts whose AudioShard, or its job, is gone, or that the API server knows nothing of any more.

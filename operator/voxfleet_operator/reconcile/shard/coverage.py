@@ -8,36 +8,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_operator.reconcile.shard.facts import ShardFacts
 from voxfleet_operator.reconcile.shard.new_shard import NewShard
 from voxfleet_operator.reconcile.shard.pieces import HALVES, half_of, path_of
-from voxfleet_operator.reconcile.shard.status import is_superseded
 
 Place = tuple[int, str]
 """The ordinal of a planned shard, and the path of a part of it; an empty path is all of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Coverage:
-    process: tuple[AudioShard, ...]
-    """The shards that cover the clips, in the order of their clips."""
+    covering: tuple[ShardFacts, ...]
+    """Of the shards that cover the clips, in the order of their clips."""
     superseded: tuple[AudioShard, ...]
     """Those that were split."""
-    _places: Mapping[Place, AudioShard]
+    _places: Mapping[Place, ShardFacts]
 
     @classmethod
     def of(cls, shards: Iterable[AudioShard]) -> Coverage:
         """`shards`: all of one job, of whatever stage."""
-        places = {place_of(shard): shard for shard in shards if shard.spec.stage is Stage.PROCESS}
-        planned = sorted(ordinal for ordinal, path in places if not path)
-        tree = [shard for ordinal in planned for shard in _below(places, ordinal, "")]
+        return cls.of_facts(map(ShardFacts.of, shards))
+
+    @classmethod
+    def of_facts(cls, facts: Iterable[ShardFacts]) -> Coverage:
+        places = {(found.ordinal, found.path): found for found in facts if found.is_process}
+        tree = [places[place] for place in sorted(places)]
+        if any(found.path or found.is_superseded for found in tree):
+            tree = [found for ordinal, path in sorted(places) if not path for found in _below(places, ordinal, "")]
         return cls(
-            tuple(shard for shard in tree if not is_superseded(shard)),
-            tuple(shard for shard in tree if is_superseded(shard)),
+            tuple(found for found in tree if not found.is_superseded),
+            tuple(found.shard for found in tree if found.is_superseded),
             places,
         )
+
+    @cached_property
+    def process(self) -> tuple[AudioShard, ...]:
+        """The shards that cover the clips, in the order of their clips."""
+        return tuple(found.shard for found in self.covering)
 
     def missing(self, total: int) -> tuple[NewShard, ...]:
         """What is left to create, of `total` planned shards and of the halves of those that were split."""
@@ -51,15 +62,11 @@ class Coverage:
         return (*planned, *halves)
 
 
-def place_of(shard: AudioShard) -> Place:
-    return shard.spec.ordinal or 0, path_of(shard)
-
-
-def _below(places: Mapping[Place, AudioShard], ordinal: int, path: str) -> Iterator[AudioShard]:
-    shard = places.get((ordinal, path))
-    if shard is None:
+def _below(places: Mapping[Place, ShardFacts], ordinal: int, path: str) -> Iterator[ShardFacts]:
+    found = places.get((ordinal, path))
+    if found is None:
         return
-    yield shard
-    if is_superseded(shard):
+    yield found
+    if found.is_superseded:
         for half in HALVES:
             yield from _below(places, ordinal, path + half)

@@ -249,16 +249,25 @@ class _AssignedAttempt:
 
     def _request(self, credentials: S3Credentials | None) -> AttemptRequest:
         """Raises SpecNotReady."""
-        own = job_shards(self._context, self._job)
-        spec = attempt_spec(self._job, self._shard, self._record.attempt, own)
+        spec = attempt_spec(self._job, self._shard, self._record.attempt, self._merged())
         return attempt_request(
             spec,
             self._shard.status.lease_seconds or 1,
             credentials,
             self._open_prefixes(),
             handed_ladder(spec, self._view, self._context.fleet.views()),
-            batch_halvings=batch_halvings(self._shard, own),
+            batch_halvings=batch_halvings(self._shard, self._split_from()),
         )
+
+    def _merged(self) -> list[AudioShard]:
+        """The shards of the job for the one that merges them; the others need not know of each other."""
+        return job_shards(self._context, self._job) if self._shard.spec.stage is Stage.FINALIZE else []
+
+    def _split_from(self) -> list[AudioShard]:
+        """The shards that this one was split from."""
+        piece, cache = self._shard.spec.piece, self._context.cache
+        above = () if piece is None else piece.inherits
+        return [shard for uid in above if (shard := cache.by_uid(AudioShard, uid)) is not None]
 
     def _is_newest(self) -> bool:
         """Whether the attempt may still be sent: meanwhile its Mac may have been lost and the next one assigned."""

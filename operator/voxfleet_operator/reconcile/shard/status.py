@@ -33,7 +33,10 @@ RECORD_MESSAGE_BYTES = 512
 
 def current(status: AudioShardStatus) -> AttemptRecord | None:
     """The newest attempt's record."""
-    return next((record for record in status.attempts if record.attempt == status.attempt), None)
+    for record in status.attempts:
+        if record.attempt == status.attempt:
+            return record
+    return None
 
 
 def is_live(shard: AudioShard) -> bool:

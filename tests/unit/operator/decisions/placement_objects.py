@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_requirements import Requirements
@@ -11,7 +12,9 @@ from voxfleet_api.selectors import LabelSelector
 from voxfleet_api.taints import Taint
 from voxfleet_operator.placement.place import place
 from voxfleet_operator.placement.snapshot import (
+    JobNeeds,
     MacSlot,
+    MacTraits,
     PendingShard,
     PlacementJob,
     PlacementPlan,
@@ -23,7 +26,11 @@ MODEL = "sha256:" + "0" * 64
 ACCESS = (Access(namespace_selector=LabelSelector(), uri_prefixes=("file:///data/",)),)
 
 
-def a_job(name: str = "job", namespace: str = "team", **fields: object) -> PlacementJob:
+NEEDS, TRAITS = ({item.name for item in fields(kind)} for kind in (JobNeeds, MacTraits))
+
+
+def a_job(name: str = "job", namespace: str = "team", **given: Any) -> PlacementJob:
+    """`given`: fields of PlacementJob and JobNeeds."""
     job = PlacementJob(
         uid=f"{namespace}/{name}",
         namespace=namespace,
@@ -33,7 +40,8 @@ def a_job(name: str = "job", namespace: str = "team", **fields: object) -> Place
         parallelism=10,
         model_digest=MODEL,
     )
-    return replace(job, **fields)  # type: ignore[arg-type] # the fields of PlacementJob
+    needs = {name: given.pop(name) for name in NEEDS & given.keys()}
+    return replace(job, needs=JobNeeds(**needs), **given)
 
 
 def a_shard(job: PlacementJob, ordinal: int = 0, **fields: object) -> PendingShard:
@@ -42,8 +50,10 @@ def a_shard(job: PlacementJob, ordinal: int = 0, **fields: object) -> PendingSha
     return replace(shard, **fields)  # type: ignore[arg-type] # the fields of PendingShard
 
 
-def a_mac(name: str = "mac-a", **fields: object) -> MacSlot:
-    return replace(MacSlot(name=name, access=ACCESS, free_lanes=1), **fields)  # type: ignore[arg-type] # of MacSlot
+def a_mac(name: str = "mac-a", **given: Any) -> MacSlot:
+    """`given`: fields of MacSlot and MacTraits."""
+    traits = {name: given.pop(name) for name in TRAITS & given.keys()}
+    return replace(MacSlot(name=name, traits=MacTraits(**{"access": ACCESS, **traits}), free_lanes=1), **given)
 
 
 def placed(plan: PlacementPlan) -> dict[str, str]:

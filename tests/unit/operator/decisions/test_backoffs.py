@@ -12,7 +12,7 @@ def test_pauses_that_are_over_are_forgotten() -> None:
         backoffs.shard_failed(f"shard-{number}", 1, now)
         backoffs.mac_failed(f"mac-{number}", now)
     assert len(backoffs) == 2
-    assert backoffs.shard_until("shard-999") > now and backoffs.mac_until("mac-999") > now
+    assert backoffs.shard_pauses()["shard-999"] > now and backoffs.mac_until("mac-999") > now
 
 
 def test_a_mac_that_keeps_failing_pauses_longer_until_it_was_quiet_for_an_hour() -> None:

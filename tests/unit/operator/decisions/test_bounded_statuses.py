@@ -14,9 +14,9 @@ from tests.unit.operator.decisions.memory_api import sha
 from voxfleet_api.conditions import ConditionType, Reason, condition
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
-from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS, AudioBatchJobStatus, QuarantinedClip
 from voxfleet_api.kinds.audio_shard import MAX_CHIP, AttemptOutcome, AttemptUsage, MachineIdentity, Stage
 from voxfleet_api.kinds.job_source import AcceptedSource
+from voxfleet_api.kinds.job_status import STATUS_CLIPS, AudioBatchJobStatus, QuarantinedClip
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptKey, AttemptStatus, MachineFacts, PoolFacts, ShardResult
 from voxfleet_api.ranges import MAX_INDEXES

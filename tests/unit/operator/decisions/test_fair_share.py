@@ -60,11 +60,11 @@ def test_shares(name: str) -> None:
 
 
 def test_what_lost_macs_had_is_given_in_turns_too() -> None:
-    lost = [a_shard(a_job(namespace="a", live_lanes=6), number, replaces_lost=True) for number in range(6)]
+    lost = [a_shard(a_job(namespace="a"), number, replaces_lost=True) for number in range(6)]
     others = [a_shard(a_job(namespace="b"), number) for number in range(6)]
     late = {"a": NamespaceStanding(used_seconds=1e9, waited_seconds=LONGEST_WAIT_SECONDS), "b": NamespaceStanding()}
     for standings, want in ((late, {"a": 1, "b": 5}), ({}, {"a": 3, "b": 3})):
-        plan = run([*lost, *others], [a_mac(free_lanes=6)], standings=standings)
+        plan = run([*lost, *others], [a_mac(free_lanes=6)], standings=standings, live_lanes={"a/job": 6})
         assert Counter(assignment.shard_uid.split("/")[0] for assignment in plan.assignments) == want
 
 
@@ -85,12 +85,12 @@ def test_the_queue_of_jobs() -> None:
     """Each namespace's jobs by priority and age, and the namespaces in turns; what has its lanes waits for none."""
     urgent = a_job("urgent", "a", priority=5, created="2026-11-20T23:00:00Z")
     old, young = a_job("old", "a"), a_job("young", "a", created="2026-11-20T23:30:00Z")
-    other, full = a_job("other", "b"), a_job("full", "b", parallelism=2, live_lanes=2, priority=9)
+    other, full = a_job("other", "b"), a_job("full", "b", parallelism=2, priority=9)
     shards = [a_shard(job, number) for job in (young, old, urgent, other, full) for number in range(2)]
-    queue = queue_of_jobs(shards, {"a": NamespaceStanding(used_seconds=1.0)}, NOW)
+    queue = queue_of_jobs(shards, {"a": NamespaceStanding(used_seconds=1.0)}, {"b/full": 2}, NOW)
     assert queue == ["b/other", "a/urgent", "a/old", "a/young"]
     narrow = [replace(shard, job=replace(shard.job, parallelism=1)) for shard in shards if shard.job.namespace == "a"]
-    assert queue_of_jobs(narrow, {}, NOW) == ["a/urgent", "a/old", "a/young"]
+    assert queue_of_jobs(narrow, {}, {}, NOW) == ["a/urgent", "a/old", "a/young"]
 
 
 @dataclass

@@ -122,4 +122,4 @@ def test_every_phrase_of_the_filters_has_a_row() -> None:
 
 
 def test_a_job_that_waits_for_its_own_parallelism_has_no_reason() -> None:
-    assert run([a_shard(a_job(parallelism=1, live_lanes=1))], [a_mac()]).pending == {}
+    assert run([a_shard(a_job(parallelism=1))], [a_mac()], live_lanes={"team/job": 1}).pending == {}

@@ -42,12 +42,12 @@ CASES: dict[str, tuple[list[PendingShard], list[MacSlot], dict[str, str]]] = {
     "a plan needs no lane": ([a_shard(a_job(), stage=Stage.PLAN)], [a_mac(free_lanes=0)], {"team/job/0": "mac-a"}),
     "a plan needs a control slot": ([a_shard(a_job(), stage=Stage.PLAN)], [a_mac(free_control_slots=0)], {}),
     "parallelism counts live lanes": (
-        [a_shard(a_job(parallelism=3, live_lanes=2), ordinal) for ordinal in range(3)],
+        [a_shard(a_job(parallelism=3), ordinal) for ordinal in range(3)],
         [a_mac(free_lanes=5)],
         {"team/job/0": "mac-a"},
     ),
     "a lost attempt's successor does not count twice": (
-        [a_shard(a_job(parallelism=1, live_lanes=1), replaces_lost=True, next_attempt=2)],
+        [a_shard(a_job(parallelism=1), replaces_lost=True, next_attempt=2)],
         [a_mac()],
         {"team/job/0": "mac-a"},
     ),
@@ -200,11 +200,17 @@ CASES: dict[str, tuple[list[PendingShard], list[MacSlot], dict[str, str]]] = {
 }
 
 
+LIVE_LANES = {
+    "parallelism counts live lanes": {"team/job": 2},
+    "a lost attempt's successor does not count twice": {"team/job": 1},
+}
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_cases(name: str) -> None:
     shards, macs, want = CASES[name]
-    labels = {"other": {"name": "other"}, "team": {"name": "team"}}
-    assert placed(run(shards, macs, namespace_labels=labels)) == want
+    labels, live_lanes = {"other": {"name": "other"}, "team": {"name": "team"}}, LIVE_LANES.get(name, {})
+    assert placed(run(shards, macs, namespace_labels=labels, live_lanes=live_lanes)) == want
 
 
 def test_wakes_when_the_first_pause_ends() -> None:

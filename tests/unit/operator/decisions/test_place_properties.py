@@ -30,13 +30,10 @@ from voxfleet_operator.placement.snapshot import (
 )
 
 jobs = st.builds(
-    lambda name, namespace, parallelism, live, **more: a_job(
-        name, namespace, parallelism=parallelism, live_lanes=live, **more
-    ),
+    a_job,
     st.sampled_from("xyz"),
     st.sampled_from("ab"),
-    st.integers(1, 4),
-    st.integers(0, 3),
+    parallelism=st.integers(1, 4),
     priority=st.integers(-1, 1),
     tolerations=st.sampled_from([(), (), (Toleration(key="rented", value="night"),)]),
     requirements=st.sampled_from(
@@ -80,7 +77,11 @@ def snapshots(draw: st.DrawFn) -> PlacementSnapshot:
         for job in chosen
         for ordinal in range(draw(st.integers(0, 6)))
     ]
-    return PlacementSnapshot(tuple(draw(st.permutations(shards))), tuple(draw(st.permutations(macs))))
+    return PlacementSnapshot(
+        tuple(draw(st.permutations(shards))),
+        tuple(draw(st.permutations(macs))),
+        live_lanes={job.uid: draw(st.integers(0, 3)) for job in chosen},
+    )
 
 
 @given(snapshots())
@@ -95,18 +96,16 @@ def test_what_always_holds(snapshot: PlacementSnapshot) -> None:
     slots = Counter(assignment.mac for shard, assignment in chosen if not shard.needs_lane)
     assert all(count <= macs[mac].free_lanes for mac, count in lanes.items())
     assert all(count <= macs[mac].free_control_slots for mac, count in slots.items())
-    assert all(macs[mac].unavailable is None and macs[mac].not_before_seconds <= NOW for mac in lanes | slots)
+    assert all(macs[mac].traits.unavailable is None and macs[mac].not_before_seconds <= NOW for mac in lanes | slots)
     news = Counter(shard.job.uid for shard, _ in chosen if shard.needs_lane and not shard.replaces_lost)
     for shard, _ in chosen:
         if shard.needs_lane and not shard.replaces_lost:
-            assert shard.job.live_lanes + news[shard.job.uid] <= shard.job.parallelism
+            assert snapshot.live_lanes[shard.job.uid] + news[shard.job.uid] <= shard.job.parallelism
 
 
 def fits(shard: PendingShard, mac: MacSlot) -> bool:
-    access = filters.has_access(shard.job, mac, {})
-    reason = filters.static_reason(
-        shard.job, mac, has_access=access, needs_lane=shard.needs_lane, is_piece=shard.is_piece
-    )
+    access = filters.has_access(shard.job, mac.traits, {})
+    reason = filters.static_reason(shard.job.needs, mac.traits, mac.labels, shard.demand, has_access=access)
     return reason is None
 
 
@@ -122,13 +121,14 @@ def test_macs_that_are_judged_together_are_judged_as_one_by_one(snapshot: Placem
         assert fits(shard, mac)
         (lanes if shard.needs_lane else slots)[mac.name] += 1
         live[shard.job.uid] += shard.needs_lane and not shard.replaces_lost
-        if shard.needs_lane and shard.job.requirements.homogeneous:
-            chips[shard.job.uid].add(mac.chip)
+        if shard.needs_lane and shard.job.needs.requirements.homogeneous:
+            chips[shard.job.uid].add(mac.traits.chip)
     assert all(len(found) == 1 for found in chips.values())
     placed_uids = {assignment.shard_uid for assignment in plan.assignments}
     for shard in snapshot.shards:
         job = shard.job
-        within = not shard.needs_lane or shard.replaces_lost or job.live_lanes + live[job.uid] < job.parallelism
+        lanes_of_job = snapshot.live_lanes[job.uid] + live[job.uid]
+        within = not shard.needs_lane or shard.replaces_lost or lanes_of_job < job.parallelism
         if shard.uid in placed_uids or not within:
             continue
         room = {
@@ -137,7 +137,7 @@ def test_macs_that_are_judged_together_are_judged_as_one_by_one(snapshot: Placem
             if fits(shard, mac)
             and mac.not_before_seconds <= NOW
             and (mac.free_lanes - lanes[mac.name] if shard.needs_lane else mac.free_control_slots - slots[mac.name]) > 0
-            and (not shard.needs_lane or job.uid not in chips or mac.chip in chips[job.uid])
+            and (not shard.needs_lane or job.uid not in chips or mac.traits.chip in chips[job.uid])
         }
         assert room <= {shard.avoid}
         assert job.uid in plan.pending

@@ -19,6 +19,7 @@ from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard
 from voxfleet_operator.placement.waiting import (
     WEIGHT_LABEL,
     job_chip,
+    lane_histories,
     pending_shard,
     placement_job,
     standings,
@@ -56,14 +57,14 @@ def of_namespace(shard: AudioShard, namespace: str) -> AudioShard:
 
 
 def pending_in(namespace: str, shard: AudioShard, *, replaces_lost: bool = False) -> PendingShard:
-    common = replace(placement_job(JOB, JobShards(()), 0), namespace=namespace)
+    common = replace(placement_job(JOB, JobShards(())), namespace=namespace)
     return pending_shard(common, shard, replaces_lost=replaces_lost)
 
 
 def standing_of(*shards: AudioShard, used: float = 0.0, labels: dict[str, str] | None = None) -> NamespaceStanding:
-    common = placement_job(JOB, JobShards(()), 0)
+    common = placement_job(JOB, JobShards(()))
     waiting = [pending_shard(common, shard) for shard in shards if not shard.status.attempts]
-    return standings(shards, waiting, {"team": used}, {"team": labels or {}}, NOW)["team"]
+    return standings(lane_histories(shards), waiting, {"team": used}, {"team": labels or {}}, NOW)["team"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_finalize_of_a_split_job_needs_an_agent_that_knows_parts(stage: Stage, *
     closed = process(0)
     piece = ShardPiece(path="0", inherits=(closed.metadata.uid,), after_attempt=3)
     half = closed.model_copy(update={"spec": closed.spec.model_copy(update={"piece": piece})})
-    common = placement_job(JOB, JobShards((closed, half) if split else (closed,)), 0)
+    common = placement_job(JOB, JobShards((closed, half) if split else (closed,)))
     assert pending_shard(common, half).is_piece
     assert pending_shard(common, a_shard(JOB, stage)).is_piece is expected
 
@@ -104,7 +105,7 @@ def test_a_namespace_waits_since_its_work_is_there_or_since_its_last_lane() -> N
 def test_what_a_lost_mac_has_is_no_lane_once_another_mac_may_take_over() -> None:
     lost = process(0, live=True, at="2026-11-20T20:00:00Z", created="2026-11-20T19:00:00Z")
     waiting = [pending_in("team", lost, replaces_lost=True)]
-    found = standings([lost], waiting, {"team": 7.0}, {}, NOW)["team"]
+    found = standings(lane_histories([lost]), waiting, {"team": 7.0}, {}, NOW)["team"]
     assert found == NamespaceStanding(0, 7.0, waited_seconds=7200.0)
 
 
@@ -117,7 +118,7 @@ def test_a_lost_mac_starves_no_namespace() -> None:
     used = {"a": 4 * 3600.0, "b": 0.0}
     for lanes_given in range(48):
         now = lost_at + timedelta(seconds=lanes_given * busy_seconds)
-        turn = NamespaceTurns(used, standings([lost, next_one], waiting, used, {}, now)).take()
+        turn = NamespaceTurns(used, standings(lane_histories([lost, next_one]), waiting, used, {}, now)).take()
         if turn == "a":
             break
         used = {name: seconds * decay(busy_seconds) for name, seconds in used.items()}
@@ -205,14 +206,18 @@ def test_a_chip_is_remembered_when_its_attempt_is_summed_up() -> None:
 
 def test_only_a_homogeneous_job_has_a_chip() -> None:
     shards = JobShards((shard_with(on("M2", AttemptOutcome.SUCCEEDED, WORKED)),))
-    assert placement_job(JOB, shards, 0).chip is None
-    assert placement_job(a_job(requirements={"homogeneous": True}), shards, 0).chip == "M2"
+    assert placement_job(JOB, shards).needs.chip is None
+    assert placement_job(a_job(requirements={"homogeneous": True}), shards).needs.chip == "M2"
 
 
 def test_a_homogeneous_job_refuses_another_chip_for_its_clips_alone() -> None:
     same = a_job(requirements={"homogeneous": True})
-    shards = JobShards((shard_with(on("M2", AttemptOutcome.SUCCEEDED, WORKED)),))
-    assert stays_on_chip(same, shards, process(1), "M2") and stays_on_chip(same, JobShards(()), process(1), "M4")
-    assert not stays_on_chip(same, shards, process(1), "M4")
-    assert stays_on_chip(same, shards, a_shard(same, Stage.FINALIZE), "M4")
-    assert stays_on_chip(JOB, shards, process(1), "M4")
+    begun = JobShards((shard_with(on("M2", AttemptOutcome.SUCCEEDED, WORKED)),))
+
+    def stays(job: AudioBatchJob, shards: JobShards, shard: AudioShard, chip: str) -> bool:
+        return stays_on_chip(job, lambda: shards, shard, chip)
+
+    assert stays(same, begun, process(1), "M2") and stays(same, JobShards(()), process(1), "M4")
+    assert not stays(same, begun, process(1), "M4")
+    assert stays(same, begun, a_shard(same, Stage.FINALIZE), "M4")
+    assert stays(JOB, begun, process(1), "M4")

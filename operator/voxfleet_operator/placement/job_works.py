@@ -1,0 +1,85 @@
+"""What all jobs bring to a placement pass, kept up with the cache: a look costs what has changed since the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import TypeVar
+
+from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_operator.cache import Cache
+from voxfleet_operator.placement.job_work import JobWork, OpenJob, WorkMaker
+from voxfleet_operator.placement.one_of_equals import OneOfEquals
+from voxfleet_operator.placement.snapshot import JobNeeds, PendingShard
+from voxfleet_operator.placement.uncounted_use import UncountedUse
+from voxfleet_operator.placement.waiting import LaneHistory
+
+T = TypeVar("T")
+
+
+class JobWorks:
+    """The works of all jobs that have shards.
+
+    The tables are as of the last look, by UID of the jobs that have something in them, without those that are blocked.
+    """
+
+    def __init__(self, cache: Cache, retry_limit: int) -> None:
+        self._cache = cache
+        self._owned = cache.owned(AudioShard)
+        self._changed = (self._owned.follow(), cache.by_own_uid(AudioBatchJob).follow())
+        self.needs: OneOfEquals[JobNeeds] = OneOfEquals()
+        self._maker = WorkMaker(retry_limit, self.needs.of, cache.is_assumed)
+        self._agents_can = False
+        self._blocked: frozenset[str] = frozenset()
+        self._works: dict[str, JobWork] = {}
+        self.waiting: dict[str, Mapping[str, PendingShard]] = {}
+        self.live: dict[str, OpenJob] = {}
+        self.due_to_split: dict[str, OpenJob] = {}
+        self.lanes: dict[str, LaneHistory] = {}
+        self.uncounted = UncountedUse()
+
+    def __len__(self) -> int:
+        return len(self._works)
+
+    def look(self, *, agents_can: bool, blocked: Set[str]) -> None:
+        """Takes in what has changed. `agents_can`: whether shards may be split."""
+        changed, unblocked = set[str]().union(*self._changed), self._blocked ^ blocked
+        if agents_can is not self._agents_can:
+            self._agents_can = agents_can
+            changed |= self._works.keys()
+        self._blocked = frozenset(blocked)
+        for uid in sorted(changed):
+            self._take_in(uid)
+        for uid in sorted(unblocked):
+            self._enter(uid)
+
+    def of(self, uid: str) -> JobWork | None:
+        """Of one job, as it is now; None for one without shards."""
+        if any(uid in changed for changed in self._changed):
+            self._take_in(uid)
+        return self._works.get(uid)
+
+    def _take_in(self, uid: str) -> None:
+        for changed in self._changed:
+            changed.discard(uid)
+        before, owned = self._works.pop(uid, None), self._owned.of(uid)
+        if owned:
+            job = self._cache.by_uid(AudioBatchJob, uid)
+            self._works[uid] = self._maker.make(job, owned, before, agents_can=self._agents_can)
+        self._enter(uid)
+
+    def _enter(self, uid: str) -> None:
+        """Into the tables."""
+        work = None if uid in self._blocked else self._works.get(uid)
+        opened = None if work is None else work.open
+        _set(self.waiting, uid, opened.waiting if opened is not None and opened.waiting else None)
+        _set(self.live, uid, opened if opened is not None and opened.live else None)
+        _set(self.due_to_split, uid, opened if opened is not None and opened.due_to_split else None)
+        _set(self.lanes, uid, work.lanes if work is not None and work.lanes.last_given else None)
+        self.uncounted.put(uid, "" if work is None else work.lanes.namespace, () if work is None else work.times)
+
+
+def _set(table: dict[str, T], uid: str, value: T | None) -> None:
+    if value is None:
+        table.pop(uid, None)
+    else:
+        table[uid] = value
