@@ -107,7 +107,7 @@ class StoredFleet:
     def forget(self, mac: str) -> None:
         return
 
-    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest) -> None:
+    def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest, *, renews: bool = False) -> None:
         return
 
     def delete(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
@@ -135,6 +135,7 @@ class _Views(Mapping[str, MacView]):
 
 class _Leader:
     counts_from_seconds = 0.0
+    unled = None
 
     def check(self) -> None:
         return

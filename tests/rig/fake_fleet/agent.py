@@ -136,7 +136,7 @@ async def serve(
         )
     )
     routes = Routes(services, supervisor, Authenticator(settings.token), metrics)
-    server = build_server(troubled(settings.trouble, build_app(routes), supervisor))
+    server = build_server(troubled(settings.trouble, build_app(routes, supervisor.clock), supervisor))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         stopped = asyncio.ensure_future(stopping.wait())
