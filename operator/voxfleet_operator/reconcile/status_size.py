@@ -6,17 +6,22 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
+from voxfleet_api.base import StatusModel
+from voxfleet_api.kinds.audio_shard import AudioShardStatus
 from voxfleet_api.kinds.job_status import STATUS_CLIPS, AudioBatchJobStatus, FailedClip
 from voxfleet_api.stored_size import stored_bytes
 
 STATUS_BYTES = 60_000
-"""Of a job's status. The API server keeps some kB beside it: metadata, managedFields and the spec."""
+"""The API server keeps some kB beside a status: metadata, managedFields and the spec."""
+USAGE_BYTES = 6_000
+"""Of the attempts of a shard that are listed."""
 CLIPS_BYTES = 5_400
 """Of each of the two lists of clips."""
 MACS_BYTES = 4_000
 MAX_MACS = 256
 
 C = TypeVar("C", bound=FailedClip)
+S = TypeVar("S", bound=StatusModel)
 T = TypeVar("T")
 
 
@@ -30,11 +35,21 @@ def first_macs(names: Iterable[str]) -> tuple[str, ...]:
     return _within(MACS_BYTES, sorted(names)[:MAX_MACS], stored_bytes)
 
 
-def fitted(status: AudioBatchJobStatus) -> AudioBatchJobStatus:
+def fitted_job(status: AudioBatchJobStatus) -> AudioBatchJobStatus:
     """`status` with its lists cut where a plan of thousands of shards leaves no room for all of them."""
-    for name in ("macs", "failures", "quarantine"):
+    return _fitted(status, STATUS_BYTES, ("macs", "failures", "quarantine"))
+
+
+def fitted_shard(status: AudioShardStatus) -> AudioShardStatus:
+    """The same of a shard's status, which still gets the machine time of its attempts."""
+    return _fitted(status, STATUS_BYTES - USAGE_BYTES, ("failures", "quarantine"))
+
+
+def _fitted(status: S, limit_bytes: int, names: Iterable[str]) -> S:
+    """Gives up what stands in these lists, from the end of each, in this order."""
+    for name in names:
         items: Sequence[FailedClip | str] = getattr(status, name)
-        beyond = stored_bytes(status) - STATUS_BYTES
+        beyond = stored_bytes(status) - limit_bytes
         if beyond <= 0:
             break
         left = sum(stored_bytes(item) + 1 for item in items) - beyond

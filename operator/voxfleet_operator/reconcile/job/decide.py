@@ -25,7 +25,7 @@ from voxfleet_operator.reconcile.job_life import STOPPING_REASONS, halted_condit
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
 from voxfleet_operator.reconcile.shard.new_shard import NewShard
 from voxfleet_operator.reconcile.shard.status import failed_condition, is_committed, is_live
-from voxfleet_operator.reconcile.status_size import fitted
+from voxfleet_operator.reconcile.status_size import fitted_job
 
 PLANNING = "the input is listed and its headers are read"
 RUNNING = "shards run as lanes get free"
@@ -349,7 +349,7 @@ class _JobDecider:
                 Reason.CLIPS_QUARANTINED,
                 "clips were refused for their own data; status.quarantine and errors.jsonl say which and why",
             )
-        return fitted(status.model_copy(update={"conditions": self._conditions.result()}))
+        return fitted_job(status.model_copy(update={"conditions": self._conditions.result()}))
 
     def _estimate(self, status: AudioBatchJobStatus, *, ended: bool) -> JobEstimate | None:
         """None once nothing is left for a lane to do: then the usage says what it took."""

@@ -22,7 +22,7 @@ from voxfleet_api.kinds.audio_shard import (
     Stage,
 )
 from voxfleet_api.protocol import AttemptStatus, ShardResult
-from voxfleet_operator.reconcile.status_size import first_clips
+from voxfleet_operator.reconcile.status_size import first_clips, fitted_shard
 
 KEPT_ATTEMPTS = MAX_ATTEMPTS // 2
 """How many attempts a status lists before the oldest are summed up; one whose rows are not verified stays longer."""
@@ -166,7 +166,7 @@ def committed(
     """Recording the digest is the commit."""
     status = _end_current(shard.status, AttemptOutcome.SUCCEEDED, None, None, usage, now)
     counts = result.counts
-    return with_state(
+    status = with_state(
         shard,
         status.model_copy(
             update={
@@ -184,6 +184,7 @@ def committed(
         now,
         done=True,
     )
+    return fitted_shard(status)
 
 
 def attempt_ended(
