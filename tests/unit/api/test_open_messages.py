@@ -177,9 +177,9 @@ def test_a_failure_class_of_a_newer_agent_sends_the_shard_to_another_mac() -> No
     assert rule_of("SolarFlare").remedy is Remedy.OTHER_MAC and not rule_of("SolarFlare").quarantines
     assert all(rule_of(name) == rule for name, rule in RULES.items())
     problem = Problem.load({"class": "SolarFlare", "message": "m", "unknown": 1})
-    assert put_refusal(AgentRefused(422, problem)).failure_class == "SolarFlare"
+    assert put_refusal(AgentRefused(422, problem), 1).failure_class == "SolarFlare"
     busy = AgentRefused(429, Problem(failure_class=FailureClass.TRANSPORT, message="m"))
-    assert put_refusal(busy).failure_class == "Transport"
+    assert put_refusal(busy, 1).failure_class == "Transport"
 
 
 def test_a_state_of_a_newer_agent_counts_as_running_until_it_has_ended() -> None:
