@@ -54,6 +54,7 @@ class NotLeader(Exception):
 class _Record:
     """A Lease as it was read. Comparing two shows whether the holder still writes."""
 
+    uid: str
     resource_version: str
     holder: str
     transitions: int
@@ -284,6 +285,8 @@ class Leader:
         if self._is_restored(written):
             await self._resign_restored()
             return
+        if record is not None and written.uid != record.uid:
+            await self._tell(LEASE_DELETED, "somebody has deleted the Lease; its holder has made it anew, and goes on")
         self._record, self._record_seen = written, started
         if self._ended:
             return
@@ -308,7 +311,10 @@ class Leader:
             log.warning("lease not released; it expires by itself", error=str(error))
 
     async def _write(self, record: _Record | None, *, holder: str, transitions: int) -> _Record:
-        """Writes conditionally: raises Conflict or AlreadyExists if somebody else wrote first."""
+        """Writes conditionally: raises Conflict or AlreadyExists if somebody else wrote first.
+
+        A Lease that was deleted is made anew by a PUT of its last version, unless its namespace is gone, too.
+        """
         now = self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         if transitions != self._epoch:
             self._acquire_time = now
@@ -348,12 +354,15 @@ class Leader:
     async def _resign(self, reason: str, note: str) -> None:
         """Gives up for a cause that people are told of before the process ends."""
         self._held_until, self._ended = float("-inf"), True
-        event = Event(self.lease, "Warning", reason, "Resign", note, datetime.now(UTC))
+        await self._tell(reason, note)
+        self._on_lost(note)
+
+    async def _tell(self, reason: str, note: str) -> None:
+        event = Event(self.lease, "Warning", reason, "Lead", note, datetime.now(UTC))
         try:
             await write_event(self._kube, event, self.identity, timeout_seconds=REQUEST_SECONDS)
         except KubeError as error:
             log.warning("event not written", reason=reason, error=str(error))
-        self._on_lost(note)
 
     def _lose(self, message: str) -> None:
         self._held_until, self._ended = float("-inf"), True
@@ -363,6 +372,7 @@ class Leader:
 def _record(lease: Json) -> _Record:
     spec = lease.get("spec") or {}
     return _Record(
+        uid=lease["metadata"]["uid"],
         resource_version=lease["metadata"]["resourceVersion"],
         holder=spec.get("holderIdentity") or "",
         transitions=spec.get("leaseTransitions") or 0,

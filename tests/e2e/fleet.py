@@ -250,7 +250,8 @@ class Fleet:
     def _clean_up(self) -> None:
         """Deletes the fleet's objects after the operator has stopped: other tests share the control plane."""
         names = [mac.name for mac in self.macs]
-        self.control_plane.kubectl("delete", "macagents", "--ignore-not-found", *names)
+        if names:
+            self.control_plane.kubectl("delete", "macagents", "--ignore-not-found", *names)
         for line in self.control_plane.kubectl("get", "abj", "-n", self.namespace, "-o", "name").split():
             self.control_plane.kubectl(
                 "patch", line, "-n", self.namespace, "--type=merge", "-p", '{"metadata":{"finalizers":null}}'

@@ -192,17 +192,21 @@ async def test_a_lease_taken_by_somebody_else_is_lost(
     assert not robbed.leader.holds()
 
 
-async def test_a_deleted_lease_is_told(
+async def test_a_deleted_lease_is_made_anew_by_its_holder_and_told(
     installed_crds: ControlPlane, kube: Kube, namespace: str, heartbeat: Heartbeat, candidate: MakeCandidate
 ) -> None:
     robbed = candidate(heartbeat)
     await robbed.leader.acquire()
     installed_crds.kubectl("delete", "lease", LEASE_NAME, "-n", namespace)
+    events: list[Json] = []
     async with asyncio.timeout(PATIENCE_SECONDS):
-        assert "deleted" in await robbed.lost
-    assert not robbed.leader.holds()
-    events = await kube.request("GET", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events")
-    assert [(item["reason"], item["regarding"]["name"]) for item in events["items"]] == [("LeaseDeleted", LEASE_NAME)]
+        while not events:
+            await asyncio.sleep(0.2)
+            answer = await kube.request("GET", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events")
+            events = answer["items"]
+    assert robbed.leader.holds() and not robbed.lost.done()
+    assert ((await lease(kube, namespace))["holderIdentity"], robbed.leader.epoch) == (robbed.leader.identity, 1)
+    assert [(item["reason"], item["regarding"]["name"]) for item in events] == [("LeaseDeleted", LEASE_NAME)]
 
 
 async def test_a_foreign_annotation_does_not_cost_the_lease(
