@@ -55,10 +55,13 @@ class SimHeartbeat(Heartbeat):
 
 
 class SimClock:
-    """The clocks of one replica. Reading takes a moment, or a wait of less than a clock's step would never end."""
+    """The clocks of one replica. Reading takes a moment, or a wait of less than a clock's step would never end.
+
+    That moment passes on both, or what one of them still waits for is due by the other for ever.
+    """
 
     def __init__(self, offset_seconds: float, site: Site) -> None:
-        self._reading_seconds = offset_seconds
+        self._offset_seconds = self._reading_seconds = offset_seconds
         self._site = site
         self.wall_offset = timedelta()
 
@@ -67,7 +70,7 @@ class SimClock:
         return asyncio.get_running_loop().time() + self._reading_seconds
 
     def now(self) -> datetime:
-        passed = timedelta(seconds=asyncio.get_running_loop().time())
+        passed = timedelta(seconds=self.monotonic() - self._offset_seconds)
         return START + passed + self.wall_offset + self._site.wall_offset
 
 

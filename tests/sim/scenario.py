@@ -185,7 +185,11 @@ def _a_mac_that_parked_its_work_is_lost(random: Random) -> tuple[PlannedFault, .
 def _a_mac_is_to_be_empty_while_it_works(random: Random) -> tuple[PlannedFault, ...]:
     return (
         PlannedFault(random.uniform(0, 5), random.choice(["mac-drains", "window-closes", "rental-ends"]), "working"),
-        *([PlannedFault(random.uniform(0, 25), "partition")] if random.random() < 0.5 else ()),
+        *(
+            [PlannedFault(random.uniform(0, 25), random.choice(["partition", "mac-asleep-long"]))]
+            if random.random() < 0.6
+            else ()
+        ),
     )
 
 

@@ -101,10 +101,11 @@ def test_a_loop_in_which_nothing_can_happen_says_so() -> None:
         run(main())
 
 
-def test_a_hot_loop_is_found() -> None:
+@pytest.mark.parametrize("seconds", [0.0, 1e-9])
+def test_a_hot_loop_is_found(seconds: float) -> None:
     async def main() -> None:
         for _ in count():
-            await asyncio.sleep(0)
+            await asyncio.sleep(seconds)
 
     with pytest.raises(Stuck, match="a hot loop"):
         run(main())

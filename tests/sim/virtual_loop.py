@@ -18,6 +18,7 @@ PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
 MOST_TURNS = 50_000
 """Of the loop, while no time passes."""
+NO_TIME_SECONDS = 1e-3
 MOST_CANCELLED = 100
 """Timers that stay until their time, beyond which they are taken out if they are most of all."""
 
@@ -100,6 +101,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._numbers = 0
         self._turns = 0
+        self._counted_from = 0.0
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._cancelled = 0
         """Of the timers."""
@@ -114,17 +116,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """One turn. Time passes when nothing is ready; timers of one moment run in the order in which they were set."""
         ready, timers = self._ready, self._timers  # type: ignore[attr-defined] # the base class's own queue
         if self._cancelled > MOST_CANCELLED and 2 * self._cancelled > len(timers):
-            timers[:] = [item for item in timers if not item[2]._cancelled]  # type: ignore[attr-defined] # its state
+            timers[:] = [item for item in timers if not item[2]._cancelled]
             heapq.heapify(timers)
             self._cancelled = 0
-        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined] # its state
+        while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
             self._cancelled -= 1
         if not ready and not self._stopping:  # type: ignore[attr-defined] # the base class's own
             if not timers:
                 raise Stuck("no task can go on and no timer is set")
-            if timers[0][0] > self._now:
-                self._now, self._turns = timers[0][0], 0
+            self._now = max(self._now, timers[0][0])
+            if self._now - self._counted_from > NO_TIME_SECONDS:
+                self._counted_from, self._turns = self._now, 0
         self._turns += 1
         if self._turns > MOST_TURNS:
             self._turns = 0
