@@ -85,7 +85,7 @@ async def _operate(options: OperatorOptions) -> None:
         recorder = EventRecorder(kube, leader.identity)
         background.start(stack, recorder.run(), "events")
         stack.push_async_callback(_drain, recorder)
-        fleet = _make_fleet(options, control_plane, kube, cache, queue, leader, recorder)
+        fleet = _make_fleet(options, control_plane, kube, cache, queue, leader, recorder, background)
         stack.push_async_callback(fleet.close)
         metrics.watch_state(queue, leader.holds, partial(_connected, fleet))
         context = Context(
@@ -183,9 +183,8 @@ def _make_fleet(
     queue: WorkQueue,
     leader: Leader,
     recorder: EventRecorder,
+    background: BackgroundTasks,
 ) -> MacFleet:
-    raising: set[asyncio.Task[None]] = set()
-
     def on_change(mac: str, shard_uids: frozenset[str]) -> None:
         for key in triggers().keys_of_mac_change(mac, shard_uids, cache):
             queue.add(key)
@@ -198,17 +197,12 @@ def _make_fleet(
         except (NotLeader, KubeError) as error:
             log.warning("epoch not raised; the next refusal tries again", held=held, error=str(error))
             return
-        except Exception:
-            log.exception("epoch not raised; the next refusal tries again", held=held)
-            return
         note = f"an agent has seen epoch {held}, which is not older than ours; the Lease now says {epoch}"
         log.warning("epoch raised", held=held, epoch=epoch)
         recorder.publish(leader.lease, "EpochRaised", note, warning=True, action="RaiseEpoch")
 
     def on_stale_epoch(held: int) -> None:
-        task = asyncio.create_task(raise_epoch(held))
-        raising.add(task)
-        task.add_done_callback(raising.discard)
+        background.run_errand(raise_epoch(held), "raise-epoch")
 
     secrets = secret_reader(kube, options.namespace)
     return MacFleet(
