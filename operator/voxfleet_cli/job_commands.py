@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from functools import partial
-from typing import Annotated
+from functools import partial, wraps
+from inspect import signature
+from typing import Annotated, Any
 
 import typer
 
@@ -134,26 +135,22 @@ def list_quarantine(
     raise typer.Exit(with_kube(kubeconfig, context, partial(_list_quarantine, job, namespace, output)))
 
 
-@quarantine_app.command(
-    epilog="Examples: voxfleet quarantine release nightly -n calls --contract call-center-lenient; voxfleet quarantine"
-    f" release nightly --clips 3,7-9 -o yaml. {EPILOG}"
-)
-def release(
-    job: Job,
-    clips: Clips = None,
-    name: NewName = None,
-    contract: Contract = None,
-    dry_run: DryRun = False,
-    output: Printed = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    context: KubeContext = None,
-) -> None:
-    """Run the quarantined clips of an ended job again, all or some: a new job, perhaps with another contract.
+@wraps(retry)
+def _release(**options: Any) -> None:
+    retry(select=Chosen.QUARANTINED, **options)
 
-    The new job is the release: nothing else marks a clip as released, and the old job keeps its rows.
-    """
-    retry(job, Chosen.QUARANTINED, clips, name, contract, dry_run, output, namespace, kubeconfig, context)
+
+_asked = signature(retry, eval_str=True)
+_release.__signature__ = _asked.replace(  # type: ignore[attr-defined] # what typer reads: all options but --select
+    parameters=[option for name, option in _asked.parameters.items() if name != "select"]
+)
+quarantine_app.command(
+    name="release",
+    help="Run the quarantined clips of an ended job again, all or some: a new job, perhaps with another contract.\n\n"
+    "The new job is the release: nothing else marks a clip as released, and the old job keeps its rows.",
+    epilog="Examples: voxfleet quarantine release nightly -n calls --contract call-center-lenient; voxfleet quarantine"
+    f" release nightly --clips 3,7-9 -o yaml. {EPILOG}",
+)(_release)
 
 
 async def _change(name: str, namespace: str | None, verb: Verb, kube: Kube) -> Exit:

@@ -1,4 +1,6 @@
-"""Tasks that run for as long as the process does. One that ends by itself ends the process: nobody would miss it."""
+"""Tasks that run beside the workers. One that fails, or ends though it should not, ends the process: nobody would miss
+it.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,7 @@ class BackgroundTasks:
         """Raises BackgroundEnded, once."""
         self.ended.add_done_callback(lambda ended: ended.exception())  # whether anyone waits for it or not
         self._stopping = False
+        self._errands: set[asyncio.Task[None]] = set()
 
     def start(self, stack: AsyncExitStack, work: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
         """Starts a task that is cancelled with the stack."""
@@ -34,6 +37,12 @@ class BackgroundTasks:
         stack.push_async_callback(end)
         return task
 
+    def run_errand(self, work: Coroutine[object, object, None], name: str) -> None:
+        """Starts a task that may end, but not fail."""
+        task = asyncio.create_task(work, name=name)
+        self._errands.add(task)
+        task.add_done_callback(self._errand_ended)
+
     def stopping(self) -> None:
         """From now on tasks may end."""
         self._stopping = True
@@ -42,8 +51,20 @@ class BackgroundTasks:
         if task.cancelled():
             return
         error = task.exception()
-        if error is not None:
-            log.error("background task failed", task=task.get_name(), exc_info=error)
+        if error is None:
+            self._end(f"{task.get_name()}: it returned")
+        else:
+            self._failed(task, error)
+
+    def _errand_ended(self, task: asyncio.Task[None]) -> None:
+        self._errands.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(task, error)
+
+    def _failed(self, task: asyncio.Task[None], error: BaseException) -> None:
+        log.error("background task failed", task=task.get_name(), exc_info=error)
+        self._end(f"{task.get_name()}: {type(error).__name__}: {error}")
+
+    def _end(self, why: str) -> None:
         if not self._stopping and not self.ended.done():
-            why = "it returned" if error is None else f"{type(error).__name__}: {error}"
-            self.ended.set_exception(BackgroundEnded(f"{task.get_name()}: {why}"))
+            self.ended.set_exception(BackgroundEnded(why))

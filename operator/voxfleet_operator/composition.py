@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -46,6 +45,8 @@ class Surroundings:
     dialer: Dialer
     options: ReconcileOptions
     synced: Callable[[], bool]
+    run_errand: Callable[[Coroutine[object, object, None], str], None]
+    """Starts a task that may end, but not fail."""
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     timing: SessionTiming | None = None
@@ -92,7 +93,6 @@ def wake_by_change(queue: WorkQueue, cache: Cache) -> Callable[[Resource], None]
 
 def _make_fleet(around: Surroundings) -> MacFleet:
     leader, cache, queue = around.leader, around.cache, around.queue
-    raising: set[asyncio.Task[None]] = set()
     woken_by = triggers()
 
     def on_change(mac: str, shard_uids: frozenset[str]) -> None:
@@ -107,17 +107,12 @@ def _make_fleet(around: Surroundings) -> MacFleet:
         except (NotLeader, KubeError) as error:
             log.warning("epoch not raised; the next refusal tries again", held=held, error=str(error))
             return
-        except Exception:
-            log.exception("epoch not raised; the next refusal tries again", held=held)
-            return
         note = f"an agent has seen epoch {held}, which is not older than ours; the Lease now says {epoch}"
         log.warning("epoch raised", held=held, epoch=epoch)
         around.events.publish(leader.lease, "EpochRaised", note, warning=True, action="RaiseEpoch")
 
     def on_stale_epoch(held: int) -> None:
-        task = asyncio.create_task(raise_epoch(held))
-        raising.add(task)
-        task.add_done_callback(raising.discard)
+        around.run_errand(raise_epoch(held), "raise-epoch")
 
     return MacFleet(
         control_plane=around.options.control_plane,

@@ -99,6 +99,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
                     retry_limit=options.retry_limit,
                 ),
                 synced=watch.synced.is_set,
+                run_errand=background.run_errand,
             )
         )
         stack.push_async_callback(operator.fleet.close)

@@ -222,6 +222,7 @@ class OperatorProcess:
                 dialer=SimDialer(self.process, self._machines, self._network, secrets),
                 options=ReconcileOptions(control_plane=CONTROL_PLANE, lost_margin_seconds=MARGIN_SECONDS),
                 synced=synced.is_set,
+                run_errand=lambda work, _: self.process.spawn(work),
                 clock=self.clock.monotonic,
                 now=self.clock.now,
                 timing=self._timing,

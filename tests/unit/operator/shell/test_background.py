@@ -45,6 +45,14 @@ async def test_tasks_end_with_the_process() -> None:
     assert kept.cancelled() and not background.ended.done()
 
 
+async def test_an_errand_may_end_but_not_fail() -> None:
+    background = BackgroundTasks()
+    background.run_errand(returns(), "raise-epoch")
+    background.run_errand(raises(), "raise-epoch")
+    with pytest.raises(BackgroundEnded, match=r"^raise-epoch: TypeError: a fault of ours"):
+        await background.ended
+
+
 class OddKube:
     """Fails once in a way that nobody foresaw."""
 

@@ -127,6 +127,7 @@ from voxfleet_api.kinds.thing import Thing
 from voxfleet_cli.explain import explain, failed, related_kinds
 from voxfleet_cli.names import kind_of, parse_target
 from voxfleet_operator.cache import Cache, key_of
+from voxfleet_operator.reconcile.context import ReconcileOptions
 from voxfleet_operator.registry import reconcilers, triggers
 from voxfleet_operator.triggers import all_keys
 from voxfleet_operator.watch import Watch
@@ -142,7 +143,7 @@ async def watched():
     registry = Watch(None, cache, print)._registry(asyncio.get_running_loop())
     return sorted({handler.id for handler in registry._watching.get_all_handlers()})
 
-known = reconcilers(SimpleNamespace(cache=cache))
+known = reconcilers(SimpleNamespace(cache=cache, options=ReconcileOptions("uid")))
 answers = {
     "outputs": sorted(generate.outputs()),
     "crd": "things.voxfleet.dev" in generate.outputs()["crds/voxfleet.dev_things.yaml"],
