@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class OperatorEnvironment:
     """What an operator stands on once it leads."""
 
     kube: Kube
@@ -59,24 +59,24 @@ class Operator:
     workers: Workers
 
 
-def compose(around: Surroundings) -> Operator:
-    fleet = _make_fleet(around)
+def compose(environment: OperatorEnvironment) -> Operator:
+    fleet = _make_fleet(environment)
     made = reconcilers(
         Context(
-            api=around.kube,
-            cache=around.cache,
+            api=environment.kube,
+            cache=environment.cache,
             fleet=fleet,
-            leader=around.leader,
-            queue=around.queue,
+            leader=environment.leader,
+            queue=environment.queue,
             triggers=triggers(),
-            events=around.events,
-            options=around.options,
-            clock=around.clock,
-            now=around.now,
-            synced=around.synced,
+            events=environment.events,
+            options=environment.options,
+            clock=environment.clock,
+            now=environment.now,
+            synced=environment.synced,
         )
     )
-    return Operator(fleet, made, Workers(around.queue, made, around.leader, around.metrics))
+    return Operator(fleet, made, Workers(environment.queue, made, environment.leader, environment.metrics))
 
 
 def wake_by_change(queue: WorkQueue, cache: Cache) -> Callable[[Resource], None]:
@@ -91,8 +91,8 @@ def wake_by_change(queue: WorkQueue, cache: Cache) -> Callable[[Resource], None]
     return on_change
 
 
-def _make_fleet(around: Surroundings) -> MacFleet:
-    leader, cache, queue = around.leader, around.cache, around.queue
+def _make_fleet(environment: OperatorEnvironment) -> MacFleet:
+    leader, cache, queue = environment.leader, environment.cache, environment.queue
     woken_by = triggers()
 
     def on_change(mac: str, shard_uids: frozenset[str]) -> None:
@@ -109,22 +109,22 @@ def _make_fleet(around: Surroundings) -> MacFleet:
             return
         note = f"an agent has seen epoch {held}, which is not older than ours; the Lease now says {epoch}"
         log.warning("epoch raised", held=held, epoch=epoch)
-        around.events.publish(leader.lease, "EpochRaised", note, warning=True, action="RaiseEpoch")
+        environment.events.publish(leader.lease, "EpochRaised", note, warning=True, action="RaiseEpoch")
 
     def on_stale_epoch(held: int) -> None:
-        around.run_errand(raise_epoch(held), "raise-epoch")
+        environment.run_errand(raise_epoch(held), "raise-epoch")
 
     return MacFleet(
-        control_plane=around.options.control_plane,
+        control_plane=environment.options.control_plane,
         leader=leader.identity,
         epoch=partial(acting_epoch, leader),
-        secrets=around.secrets,
-        dialer=around.dialer,
+        secrets=environment.secrets,
+        dialer=environment.dialer,
         on_change=on_change,
         on_stale_epoch=on_stale_epoch,
-        clock=around.clock,
-        now=around.now,
-        timing=around.timing,
+        clock=environment.clock,
+        now=environment.now,
+        timing=environment.timing,
         stored_head=StoredStatements(cache).head,
     )
 

@@ -13,7 +13,7 @@ import structlog
 
 from voxfleet_operator.background import BackgroundEnded, BackgroundTasks
 from voxfleet_operator.cache import Cache
-from voxfleet_operator.composition import Surroundings, compose, secret_reader, wake_by_change
+from voxfleet_operator.composition import OperatorEnvironment, compose, secret_reader, wake_by_change
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.fleet import MacFleet
@@ -83,7 +83,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
         stack.push_async_callback(_drain, recorder)
         secrets = secret_reader(kube, options.namespace)
         operator = compose(
-            Surroundings(
+            OperatorEnvironment(
                 kube=kube,
                 cache=cache,
                 queue=queue,

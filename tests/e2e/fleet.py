@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 import psutil
+from tests.rig.api_server import ApiServer
 
 from voxfleet_api.conditions import Condition, ConditionType, find, is_true
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
@@ -81,9 +82,11 @@ class Fleet:
             for letter in "abcdefgh"[:macs]
         ]
         self.operator = self.make_operator("operator")
+        self._server = ApiServer(control_plane)
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        self._stack.enter_context(self._server)
         self._stack.callback(self._clean_up)
         for mac in self.macs:
             self._stack.callback(mac.stop)
@@ -156,15 +159,14 @@ class Fleet:
         )
 
     def job(self, name: str) -> AudioBatchJob:
-        return AudioBatchJob.load(self._get("audiobatchjob", name))
+        return self._server.get(AudioBatchJob, name, self.namespace)
 
     def shards(self, job: str) -> list[AudioShard]:
-        text = self.control_plane.kubectl("get", "audioshards", "-n", self.namespace, "-o", "json")
-        shards = [AudioShard.load(item) for item in json.loads(text)["items"]]
+        shards = self._server.list(AudioShard, self.namespace)
         return [shard for shard in shards if shard.spec.job_ref.name == job]
 
     def mac_agent(self, mac: Mac) -> MacAgent:
-        return MacAgent.load(json.loads(self.control_plane.kubectl("get", "macagent", mac.name, "-o", "json")))
+        return self._server.get(MacAgent, mac.name)
 
     def wait_for(self, what: str, ready: Callable[[], bool], timeout_seconds: float = WAIT_SECONDS) -> None:
         """Polls until `ready()`; raises AssertionError with the operator's log."""
@@ -243,9 +245,6 @@ class Fleet:
         objects = self.control_plane.kubectl("get", "abj,ash,mac", "-A", "-o", "wide")
         agents = "\n".join(f"--- {mac.name}\n{mac.agent.log_tail(15)}" for mac in self.macs)
         return f"{objects}\n--- operator\n{self.operator.child.log_tail(40)}\n{agents}"
-
-    def _get(self, kind: str, name: str) -> object:
-        return json.loads(self.control_plane.kubectl("get", kind, name, "-n", self.namespace, "-o", "json"))
 
     def _clean_up(self) -> None:
         """Deletes the fleet's objects after the operator has stopped: other tests share the control plane."""

@@ -15,7 +15,7 @@ from tests.sim.virtual_loop import Process
 from tests.sim.watching import SimWatch
 
 from voxfleet_operator.cache import Cache
-from voxfleet_operator.composition import Surroundings, compose, secret_reader, wake_by_change
+from voxfleet_operator.composition import OperatorEnvironment, compose, secret_reader, wake_by_change
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.heartbeat import STALL_SECONDS, Heartbeat
@@ -211,7 +211,7 @@ class OperatorProcess:
         self.process.spawn(recorder.run())
         secrets = secret_reader(kube, NAMESPACE)
         operator = compose(
-            Surroundings(
+            OperatorEnvironment(
                 kube=kube,
                 cache=cache,
                 queue=queue,

@@ -21,7 +21,7 @@ def condition(type_: str, status: str, reason: str) -> Json:
     return {"type": type_, "status": status, "reason": reason, "message": "m", "lastTransitionTime": SINCE}
 
 
-COUNTS = {"total": 100_000, "succeeded": 98_765, "failed for a shard": 0, "quarantined": 1_024}
+COUNTS = {"total": 100_000, "succeeded": 98_765, "failed": 0, "quarantined": 1_024}
 OBJECTS: dict[str, tuple[Json, Json]] = {
     "VoiceContract": (
         changed(
