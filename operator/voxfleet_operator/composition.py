@@ -45,7 +45,7 @@ class OperatorEnvironment:
     dialer: Dialer
     options: ReconcileOptions
     synced: Callable[[], bool]
-    run_errand: Callable[[Coroutine[object, object, None], str], None]
+    run_errand: Callable[[Coroutine[object, object, None], str], object]
     """Starts a task that may end, but not fail."""
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
