@@ -19,7 +19,14 @@ from voxfleet_api.conditions import ConditionType, Reason, condition
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.kinds.audio_batch_job import STATUS_CLIPS, AudioBatchJobStatus, QuarantinedClip
-from voxfleet_api.kinds.audio_shard import MAX_CHIP, AttemptOutcome, AttemptUsage, MachineIdentity, Stage
+from voxfleet_api.kinds.audio_shard import (
+    MAX_CHIP,
+    AttemptOutcome,
+    AttemptUsage,
+    AudioShardStatus,
+    MachineIdentity,
+    Stage,
+)
 from voxfleet_api.kinds.job_source import AcceptedSource
 from voxfleet_api.kinds.mac_agent import MacAgentStatus
 from voxfleet_api.ledger import Activity
@@ -191,6 +198,7 @@ def check_shard(found: Whatever, stage: Stage) -> None:
     shard = a_shard(a_job(), stage, 0 if stage is Stage.PROCESS else None)
     for moment in found.life(shard):
         assert stored_bytes(moment.status) < LIMIT_BYTES
+        assert AudioShardStatus.load(moment.status.dump()) == moment.status, "the API server takes it"
 
 
 @pytest.mark.parametrize("word", WORDS)
