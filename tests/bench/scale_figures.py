@@ -88,7 +88,7 @@ def large_fleet_figures(directory: Path, say: Say) -> list[Figure]:
         operator = psutil.Process(fleet.operator.pid)
         with PeakResident(operator) as resident:
             say(f"{FLEET_MACS} fake Macs are up; the operator has {_mb(operator):.0f} MB; an idle minute")
-            idle = _idle_minute(fleet)
+            idle, busy_percent = _idle_minute(fleet, operator)
             say(f"requests: {', '.join(f'{count} {what}' for what, count in idle.most_common()) or 'none'}")
             seconds = _run_jobs(fleet, say)
             held_mb, peak_mb = _mb(operator), resident.peak_bytes / 2**20
@@ -102,6 +102,9 @@ def large_fleet_figures(directory: Path, say: Say) -> list[Figure]:
             writes.total() - lease_writes,
             f"writes of the operator a minute, {FLEET_MACS} idle Macs, its own Lease left out",
             Goal("<=", 0),
+        ),
+        Figure(
+            "scale_idle_operator_cpu_percent", busy_percent, f"of one core, the operator with {FLEET_MACS} idle Macs"
         ),
         Figure("scale_idle_lease_writes_per_minute", lease_writes, "renewals of the operator's Lease a minute"),
         Figure("scale_operator_peak_mb", peak_mb, f"MB resident at most, {what}", Goal("<=", 300)),
@@ -152,8 +155,8 @@ def _run_jobs(fleet: FakeFleet, say: Say) -> float:
     return time.monotonic() - clock
 
 
-def _idle_minute(fleet: FakeFleet) -> Counter[str]:
-    """The operator's requests in a minute that begins once it has written nothing for a while."""
+def _idle_minute(fleet: FakeFleet, operator: psutil.Process) -> tuple[Counter[str], float]:
+    """The operator's requests in a minute that begins once it has written nothing for a while, and how busy it was."""
     deadline = time.monotonic() + CALM_WITHIN_SECONDS
     while True:
         now = datetime.now(UTC)
@@ -163,9 +166,9 @@ def _idle_minute(fleet: FakeFleet) -> Counter[str]:
         if time.monotonic() > deadline:
             break  # the minute will show what it writes
         time.sleep(1.0)
-    began = datetime.now(UTC)
+    began, busy_seconds = datetime.now(UTC), _cpu_seconds(operator)
     time.sleep(IDLE_SECONDS)
-    return _requests(fleet, began, datetime.now(UTC))
+    return _requests(fleet, began, datetime.now(UTC)), 100 * (_cpu_seconds(operator) - busy_seconds) / IDLE_SECONDS
 
 
 def _requests(fleet: FakeFleet, start: datetime, end: datetime) -> Counter[str]:
@@ -189,6 +192,11 @@ def _sampled(read: Callable[[], int]) -> Iterator[list[int]]:
     finally:
         ended.set()
         thread.join()
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system
 
 
 def _mb(process: psutil.Process) -> float:
