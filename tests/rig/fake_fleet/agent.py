@@ -8,7 +8,6 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -30,14 +29,13 @@ from voxfleet_agent.metrics import AgentMetrics, AgentReading
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
-from voxfleet_agent.server.app import AgentServer, build_app, build_server
+from voxfleet_agent.server.app import build_app, build_server
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.storage import Mounts, Storage
 from voxfleet_api.protocol import S3Credentials
 
 QUOTA_BYTES = 2**40
-EXIT_POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +137,9 @@ async def serve(
     )
     routes = Routes(services, supervisor, Authenticator(settings.token), metrics)
     server = build_server(troubled(settings.trouble, build_app(routes), supervisor))
-    server.main_loop = partial(_until_exit, server)  # type: ignore[method-assign] # uvicorn's own wakes ten times a second
+    # uvicorn's own loop wakes ten times a second to keep the date: hundreds of servers would do nothing else.
+    leaving = asyncio.Event()
+    server.main_loop = leaving.wait  # type: ignore[method-assign,assignment]
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         stopped = asyncio.ensure_future(stopping.wait())
@@ -149,13 +149,8 @@ async def serve(
         await supervisor.shut_down()
         routes.closing.set()
         server.should_exit = True
+        leaving.set()
         await serving
     finally:
         serving.cancel()
         listener.close()
-
-
-async def _until_exit(server: AgentServer) -> None:
-    """Hundreds of servers that each keep the date of their answers would be busy with nothing else."""
-    while not server.should_exit:
-        await asyncio.sleep(EXIT_POLL_SECONDS)
