@@ -25,12 +25,13 @@ from voxfleet_api.kinds.audio_shard import (
     AttemptUsage,
     AudioShardStatus,
     MachineIdentity,
+    ReportedJob,
     Stage,
 )
 from voxfleet_api.kinds.job_source import AcceptedSource
 from voxfleet_api.kinds.mac_agent import MacAgentStatus
 from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import AttemptKey, AttemptStatus, MachineFacts, PoolFacts, ShardResult
+from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, MachineFacts, PoolFacts, ShardResult
 from voxfleet_api.ranges import MAX_INDEXES
 from voxfleet_api.results import MAX_SHARDS, Counts, PlanResult
 from voxfleet_api.stored_size import shortened, stored_bytes
@@ -137,8 +138,18 @@ class Whatever:
                 shard = shard.model_copy(update={"status": status})
                 yield shard
         if self.one_of([False, True]):
-            report = AttemptStatus.model_construct(
-                attempt=shard.status.attempt or 1, scratch_high_water_bytes=2**62, scratch_residue_bytes=2**62
+            report = AttemptStatus(
+                shard_uid=shard.metadata.uid,
+                attempt=shard.status.attempt or 1,
+                spec_digest=f"sha256:{sha('spec')}",
+                control_plane="cluster",
+                namespace="team",
+                job=ReportedJob(name="job", uid="uid"),
+                shard_name="shard",
+                stage=shard.spec.stage,
+                state=AttemptState.SUCCEEDED,
+                scratch_high_water_bytes=2**62,
+                scratch_residue_bytes=2**62,
             )
             status = committed(shard, report, self.result(shard.spec.stage), None, NOW)
             yield shard.model_copy(update={"status": status})
