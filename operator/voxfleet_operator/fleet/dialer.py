@@ -11,8 +11,9 @@ import httpx
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 
-CONNECTION_LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=8)
-"""The limits of the HTTP connections to one agent, over any transport."""
+CONNECTION_LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=60.0)
+"""The limits of the HTTP connections to one agent, over any transport. One that is free stays open until the next
+renewal, or each would open another one, and with it a channel of the tunnel; the agent closes it after 75 s."""
 
 SecretReader = Callable[[str, str], Awaitable[bytes]]
 """Reads a key of a Secret, by (name, key), in the operator's namespace. Raises SecretMissing."""

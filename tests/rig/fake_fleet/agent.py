@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.rig.fake_fleet.lanes import LANE_MEMORY_BYTES, SleepingLane, SleepingPools
@@ -137,15 +138,19 @@ async def serve(
     )
     routes = Routes(services, supervisor, Authenticator(settings.token), metrics)
     server = build_server(troubled(settings.trouble, build_app(routes, supervisor.clock), supervisor))
+    # uvicorn's own loop wakes ten times a second to keep the date: hundreds of servers would do nothing else.
+    leaving = asyncio.Event()
+    server.main_loop = leaving.wait  # type: ignore[method-assign,assignment]
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        stopped = asyncio.ensure_future(stopping.wait())
-        await asyncio.wait({serving, stopped, supervisor.failed}, return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [serving, asyncio.create_task(stopping.wait()), supervisor.failed]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if supervisor.failed.done():
             supervisor.failed.result()
         await supervisor.shut_down()
         routes.closing.set()
         server.should_exit = True
+        leaving.set()
         await serving
     finally:
         serving.cancel()

@@ -47,7 +47,7 @@ CONTRACT: dict[str, object] = {
         "quarantine": {"maxClips": 1_000_000, "maxPercent": 100},
     },
 }
-READY_SECONDS = 120.0
+READY_SECONDS = 300.0
 POLL_SECONDS = 0.25
 USER_AGENT = "voxfleet-bench/1"
 """Which tests/bench/audit.py leaves out."""

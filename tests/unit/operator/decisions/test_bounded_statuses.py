@@ -18,12 +18,20 @@ from voxfleet_api.clip_warnings import MAX_WARNING_CODES, WarningCount
 from voxfleet_api.conditions import ConditionType, Reason, condition
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioShard, MacAgent, MachineHourStatement
-from voxfleet_api.kinds.audio_shard import MAX_CHIP, AttemptOutcome, AttemptUsage, MachineIdentity, Stage
+from voxfleet_api.kinds.audio_shard import (
+    MAX_CHIP,
+    AttemptOutcome,
+    AttemptUsage,
+    AudioShardStatus,
+    MachineIdentity,
+    ReportedJob,
+    Stage,
+)
 from voxfleet_api.kinds.job_source import AcceptedSource
 from voxfleet_api.kinds.job_status import STATUS_CLIPS, AudioBatchJobStatus, QuarantinedClip
 from voxfleet_api.kinds.mac_agent import MacAgentStatus
 from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import AttemptKey, AttemptStatus, MachineFacts, PoolFacts, ShardResult
+from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, MachineFacts, PoolFacts, ShardResult
 from voxfleet_api.ranges import MAX_INDEXES
 from voxfleet_api.results import MAX_SHARDS, Counts, PlanResult
 from voxfleet_api.stored_size import shortened, stored_bytes
@@ -130,8 +138,18 @@ class Whatever:
                 shard = shard.model_copy(update={"status": status})
                 yield shard
         if self.one_of([False, True]):
-            report = AttemptStatus.model_construct(
-                attempt=shard.status.attempt or 1, scratch_high_water_bytes=2**62, scratch_residue_bytes=2**62
+            report = AttemptStatus(
+                shard_uid=shard.metadata.uid,
+                attempt=shard.status.attempt or 1,
+                spec_digest=f"sha256:{sha('spec')}",
+                control_plane="cluster",
+                namespace="team",
+                job=ReportedJob(name="job", uid="uid"),
+                shard_name="shard",
+                stage=shard.spec.stage,
+                state=AttemptState.SUCCEEDED,
+                scratch_high_water_bytes=2**62,
+                scratch_residue_bytes=2**62,
             )
             status = committed(shard, report, self.result(shard.spec.stage), None, NOW)
             yield shard.model_copy(update={"status": status})
@@ -191,6 +209,8 @@ def check_shard(found: Whatever, stage: Stage) -> None:
     shard = a_shard(a_job(), stage, 0 if stage is Stage.PROCESS else None)
     for moment in found.life(shard):
         assert stored_bytes(moment.status) < LIMIT_BYTES
+        stored = moment.status.dump()
+        assert AudioShardStatus.load(stored).dump() == stored, "the API server takes it"
 
 
 @pytest.mark.parametrize("word", WORDS)

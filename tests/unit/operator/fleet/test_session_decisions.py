@@ -12,15 +12,17 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pydantic import SecretStr
+from starlette.applications import Starlette
 from tests.unit.operator.decisions.bodies import mac_agent
 
+from voxfleet_agent.server.app import build_server
 from voxfleet_api.conditions import Reason
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.ledger import IDENTITY_CONTEXT
 from voxfleet_api.protocol import Identity, identity_claim
 from voxfleet_operator.fleet.agent_client import AgentClient
-from voxfleet_operator.fleet.dialer import AgentConnection
+from voxfleet_operator.fleet.dialer import CONNECTION_LIMITS, AgentConnection
 from voxfleet_operator.fleet.fleet import Claim, older_twin
 from voxfleet_operator.fleet.identity import MacRejected, check_identity
 from voxfleet_operator.fleet.mac_view import AgentUnreachable
@@ -156,3 +158,9 @@ def test_what_nobody_proved_is_no_command_to_type() -> None:
     with pytest.raises(MacRejected) as trouble:
         check_identity(chosen, mac="mac-01", nonce="nonce", pinned_key=text(KEY), control_plane="ours")
     assert "kubectl" not in trouble.value.message and "rm -rf" not in trouble.value.message
+
+
+def test_a_connection_to_an_agent_outlives_the_pause_between_two_renewals_and_the_agent_closes_it_later() -> None:
+    kept_seconds = CONNECTION_LIMITS.keepalive_expiry or 0.0
+    agent_seconds = build_server(Starlette()).config.timeout_keep_alive
+    assert SessionTiming().longest_renewal_interval_seconds < kept_seconds < agent_seconds
