@@ -29,7 +29,8 @@ def lease(fleet: Fleet) -> dict[str, object]:
 
 def ports_of(pid: int) -> set[int]:
     """The ports that a process is connected to."""
-    return {link.raddr.port for link in psutil.Process(pid).net_connections("tcp") if link.raddr}
+    links = psutil.Process(pid).net_connections("tcp")
+    return {link.raddr[1] for link in links if len(link.raddr) == 2}  # a socket that listens has no peer
 
 
 def answers(url: str, **headers: str) -> int:

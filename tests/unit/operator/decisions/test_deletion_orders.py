@@ -32,7 +32,7 @@ STEPS: dict[str, Callable[[World], None]] = {
     "job": lambda world: delete(world, AudioBatchJob),
     "shards": lambda world: delete(world, AudioShard),
     "contract": lambda world: delete(world, VoiceContract),
-    "secret": lambda world: world.api.secrets.pop(SECRET, None) and None,
+    "secret": lambda world: world.api.secrets.clear(),
     "mac": lambda world: world.api.user_deletes(MacAgent, "", "mac-a"),
     "mac is silent": lambda world: silence(world, "mac-a"),
     "other mac is silent": lambda world: silence(world, "mac-b"),
