@@ -46,6 +46,9 @@ class ObjectIndex(Generic[R]):
         self._values_of = values_of
         self._index: Index[Key] = Index()
 
+    def __len__(self) -> int:
+        return len(self._index)
+
     def of(self, value: str) -> list[R]:
         """Those that have the value, ordered by name."""
         return [cast("R", self._objects[key]) for key in self._index.of(value)]
@@ -95,6 +98,11 @@ class Cache:
             first = bisect_left(keys, Key(kind.crd.kind, namespace, ""))
             keys = keys[first : bisect_left(keys, Key(kind.crd.kind, f"{namespace}\0", ""))]
         return [cast("R", self._objects[key]) for key in keys]
+
+    @property
+    def indexed_values(self) -> int:
+        """By how many values objects are found, in all indexes together."""
+        return sum(len(index) for indexes in self._indexes.values() for index in indexes.values())
 
     def owned(self, kind: type[R]) -> ObjectIndex[R]:
         """The objects of a kind by the UID of their controller."""

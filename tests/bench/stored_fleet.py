@@ -192,7 +192,10 @@ def _ledger_key(number: int) -> str:
 
 def _metadata(uid: str, number: int, **more: object) -> dict[str, Any]:
     """With the fields that the API server adds and nobody reads."""
-    owned = {"f:spec": {".": {}, **{f"f:field{index}": {} for index in range(12)}}, "f:status": {"f:conditions": {}}}
+    owned: dict[str, Any] = {
+        "f:spec": {".": {}, **{f"f:field{index}": {} for index in range(12)}},
+        "f:status": {"f:conditions": {}},
+    }
     manager = {"manager": "voxfleet-operator", "operation": "Apply", "time": NOW, "fieldsV1": owned}
     return {
         "uid": uid,

@@ -67,7 +67,7 @@ def sizes(roots: Mapping[str, object]) -> dict[str, int]:
             found.update(f"Cache.{key.kind}" for key in item._objects)
             found["Cache._gone"] += len(item._gone)
             found["Cache._assumed"] += len(item._assumed)
-            todo.extend(index._index for indexes in item._indexes.values() for index in indexes.values())
+            found["Cache.indexed_values"] += item.indexed_values
             found["Cache._key_by_uid"] += len(item._key_by_uid) - found["Cache.MachineHourStatement"]
         elif isinstance(item, CONTAINERS):
             todo.extend(item.values() if isinstance(item, dict) else item)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from voxfleet_operator.placement.filters import static_reason
-from voxfleet_operator.placement.snapshot import MacSlot, PlacementJob, ShardDemand, Unavailable
+from voxfleet_operator.placement.snapshot import JobNeeds, MacSlot, PlacementJob, ShardDemand, Unavailable
 from voxfleet_operator.reconcile.namespace_access import covers, open_prefixes
 
 Reasons = tuple[Unavailable | None, ...]
@@ -35,12 +36,14 @@ class AlikeMacs:
         self._first = tuple(macs[places[0]] for places in self.groups)
         self._opened: dict[str, tuple[tuple[str, ...], ...]] = {}
         """By namespace: the prefixes that the Macs of each group open to it."""
-        self._of_jobs: dict[tuple[str, bool, bool], tuple[PlacementJob, Reasons]] = {}
-        self._of_needs: dict[tuple[object, ...], Reasons] = {}
+        self._of_jobs: dict[tuple[str, str | None, bool, bool], tuple[JobNeeds, tuple[str, ...], Reasons]] = {}
+        # With the needs that are told apart by identity, so that no other ones get theirs.
+        self._of_needs: dict[tuple[object, ...], tuple[JobNeeds, Reasons]] = {}
+        self._on_chips: dict[tuple[int, str], tuple[JobNeeds, JobNeeds]] = {}
 
     def __len__(self) -> int:
         """How many judgements it remembers."""
-        return len(self._of_jobs)
+        return len(self._of_jobs) + len(self._of_needs) + len(self._on_chips)
 
     def holds(self, macs: Sequence[MacSlot], selected: Iterable[str], namespace_labels: NamespaceLabels) -> bool:
         """Whether these Macs are in the same groups and open the same."""
@@ -54,13 +57,22 @@ class AlikeMacs:
             and self._namespace_labels == namespace_labels
         )
 
+    def on_chip(self, needs: JobNeeds, chip: str) -> JobNeeds:
+        """The needs of a job that has begun on a chip: the same object for all with the same needs before."""
+        key = (id(needs), chip)
+        known = self._on_chips.get(key)
+        if known is None:
+            known = self._on_chips[key] = needs, replace(needs, chip=chip)
+        return known[1]
+
     def reasons(self, job: PlacementJob, demand: ShardDemand) -> Reasons:
-        key = (job.uid, demand.needs_lane, demand.is_piece)
+        needs, uris = job.needs, job.uris
+        key = (job.uid, needs.chip, demand.needs_lane, demand.is_piece)
         known = self._of_jobs.get(key)
-        if known is not None and known[0] is job:
-            return known[1]
+        if known is not None and known[0] is needs and known[1] is uris:
+            return known[2]
         found = self._of_needs_alike(job, demand)
-        self._of_jobs[key] = job, found
+        self._of_jobs[key] = needs, uris, found
         return found
 
     def _of_needs_alike(self, job: PlacementJob, demand: ShardDemand) -> Reasons:
@@ -72,10 +84,11 @@ class AlikeMacs:
         covered = {prefixes: covers(prefixes, job.uris) for prefixes in set(opened)}
         access = tuple([covered[prefixes] for prefixes in opened])
         key = (id(job.needs), access, demand.needs_lane, demand.is_piece)
-        found = self._of_needs.get(key)
-        if found is None:
-            found = self._of_needs[key] = tuple(
+        known = self._of_needs.get(key)
+        if known is None:
+            found = tuple(
                 static_reason(job.needs, mac.traits, mac.labels, demand, has_access=has_access)
                 for mac, has_access in zip(self._first, access, strict=True)
             )
-        return found
+            known = self._of_needs[key] = job.needs, found
+        return known[1]

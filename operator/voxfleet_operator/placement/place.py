@@ -10,7 +10,6 @@ from voxfleet_operator.placement.candidates import Candidates, Macs
 from voxfleet_operator.placement.order import NamespaceTurns, ready_queues
 from voxfleet_operator.placement.snapshot import (
     Assignment,
-    JobNeeds,
     MacSlot,
     PendingShard,
     PlacementJob,
@@ -35,7 +34,6 @@ class _PlacementPass:
         self._job_lanes = dict(snapshot.live_lanes)
         self._begun: dict[str, PlacementJob] = {}
         """The homogeneous jobs whose chip this pass has fixed."""
-        self._needs_on_chip: dict[tuple[int, str], JobNeeds] = {}
         self._assignments: list[Assignment] = []
         self._pending: dict[str, str] = {}
 
@@ -77,16 +75,8 @@ class _PlacementPass:
             return candidates.best(job.model_digest, avoid)
         mac = candidates.best_of_commonest_chip(job.model_digest, avoid)
         if mac is not None:
-            self._begun[job.uid] = replace(job, needs=self._on_chip(job.needs, mac.traits.chip))
+            self._begun[job.uid] = replace(job, needs=self._macs.alike.on_chip(job.needs, mac.traits.chip))
         return mac
-
-    def _on_chip(self, needs: JobNeeds, chip: str) -> JobNeeds:
-        """The same object for all jobs with the same needs, so that they are judged together."""
-        key = (id(needs), chip)
-        found = self._needs_on_chip.get(key)
-        if found is None:
-            found = self._needs_on_chip[key] = replace(needs, chip=chip)
-        return found
 
     def _assign(self, shard: PendingShard, mac: MacSlot) -> None:
         self._macs.take_room(mac, needs_lane=shard.needs_lane)

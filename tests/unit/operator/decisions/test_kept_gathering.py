@@ -29,12 +29,16 @@ from tests.bench.stored_fleet import (
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.kinds.mac_agent import Drain, OpeningHours
+from voxfleet_api.kinds.job_requirements import Requirements
+from voxfleet_api.kinds.mac_agent import Access, Drain, OpeningHours
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus
+from voxfleet_api.selectors import LabelSelector
 from voxfleet_api.taints import Taint
+from voxfleet_operator.placement.alike_macs import AlikeMacs
+from voxfleet_operator.placement.filters import A_LANE, OUTSIDE_RENTAL, OUTSIDE_WINDOW
 from voxfleet_operator.placement.gather import PlacementGatherer
 from voxfleet_operator.placement.place import place
-from voxfleet_operator.placement.snapshot import PlacementSnapshot
+from voxfleet_operator.placement.snapshot import JobNeeds, MacSlot, MacTraits, PlacementJob, PlacementSnapshot
 from voxfleet_operator.reconcile.exclusions import Exclusion
 from voxfleet_operator.reconcile.job_findings import Blocker
 from voxfleet_operator.reconcile.mac.exclusion import known_machine
@@ -43,6 +47,8 @@ from voxfleet_operator.reconcile.registration import SharedFindings
 SHAPE = Shape(jobs=4, shards_a_job=4, macs=5, live=6, committed=1)
 DAY = {"timeZone": "Europe/Berlin", "windows": [{"start": "22:30", "end": "23:30"}]}
 RENTAL = {"rentalStart": "2026-11-20T21:00:00Z", "rentalEnd": "2026-11-20T23:10:00Z"}
+OPEN_TO_ALL = (Access(namespace_selector=LabelSelector(), uri_prefixes=("file:///data/",)),)
+FIRST_TEAM = LabelSelector(match_labels={"team": "team-1"})
 DRAINING = {
     "type": "Draining",
     "status": "True",
@@ -86,7 +92,7 @@ class Changes:
         job = self.fleet.cache.by_uid(AudioBatchJob, shard.spec.job_ref.uid)
         if job is None:
             return
-        kind = self.random.choice(["live", "committed", "waiting", "ended", "failed", "split"])
+        kind = self.random.choice(["live", "committed", "waiting", "ended", "failed", "split", "suspect"])
         on = self.random.randrange(SHAPE.macs)
         body = process_body(
             job, shard.spec.ordinal, live_on=on if kind != "waiting" else None, committed=kind == "committed"
@@ -95,6 +101,12 @@ class Changes:
         if kind in ("ended", "failed"):
             ended = {"outcome": self.random.choice(["Failed", "Lost", "Returned"]), "class": "MachineLost"}
             status["attempts"] = [record | ended for record in status["attempts"]]
+        if kind == "suspect":  # on two machines
+            failed_on = {"outcome": "Failed", "class": "GpuAbortTimeout"}
+            first = status["attempts"][0] | failed_on
+            other = (on + 1) % SHAPE.macs
+            second = first | {"attempt": 2, "mac": mac_name(other), "machine": identity(other).dump()}
+            status |= {"attempt": 2, "attempts": [first, second]}
         if kind == "failed":
             reason = self.random.choice(["AttemptsExhausted", "ModelMismatch"])
             failed = {
@@ -160,7 +172,7 @@ class Changes:
         view, number = self.fleet.by_name[name], int(name[-3:])
         shard = self._any(AudioShard)
         key = AttemptKey("unknown" if shard is None else shard.metadata.uid, 1)
-        works = AttemptStatus.load(
+        running = AttemptStatus.load(
             {
                 "controlPlane": "control-plane",
                 "namespace": "team",
@@ -174,24 +186,24 @@ class Changes:
                 "lane": "offline/0",
             }
         )
-        self.fleet.by_name[name] = replace(
-            view,
-            **self.random.choice(
-                [
-                    {"connected": False, "reason": Reason.SSH_UNREACHABLE, "message": "no route"},
-                    {"connected": True, "reason": Reason.CONNECTED, "message": "it answers"},
-                    {"identity": identity(self.random.randrange(SHAPE.macs))},
-                    {"identity": identity(number)},
-                    {"identity": None},
-                    {"machine": None},
-                    {"machine": machine_facts(number, lanes=self.random.randrange(3))},
-                    {"attempts": {key: works}},
-                    {"attempts": {}},
-                    {"ledger_error": "a row is forged"},
-                    {"ledger_error": None},
-                ]
-            ),
+        changed: dict[str, Any] = self.random.choice(
+            [
+                {"connected": False, "reason": Reason.SSH_UNREACHABLE, "message": "no route"},
+                {"connected": True, "reason": Reason.CONNECTED, "message": "it answers"},
+                {"identity": identity(self.random.randrange(SHAPE.macs))},
+                {"identity": identity(number)},
+                {"identity": None},
+                {"machine": None},
+                {"machine": machine_facts(number).model_copy(update={"capabilities": ()})},
+                {"machine": machine_facts(number)},
+                {"machine": machine_facts(number, lanes=self.random.randrange(3))},
+                {"attempts": {key: running}},
+                {"attempts": {}},
+                {"ledger_error": "a row is forged"},
+                {"ledger_error": None},
+            ]
         )
+        self.fleet.by_name[name] = replace(view, **changed)
 
     def mac_written(self) -> None:
         mac = self._any(MacAgent)
@@ -201,6 +213,8 @@ class Changes:
             [
                 {"taints": (Taint(key="rented"),)},
                 {"access": ()},
+                {"access": (Access(namespace_selector=FIRST_TEAM, uri_prefixes=("file:///data/",)),)},
+                {"availability": OpeningHours.load({**DAY, **RENTAL})},
                 {"unschedulable": True},
                 {"availability": OpeningHours.load(DAY)},
                 {"availability": OpeningHours.load(RENTAL)},
@@ -295,7 +309,7 @@ def test_nothing_is_kept_of_what_is_gone() -> None:
             changes.fleet.cache.remove(resource)
     snapshot = changes.kept.gather()
     changes.kept.alike(snapshot)
-    assert snapshot.shards == snapshot.macs == () and not snapshot.standings and not snapshot.live_lanes
+    assert not snapshot.shards and not snapshot.macs and not snapshot.standings and not snapshot.live_lanes
     assert changes.kept.remembered == 0
 
 
@@ -305,3 +319,53 @@ def test_an_unchanged_job_is_not_looked_at_again() -> None:
     assert all(one is other for one, other in zip(first.shards, second.shards, strict=True))
     assert all(one is other for one, other in zip(first.macs, second.macs, strict=True))
     assert {shard.stage for shard in first.shards} == {Stage.PROCESS}
+
+
+def test_new_labels_of_a_namespace_open_and_close_macs() -> None:
+    changes = Changes(Random(1))  # noqa: S311 # no secret
+    only_first_team = (Access(namespace_selector=FIRST_TEAM, uri_prefixes=("file:///data/",)),)
+    for mac in changes.fleet.cache.all(MacAgent):
+        spec = mac.spec.model_copy(update={"access": only_first_team, "taints": ()})
+        changes.fleet.change(mac.model_copy(update={"spec": spec}))
+
+    def told_why_not() -> set[str]:
+        snapshot = changes.kept.gather()
+        plan = place(snapshot, changes.fleet.clock_seconds, changes.kept.alike(snapshot))
+        return {
+            uid for uid, why in plan.pending.items() if "gives this namespace no access" in why or "give this" in why
+        }
+
+    assert told_why_not() == {"uid-of-job-0", "uid-of-job-2", "uid-of-job-3"}
+    changes.fleet.cache.put_namespace(namespace(2), {"team": "team-1"})
+    assert told_why_not() == {"uid-of-job-0", "uid-of-job-3"}
+
+
+def test_a_rental_that_begins_while_no_window_is_open_is_noticed() -> None:
+    changes = Changes(Random(1))  # noqa: S311 # no secret
+    mac = changes.fleet.cache.all(MacAgent)[0]
+    hours = OpeningHours.load({**DAY, "timeZone": "UTC", "rentalStart": "2026-11-20T22:10:00Z"})
+    changes.fleet.change(mac.model_copy(update={"spec": mac.spec.model_copy(update={"availability": hours})}))
+
+    def obstacle() -> object:
+        return changes.kept.gather().macs[0].traits.unavailable
+
+    assert obstacle() is OUTSIDE_RENTAL
+    changes.fleet.now += timedelta(minutes=15)
+    assert obstacle() is OUTSIDE_WINDOW
+    changes.fleet.now += timedelta(minutes=20)
+    assert obstacle() is None
+
+
+def test_judgements_of_needs_that_are_gone_are_nobody_elses() -> None:
+    """Needs are told apart by identity, which another object may have once they are gone."""
+    mac = MacSlot("mac-a", MacTraits(access=OPEN_TO_ALL, memory_bytes=2**33))
+    alike = AlikeMacs((mac,), (), {})
+    for gibibytes in (4, 16, 32, 8) * 50:
+        job = placement_job(f"{gibibytes}Gi")
+        fits = alike.reasons(job, A_LANE) == (None,)
+        assert fits == (gibibytes <= 8)
+
+
+def placement_job(memory: str) -> PlacementJob:
+    needs = JobNeeds(requirements=Requirements(memory=memory))
+    return PlacementJob("uid", "team", "job", "", ("file:///data/",), 1, needs=needs)
