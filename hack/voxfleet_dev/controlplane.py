@@ -60,10 +60,15 @@ class ControlPlane:
         self._apiserver: Child | None = None
         self._controller_manager: Child | None = None
         self._port = 0
+        self._etcd_port = 0
 
     @property
     def url(self) -> str:
         return f"https://127.0.0.1:{self._port}"
+
+    @property
+    def etcd_url(self) -> str:
+        return f"http://127.0.0.1:{self._etcd_port}"
 
     @property
     def pids(self) -> list[int]:
@@ -88,11 +93,11 @@ class ControlPlane:
         self.directory.chmod(0o700)
         self._port = free_port()
         self._write_files()
-        etcd_port = free_port()
-        self._etcd = self._make_etcd(etcd_port, free_port())
+        self._etcd_port = free_port()
+        self._etcd = self._make_etcd(free_port())
         self._etcd.start()
-        self._etcd.wait_until(lambda: accepts_connections(etcd_port), START_TIMEOUT_SECONDS)
-        self._apiserver = self._make_apiserver(etcd_port)
+        self._etcd.wait_until(lambda: accepts_connections(self._etcd_port), START_TIMEOUT_SECONDS)
+        self._apiserver = self._make_apiserver()
         self.start_apiserver()
         if self._controllers:
             self._start_controller_manager()
@@ -187,8 +192,8 @@ class ControlPlane:
             "current-context": "dev",
         }
 
-    def _make_etcd(self, client_port: int, peer_port: int) -> Child:
-        client, peer = f"http://127.0.0.1:{client_port}", f"http://127.0.0.1:{peer_port}"
+    def _make_etcd(self, peer_port: int) -> Child:
+        client, peer = self.etcd_url, f"http://127.0.0.1:{peer_port}"
         argv: list[str | Path] = [
             self._binaries["etcd"],
             f"--data-dir={self.directory / 'etcd'}",
@@ -201,11 +206,11 @@ class ControlPlane:
         ]
         return Child("etcd", argv, self.directory / "etcd.log")
 
-    def _make_apiserver(self, etcd_port: int) -> Child:
+    def _make_apiserver(self) -> Child:
         folder = self.directory
         argv: list[str | Path] = [
             self._binaries["kube-apiserver"],
-            f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+            f"--etcd-servers={self.etcd_url}",
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",
             "--endpoint-reconciler-type=none",  # no pod looks for the server

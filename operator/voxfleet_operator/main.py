@@ -18,6 +18,7 @@ from voxfleet_api.kinds import Resource
 from voxfleet_operator.background import BackgroundEnded, BackgroundTasks
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.events import EventRecorder
+from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.fleet import MacFleet
 from voxfleet_operator.fleet.mac_view import AgentUnreachable, SecretMissing
 from voxfleet_operator.fleet.ssh.dialer import SshDialer
@@ -41,22 +42,24 @@ DRAIN_SECONDS = 2.0
 
 log = structlog.get_logger(__name__)
 
+MakeDialer = Callable[[SecretReader], Dialer]
+
 
 class WatchEnded(Exception):
     """The watches on the API server have ended."""
 
 
-def run(options: OperatorOptions) -> int:
-    """Runs the operator until SIGTERM or SIGINT; returns the exit code."""
+def run(options: OperatorOptions, make_dialer: MakeDialer = SshDialer) -> int:
+    """Runs the operator until SIGTERM or SIGINT; returns the exit code. `make_dialer`: the transport to all Macs."""
     try:
-        asyncio.run(_operate(options))
+        asyncio.run(_operate(options, make_dialer))
     except (KubeError, CrdsMissing, WatchEnded, BackgroundEnded, OSError) as error:
         log.critical("the operator cannot run", error=str(error))
         return 1
     return 0
 
 
-async def _operate(options: OperatorOptions) -> None:
+async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,7 +88,8 @@ async def _operate(options: OperatorOptions) -> None:
         recorder = EventRecorder(kube, leader.identity)
         background.start(stack, recorder.run(), "events")
         stack.push_async_callback(_drain, recorder)
-        fleet = _make_fleet(options, control_plane, kube, cache, queue, leader, recorder)
+        secrets = secret_reader(kube, options.namespace)
+        fleet = _make_fleet(control_plane, cache, queue, leader, recorder, secrets, make_dialer(secrets))
         stack.push_async_callback(fleet.close)
         metrics.watch_state(queue, leader.holds, partial(_connected, fleet))
         context = Context(
@@ -176,13 +180,13 @@ async def _before(ended: asyncio.Task[None], wanted: Awaitable[object]) -> bool:
 
 
 def _make_fleet(
-    options: OperatorOptions,
     control_plane: str,
-    kube: Kube,
     cache: Cache,
     queue: WorkQueue,
     leader: Leader,
     recorder: EventRecorder,
+    secrets: SecretReader,
+    dialer: Dialer,
 ) -> MacFleet:
     raising: set[asyncio.Task[None]] = set()
 
@@ -210,13 +214,12 @@ def _make_fleet(
         raising.add(task)
         task.add_done_callback(raising.discard)
 
-    secrets = secret_reader(kube, options.namespace)
     return MacFleet(
         control_plane=control_plane,
         leader=leader.identity,
         epoch=partial(acting_epoch, leader),
         secrets=secrets,
-        dialer=SshDialer(secrets),
+        dialer=dialer,
         on_change=on_change,
         on_stale_epoch=on_stale_epoch,
         stored_head=StoredStatements(cache).head,
@@ -235,7 +238,7 @@ def acting_epoch(leader: Leader) -> int:
     return leader.epoch
 
 
-def secret_reader(kube: Kube, namespace: str) -> Callable[[str, str], Awaitable[bytes]]:
+def secret_reader(kube: Kube, namespace: str) -> SecretReader:
     async def read(name: str, key: str) -> bytes:
         try:
             data = await kube.secret(namespace, name)
