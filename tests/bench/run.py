@@ -23,6 +23,8 @@ from tests.bench.failure import MeasurementFailed  # noqa: E402
 from tests.bench.fault_figures import fault_figures  # noqa: E402
 from tests.bench.fleet_figures import two_mac_figures  # noqa: E402
 from tests.bench.lane_figures import LaneBench, footprint_figures, ladder_figures, set_blas  # noqa: E402
+from tests.bench.peer_figures import peer_figures  # noqa: E402
+from tests.bench.peer_rig import PEER_SERVERS  # noqa: E402
 from tests.bench.report import Figure, show, write  # noqa: E402
 from tests.bench.throughput_figures import throughput_figures  # noqa: E402
 from tests.bench.versions import versions  # noqa: E402
@@ -49,6 +51,7 @@ TABLE_WIDTH = 240
 PARTS = (
     *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
     *("whisper", "whisper-memory"),
+    "peer",
 )
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else TABLE_WIDTH)
@@ -90,7 +93,7 @@ def measure(clips: int, whole_whisper_memory: bool, chosen: Sequence[str]) -> in
     shutil.rmtree(BENCH / "run", ignore_errors=True)
     RESULTS.unlink(missing_ok=True)
     set_blas()
-    found = versions()
+    found = versions(PEER_SERVERS if "peer" in chosen else ())
     bench = _Bench(clips, whole_whisper_memory)
     parts = dict(zip(PARTS, bench.parts(), strict=True))
     figures: list[Figure] = []
@@ -129,6 +132,7 @@ class _Bench:
             *(self.fleet, self.decode, self.ladder, self.throughput),
             *(self.overhead, self.footprint, self.memory, self.faults),
             *(self.whisper, self.whisper_memory),
+            self.peer,
         )
 
     def fleet(self) -> list[Figure]:
@@ -162,6 +166,9 @@ class _Bench:
     def whisper_memory(self) -> list[Figure]:
         model = ResolvedModel(whisper_tiny(), DIGEST)
         return whisper_memory_figures(BENCH / "run" / "whisper-memory", model, self._whole_whisper_memory, _say)
+
+    def peer(self) -> list[Figure]:
+        return peer_figures(BENCH / "run" / "peer", _say)
 
 
 def _say(text: str) -> None:
