@@ -1,4 +1,4 @@
-"""etcd, kube-apiserver, kubectl, kube-controller-manager, versitygw (an S3 server) and kstatus in the right version.
+"""The servers and tools of SOURCES, in the right version: Kubernetes, etcd, versitygw (S3), kwok and kstatus.
 
 They come from $KUBEBUILDER_ASSETS or PATH when their versions fit. Otherwise they are built once into the cache, from
 the Go modules below hack/.
@@ -70,6 +70,8 @@ SOURCES = {
     "kube-apiserver": _kubernetes("kube-apiserver"),
     "kubectl": _kubernetes("kubectl", "version", "--client"),
     "kube-controller-manager": _kubernetes("kube-controller-manager"),
+    "kube-scheduler": _kubernetes("kube-scheduler"),
+    "kwok": Source("kwok", "sigs.k8s.io/kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     "kstatus": Source("kstatus", "sigs.k8s.io/cli-utils", "."),
     "versitygw": Source("versitygw", "github.com/versity/versitygw", "github.com/versity/versitygw/cmd/versitygw"),
 }

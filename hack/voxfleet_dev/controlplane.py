@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import secrets
 import shutil
-import ssl
 import subprocess
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -19,10 +16,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from voxfleet_dev import binaries
+from voxfleet_dev.kube_component import answers, start_component
 from voxfleet_dev.processes import Child, ChildFailed, accepts_connections, free_port, stop_all
 
 START_TIMEOUT_SECONDS = 120.0
 CONTROLLERS = ("garbage-collector-controller", "namespace-controller")
+AUDIT_LOG_MEBIBYTES = 4096
+"""More than anything here writes: who counts requests wants all of them in one file."""
 AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -67,6 +67,11 @@ class ControlPlane:
         return f"https://127.0.0.1:{self._port}"
 
     @property
+    def pids(self) -> dict[str, int]:
+        """The running servers' process ids, by name."""
+        return {child.name: child.pid for child in self._children() if child.running}
+
+    @property
     def etcd_url(self) -> str:
         return f"http://127.0.0.1:{self._etcd_port}"
 
@@ -79,10 +84,6 @@ class ControlPlane:
     def apiserver(self) -> Child:
         """Raises ChildFailed before `start`."""
         return _started(self._apiserver)
-
-    @property
-    def pids(self) -> list[int]:
-        return [child.pid for child in self._children() if child.running]
 
     def __enter__(self) -> Self:
         try:
@@ -251,52 +252,28 @@ class ControlPlane:
             "--disable-admission-plugins=ServiceAccount",  # no controller creates the default account
             f"--audit-policy-file={folder / 'audit-policy.yaml'}",
             f"--audit-log-path={self.audit_log}",
+            f"--audit-log-maxsize={AUDIT_LOG_MEBIBYTES}",
         ]
         return Child("kube-apiserver", argv, folder / "kube-apiserver.log")
 
     def _start_controller_manager(self) -> None:
-        port = free_port()
-        certificates = self.directory / "controller-manager-certs"
-        argv: list[str | Path] = [
-            self._binaries["kube-controller-manager"],
-            f"--kubeconfig={self.kubeconfig}",
+        flags = [
             f"--controllers={','.join(CONTROLLERS)}",
             f"--service-account-private-key-file={self.directory / 'sa.key'}",
-            "--leader-elect=false",
-            "--bind-address=127.0.0.1",
-            f"--secure-port={port}",
-            f"--cert-dir={certificates}",
         ]
-        child = Child("kube-controller-manager", argv, self.directory / "kube-controller-manager.log")
-        self._controller_manager = child
-        child.start()
-        certificate = certificates / "kube-controller-manager.crt"
-        child.wait_until(lambda: _answers(f"https://127.0.0.1:{port}/healthz", certificate), START_TIMEOUT_SECONDS)
+        program = self._binaries["kube-controller-manager"]
+        self._controller_manager = start_component(program, self.directory, self.kubeconfig, flags)
 
     def serves(self) -> bool:
         """Whether the API answers and its first namespaces exist."""
         paths = ("/readyz", "/api/v1/namespaces/default", "/api/v1/namespaces/kube-system")
-        return all(_answers(self.url + path, self.ca_file, self.token) for path in paths)
+        return all(answers(self.url + path, self.ca_file, self.token) for path in paths)
 
 
 def _started(child: Child | None) -> Child:
     if child is None:
         raise ChildFailed("the control plane was never started")
     return child
-
-
-def _answers(url: str, ca_file: Path, token: str = "") -> bool:
-    """Whether an HTTPS GET on loopback returns 200."""
-    if not ca_file.exists():
-        return False
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
-    try:
-        tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(ca_file)))
-        with urllib.request.build_opener(urllib.request.ProxyHandler({}), tls).open(request, timeout=5) as answer:
-            status: int = answer.status
-            return status == 200
-    except (OSError, http.client.HTTPException):  # URLError and SSLError are OSErrors
-        return False
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -1,15 +1,15 @@
-"""Counts what the operator asked of kube-apiserver, from its audit log (`audit.k8s.io/v1`, one event a line)."""
+"""Reads who asked what of kube-apiserver in its audit log (`audit.k8s.io/v1`, one event a line)."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# Whatever is not one of these is the operator's, whichever of its libraries sent it: an unknown name is counted.
-OTHER_CLIENTS = ("kubectl/", "kube-apiserver/", "kube-controller-manager/", "Python-urllib/", "voxfleet-bench/")
+BYSTANDERS = frozenset({"kubectl", "kube-apiserver", "Python-urllib", "voxfleet-bench"})
+"""Clients that are no part of what is measured. Whatever is not listed counts, whichever library sent it."""
 
 
 class _ObjectRef(BaseModel):
@@ -17,9 +17,12 @@ class _ObjectRef(BaseModel):
 
     resource: str = ""
     subresource: str = ""
+    name: str = ""
 
 
-class _Event(BaseModel):
+class Request(BaseModel):
+    """One event of the log."""
+
     model_config = ConfigDict(frozen=True)
 
     stage: str
@@ -30,6 +33,16 @@ class _Event(BaseModel):
     object_ref: _ObjectRef | None = Field(None, alias="objectRef")
 
     @property
+    def client(self) -> str:
+        """The program that asked, without its version."""
+        return self.user_agent.partition("/")[0]
+
+    @property
+    def name(self) -> str:
+        """Of the object; "" where there is none, as in a list."""
+        return "" if self.object_ref is None else self.object_ref.name
+
+    @property
     def what(self) -> str:
         if self.object_ref is None:
             return f"{self.verb} {self.uri.partition('?')[0]}"
@@ -37,18 +50,22 @@ class _Event(BaseModel):
         return f"{self.verb} {'/'.join(part for part in parts if part)}"
 
 
-def operator_requests(lines: Iterable[str], start: datetime, end: datetime) -> Counter[str]:
-    """Requests of the operator received in [start, end], watches left out, by "verb resource".
+def requests(lines: Iterable[str]) -> Iterator[Request]:
+    """Each request once, when its answer is complete; watches are left out.
 
-    A request counts once, when its answer is complete. Raises pydantic.ValidationError for a line of another form.
+    Raises pydantic.ValidationError for a line of another form.
     """
-    counts: Counter[str] = Counter()
     for line in lines:
         if not line.endswith("\n"):
             continue  # the server is still writing it
-        event = _Event.model_validate_json(line)
-        if event.stage != "ResponseComplete" or event.verb == "watch":
-            continue
-        if start <= event.received <= end and not event.user_agent.startswith(OTHER_CLIENTS):
-            counts[event.what] += 1
-    return counts
+        request = Request.model_validate_json(line)
+        if request.stage == "ResponseComplete" and request.verb != "watch":
+            yield request
+
+
+def operator_requests(lines: Iterable[str], start: datetime, end: datetime) -> Counter[str]:
+    """Requests of the operator received in [start, end], by "verb resource". Raises pydantic.ValidationError."""
+    others = BYSTANDERS | {"kube-controller-manager"}
+    return Counter(
+        request.what for request in requests(lines) if start <= request.received <= end and request.client not in others
+    )

@@ -26,6 +26,8 @@ from tests.bench.fleet_figures import two_mac_figures  # noqa: E402
 from tests.bench.lane_figures import LaneBench, footprint_figures, ladder_figures, set_blas  # noqa: E402
 from tests.bench.neighbour_figures import neighbour_figures  # noqa: E402
 from tests.bench.pass_figures import pass_figures  # noqa: E402
+from tests.bench.peer_figures import peer_figures  # noqa: E402
+from tests.bench.peer_rig import PEER_SERVERS  # noqa: E402
 from tests.bench.placement_figures import placement_figures  # noqa: E402
 from tests.bench.report import Figure, show, write  # noqa: E402
 from tests.bench.scale_figures import scale_figures  # noqa: E402
@@ -54,7 +56,7 @@ TABLE_WIDTH = 240
 
 PARTS = (
     *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
-    *("failover", "whisper", "whisper-memory", "scale", "neighbours", "placement", "passes"),
+    *("failover", "whisper", "whisper-memory", "scale", "neighbours", "placement", "passes", "peer"),
 )
 _NOT_MEASURED = (
     *(MeasurementFailed, NotInTime, PackageUnavailable, ChildFailed, KubectlFailed, VoxFleetError),
@@ -100,7 +102,7 @@ def measure(clips: int, whole_whisper_memory: bool, chosen: Sequence[str]) -> in
     shutil.rmtree(BENCH / "run", ignore_errors=True)
     RESULTS.unlink(missing_ok=True)
     set_blas()
-    found = versions()
+    found = versions(PEER_SERVERS if "peer" in chosen else ())
     bench = _Bench(clips, whole_whisper_memory)
     parts = dict(zip(PARTS, bench.parts(), strict=True))
     figures: list[Figure] = []
@@ -138,7 +140,7 @@ class _Bench:
             *(self.fleet, self.decode, self.ladder, self.throughput),
             *(self.overhead, self.footprint, self.memory, self.faults),
             *(self.failover, self.whisper, self.whisper_memory, self.scale, self.neighbours),
-            *(self.placement, self.passes),
+            *(self.placement, self.passes, self.peer),
         )
 
     def fleet(self) -> list[Figure]:
@@ -187,6 +189,9 @@ class _Bench:
 
     def neighbours(self) -> list[Figure]:
         return neighbour_figures(BENCH / "run" / "neighbours", _say)
+
+    def peer(self) -> list[Figure]:
+        return peer_figures(BENCH / "run" / "peer", _say)
 
 
 def _say(text: str) -> None:

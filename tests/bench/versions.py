@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,11 +17,11 @@ PACKAGES = ("mlx", "mlx-audio", "mlx-audio-io")
 SERVERS = ("kube-apiserver", "etcd")
 
 
-def versions() -> dict[str, str]:
-    """By name: python, the packages, the servers and blas. Raises go_build.BuildFailed when a server is missing."""
+def versions(peers: Sequence[str] = ()) -> dict[str, str]:
+    """By name: python, the packages, the servers, `peers` and blas. Raises go_build.BuildFailed."""
     found = {"python": platform.python_version()}
     found.update({package: version(package) for package in PACKAGES})
-    found.update({name: _told(path) for name, path in binaries.ensure(SERVERS).items()})
+    found.update({name: _told(path) for name, path in binaries.ensure((*SERVERS, *peers)).items()})
     found["blas"] = _blas()
     return found
 

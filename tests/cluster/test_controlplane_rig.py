@@ -24,7 +24,7 @@ from voxfleet_dev.processes import exit_on_signals
 exit_on_signals()
 servers = ControlPlane(Path(sys.argv[1]))
 servers.start()
-print(*servers.pids, flush=True)
+print(*servers.pids.values(), flush=True)
 sys.stdin.read()
 """
 
