@@ -30,7 +30,7 @@ def lease(fleet: Fleet) -> dict[str, object]:
 def ports_of(pid: int) -> set[int]:
     """The ports that a process is connected to."""
     links = psutil.Process(pid).net_connections("tcp")
-    return {link.raddr[1] for link in links if link.raddr}  # a socket that listens has no peer
+    return {link.raddr.port for link in links if link.status == psutil.CONN_ESTABLISHED}
 
 
 def answers(url: str, **headers: str) -> int:
