@@ -24,6 +24,7 @@ from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.closing import Closing, renews_leases
 from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
 from voxfleet_operator.fleet.dialer import DialError
+from voxfleet_operator.fleet.event_pace import EventPace
 from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine, other_control_plane
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
@@ -237,7 +238,10 @@ class MacSession:
             message = self._context.dialer.connected_message(self.mac)
             self._connection_changed(True, Reason.CONNECTED, message)
             following.set()
+            pace = EventPace(self._context.clock())
             async for event in events:
+                if (wait_seconds := pace.wait_seconds(self._context.clock())) > 0:
+                    await asyncio.sleep(wait_seconds)
                 await self._handle(client, event)
                 self._cursor = event.cursor
 

@@ -26,5 +26,6 @@ def test_unknown_is_a_status_of_its_own() -> None:
 
 
 def test_long_messages_are_cut_to_the_limit_of_the_api() -> None:
-    assert len(truncate("x" * 5000)) == 1024
+    assert len(truncate("x" * 5000).encode()) == 1024
+    assert len(truncate("\N{GRINNING FACE}" * 500).encode()) in range(1020, 1025)
     assert truncate("short") == "short"
