@@ -4,9 +4,10 @@ A thread with its own event loop and connection renews the Lease, but only while
 up `RENEW_DEADLINE_SECONDS` after the start of its last successful renewal. Others take over later, `LEASE_SECONDS`
 after they last saw the record change, or after they found it deleted. So two processes never hold the Lease at once.
 
-One window is left: a process that has never seen the Lease cannot tell a cluster without one from a Lease that was
-deleted a moment ago. It takes it at once, and the holder notices within `RETRY_SECONDS` and a request, at the latest
-`RENEW_DEADLINE_SECONDS` after its last renewal. Until then both act; that each write is conditional has to do.
+One window is left: a process that has never seen the Lease, or not the one that was made and deleted again between two
+of its looks, cannot tell a cluster without one from a Lease that was deleted a moment ago. It takes it at once, and the
+holder notices within `RETRY_SECONDS` and a request, at the latest `RENEW_DEADLINE_SECONDS` after its last renewal.
+Until then both act; that each write is conditional has to do.
 
 A Lease that is older than what was seen of it shows that the API server was restored from a backup. Holder and standby
 then end: what they remember, and have cached, is newer than what exists.

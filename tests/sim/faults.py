@@ -116,12 +116,12 @@ def lanes_taken(world: World) -> None:
 def cut_off_until_replaced(world: World) -> None:
     """A Mac can be reached again at about the moment at which its shard goes to another, while writes are slow."""
     machine = _busy_machine(world)
-    seconds = world.scenario.lease_seconds + MARGIN_SECONDS + world.random.uniform(-40, 10)
+    seconds = world.scenario.lease_seconds + MARGIN_SECONDS + world.random.uniform(-40, 0)
     world.trouble_lasts(seconds + 30)
     for operator in world.operators:
         world.network.cut(operator.name, machine.host, world.loop.time() + seconds)
         world.network.cut(machine.host, operator.name, world.loop.time() + seconds)
-        operator.link.status_slowness = 0.8
+        operator.link.status_slowness, operator.link.slowest_seconds = 1.0, 14.0
 
 
 def mac_reinstalled(world: World) -> None:

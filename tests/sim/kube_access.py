@@ -18,6 +18,7 @@ from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.kube import REQUEST_TIMEOUT_SECONDS, ApiUnavailable, Json, Kube, KubeError
 from voxfleet_operator.queue import Key
 
+SLOWEST_SECONDS = 8.0
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -30,6 +31,7 @@ class ApiLink:
         self.loss = 0.0
         self.slowness = self.status_slowness = 0.0
         """Shares of all requests, and of writes of a status, that take seconds."""
+        self.slowest_seconds = SLOWEST_SECONDS
         self.down_until = 0.0
         self.leases_down_until = self.status_down_until = 0.0
         self.random = random
@@ -43,13 +45,14 @@ class ApiLink:
 
     def heal(self) -> None:
         self.loss = self.slowness = self.status_slowness = 0.0
+        self.slowest_seconds = SLOWEST_SECONDS
         self.down_until = self.leases_down_until = self.status_down_until = 0.0
 
     def delay_seconds(self, subresource: str) -> float:
         slowness = max(self.slowness, self.status_slowness if subresource == "status" else 0.0)
         if slowness and self.random.random() < slowness:
             self.edges["api.slow"] += 1
-            return self.random.uniform(0.2, 8.0)
+            return self.random.uniform(0.2, self.slowest_seconds)
         return self.random.uniform(0.001, 0.02)
 
 

@@ -123,13 +123,14 @@ MENDS: Mapping[str, Mend] = {
 }
 
 FOUND_BY: Mapping[str, int] = {
-    "halted-jobs-end": 85,
+    "halted-jobs-end": 269,
     "finalize-has-a-deadline": 28,
-    "attempts-belong-to-machines": 74,
-    "assignments-are-assumed": 608,
-    "busy-macs-cost-no-retry": 372,
-    "rows-come-before-the-end": 546,
-    "deleted-leases-are-waited-for": 11,
+    "attempts-belong-to-machines": 80,
+    "assignments-are-assumed": 11335,
+    "busy-macs-cost-no-retry": 79,
+    "rows-come-before-the-end": 2506,
+    "orders-do-not-outlive-a-sleep": 72,
+    "deleted-leases-are-waited-for": 10,
 }
 """A seed that shows the fault without the mend, and nothing with it."""
 

@@ -78,11 +78,25 @@ class SimLeader(Leader):
     """Renews in the process's own loop, as there are no threads here."""
 
     process: Process
-    never_saw_the_lease = False
+    took_at = 0.0
+    """When it took the Lease."""
+    missed_since = float("inf")
+    """Since when it has seen no Lease at all, so that it knows nothing of one that was made later."""
 
     async def _take_missing(self) -> None:
-        self.never_saw_the_lease = self._record is None
+        now = asyncio.get_running_loop().time()
+        self.missed_since = 0.0 if self._record is None else min(now, self.missed_since)
         await super()._take_missing()
+
+    async def _try_to_take(self) -> None:
+        before = self.missed_since
+        await super()._try_to_take()
+        if self._deleted_seen is None and before == self.missed_since:
+            self.missed_since = float("inf")
+
+    def cannot_know(self, other: SimLeader) -> bool:
+        """Whether this is the stated window: it took a missing Lease, and the other's was made since it last looked."""
+        return other.took_at >= self.missed_since
 
     async def acquire(self) -> None:
         renewing = self.process.spawn(self._renew_until_lost())
@@ -172,10 +186,11 @@ class OperatorProcess:
 
     def _took_the_lead(self, leader: SimLeader) -> None:
         self.leads, self._leader = True, leader
+        leader.took_at = asyncio.get_running_loop().time()
         self._edges["operator.leads"] += 1
         self._history.note(f"{self.name} leads with epoch {leader.epoch}")
         for other in self.others:
-            if other.acts and leader.never_saw_the_lease:
+            if other.acts and other._leader is not None and leader.cannot_know(other._leader):
                 self._edges["operator.leads beside another in the stated window"] += 1
             elif other.acts:
                 self._history.broken.append(f"{self.name} and {other.name} both lead")

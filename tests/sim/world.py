@@ -251,8 +251,19 @@ class World:
         return [
             f"{job['metadata']['name']} does not end: {state(job)}"
             for job in self.server.list("AudioBatchJob")
-            if not has_ended(job["status"]) and (self.usable_macs() or state(job) in ENDS_WITHOUT_A_MAC)
+            if not has_ended(job["status"])
+            and (self.usable_macs() or state(job) in ENDS_WITHOUT_A_MAC)
+            and not self._waits_for_people(job)
         ]
+
+    def _waits_for_people(self, job: Json) -> bool:
+        """The job whose clips it is to run again was deleted."""
+        source = job["spec"].get("source")
+        return (
+            state(job) == "Pending"
+            and source is not None
+            and Key("AudioBatchJob", "team", source["jobRef"]["name"]) not in self.server.objects
+        )
 
     def unsettled(self) -> list[str]:
         """Jobs whose usage is not settled, though all rows can still be had."""
