@@ -16,7 +16,8 @@ import psutil
 from tests.bench.failure import MeasurementFailed
 from tests.bench.processor_time import milliseconds
 from tests.bench.report import Figure
-from tests.bench.stored_fleet import Shape, StoredFleet, bodies, load, statement_body
+from tests.bench.stored_fleet import StoredFleet
+from tests.bench.stored_objects import Shape, bodies, load, statement_body
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement, Resource

@@ -8,7 +8,8 @@ from statistics import median
 
 from tests.bench.processor_time import Pace, milliseconds
 from tests.bench.report import Figure, Goal
-from tests.bench.stored_fleet import Shape, StoredFleet, machine_facts
+from tests.bench.stored_fleet import StoredFleet
+from tests.bench.stored_objects import Shape, machine_facts
 
 from voxfleet_api.kinds import AudioShard
 from voxfleet_operator.placement.gather import PlacementGatherer

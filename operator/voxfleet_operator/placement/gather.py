@@ -31,7 +31,7 @@ from voxfleet_operator.reconcile.job_life import wish_of
 from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide
-from voxfleet_operator.reconcile.shard.split import SplitLimits, is_split_due_once_lost
+from voxfleet_operator.reconcile.shard.split import SplitLimits, is_split_due_once_lost, knows_pieces
 from voxfleet_operator.reconcile.shard.status import current, retries_used
 
 REMEMBERED_FACTOR = 4
@@ -96,7 +96,10 @@ class PlacementGatherer:
     def may_still_be_replaced(self, job: AudioBatchJob, shard: AudioShard) -> bool:
         """Asks again, of what is known by now."""
         work = self._works.of(job.metadata.uid)
-        return work is not None and work.open is not None and self._may_be_replaced(job, shard, work.open.limits)
+        if work is None or work.open is None:
+            return False
+        agents_can = knows_pieces(self._context.fleet.views().values())
+        return self._may_be_replaced(job, shard, replace(work.open.limits, agents_can=agents_can))
 
     def lost_for_seconds(self, shard: AudioShard, record: AttemptRecord) -> float:
         return self._findings.lease_clock.mac_contact(record, shard.status.lease_seconds or 0).lost_for_seconds

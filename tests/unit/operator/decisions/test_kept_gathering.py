@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.bench.stored_fleet import (
+from tests.bench.stored_fleet import StoredFleet
+from tests.bench.stored_objects import (
     Shape,
-    StoredFleet,
     identity,
     job_body,
     load,

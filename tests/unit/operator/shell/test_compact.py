@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
-from tests.bench.stored_fleet import Shape, bodies, load
+from tests.bench.stored_objects import Shape, bodies, load
 
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
