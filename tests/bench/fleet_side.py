@@ -12,8 +12,7 @@ from typing import Self
 from tests.bench.api_client import ApiClient
 from tests.bench.control_plane_load import ControlPlaneLoad, LoadMeter
 from tests.bench.failure import MeasurementFailed
-from tests.rig.fake_fleet import FakeFleet
-from tests.rig.fake_fleet.fleet import NAMESPACE, NotInTime
+from tests.rig.fake_fleet.fleet import NAMESPACE, FakeFleet, NotInTime
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import ConditionType, is_true
