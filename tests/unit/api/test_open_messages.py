@@ -183,10 +183,12 @@ def test_a_failure_class_of_a_newer_agent_sends_the_shard_to_another_mac() -> No
 
 
 def test_a_state_of_a_newer_agent_counts_as_running_until_it_has_ended() -> None:
-    assert reported_state(AttemptStatus.load(ATTEMPT), "d") is ReportedState.RUNNING
+    assert reported_state(AttemptStatus.load(ATTEMPT), Stage.PROCESS, "d") is ReportedState.RUNNING
     ended = AttemptStatus.load({**ATTEMPT, "ended": True})
-    assert ended.has_ended and reported_state(ended, "d") is ReportedState.FAILED
-    assert reported_state(AttemptStatus.load({**ATTEMPT, "state": "Failed"}), "d") is ReportedState.FAILED
+    assert ended.has_ended and reported_state(ended, Stage.PROCESS, "d") is ReportedState.FAILED
+    assert (
+        reported_state(AttemptStatus.load({**ATTEMPT, "state": "Failed"}), Stage.PROCESS, "d") is ReportedState.FAILED
+    )
 
 
 def test_every_state_of_an_agent_is_one_that_the_operator_decides_on() -> None:

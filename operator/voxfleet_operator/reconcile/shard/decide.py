@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus
+from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, ShardResult
 from voxfleet_operator.fleet.mac_view import AgentAnswer, AgentRefused, MacView, Outcome, attempt_view
 from voxfleet_operator.metering.usage import attempt_usage, newer
 from voxfleet_operator.reconcile.job_life import JobWish
@@ -80,18 +81,32 @@ TABLE: Mapping[tuple[ContactState, ReportedState], ShardAction] = {
 }
 
 
-def reported_state(report: AttemptStatus | None, spec_digest: str | None) -> ReportedState:
+def reported_state(report: AttemptStatus | None, stage: Stage, spec_digest: str | None) -> ReportedState:
     if report is None:
         return ReportedState.ABSENT
     if report.spec_digest != spec_digest:
         return ReportedState.FOREIGN
-    if report.state is AttemptState.SUCCEEDED and report.result is None:
+    if report.state is AttemptState.SUCCEEDED and not _delivers(report.result, stage):
         return ReportedState.FOREIGN  # success with nothing to commit, which this protocol does not allow
     if not isinstance(report.state, AttemptState):
         # A newer agent's state. What it means is unknown, but not whether the agent still works on the attempt: a Mac
         # in contact renews its leases, so only `ended` bounds the wait.
         return ReportedState.FAILED if report.has_ended else ReportedState.RUNNING
     return ReportedState(report.state.value)
+
+
+def _delivers(result: ShardResult | None, stage: Stage) -> bool:
+    """Whether a result has what its stage is for: without it the job would wait for ever."""
+    if result is None:
+        return False
+    if stage is not Stage.PLAN:
+        return result.counts is not None
+    return result.plan is not None and _divides(result.plan.boundaries)
+
+
+def _divides(boundaries: tuple[int, ...]) -> bool:
+    """Whether the boundaries of shards begin at the first clip and never go back."""
+    return boundaries[:1] == (0,) and all(first <= end for first, end in pairwise(boundaries))
 
 
 DISCARDED: Mapping[ContactState, ShardAction] = {
@@ -127,7 +142,7 @@ def decide(
         return DISCARDED[contact]
     key = AttemptKey(shard.metadata.uid, shard.status.attempt or 0)
     report = None if view is None else view.attempts.get(key)
-    state = reported_state(report, shard.status.spec_digest)
+    state = reported_state(report, shard.spec.stage, shard.status.spec_digest)
     if contact is ContactState.CONNECTED and state in RECALLED[recall]:
         return ShardAction.RECALL
     action = TABLE[contact, state]

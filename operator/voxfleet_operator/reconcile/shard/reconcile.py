@@ -141,7 +141,10 @@ class _AssignedAttempt:
             case ShardAction.FAIL:
                 return await self._fail()
             case ShardAction.REVOKE if wish is JobWish.WORK:
-                return await self._revoke(None, "the agent holds this attempt with another spec or deletes it")
+                return await self._revoke(
+                    None,
+                    "the agent holds this attempt with another spec, deletes it, or calls it done without its result",
+                )
             case ShardAction.REVOKE:
                 return await self._revoke(None, _why_stopped(self._job), AttemptOutcome.RETURNED)
             case ShardAction.RECALL:

@@ -8,6 +8,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, JobRef, Stage
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, ShardResult
+from voxfleet_api.results import Counts
 from voxfleet_operator.fleet.mac_view import MacView
 
 DIGEST = f"sha256:{sha('spec')}"
@@ -52,7 +53,7 @@ def report(attempt: int, state: AttemptState, digest: str = DIGEST) -> AttemptSt
         shard_name="job-00000",
         stage=Stage.PROCESS,
         state=state,
-        result=ShardResult(commit_sha256=sha("commit")) if done else None,
+        result=ShardResult(commit_sha256=sha("commit"), counts=Counts()) if done else None,
     )
 
 

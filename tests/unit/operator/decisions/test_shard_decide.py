@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 from tests.unit.operator.decisions.attempt_objects import DIGEST, UID, record, report, shard_with, view_with
+from tests.unit.operator.decisions.job_objects import PLAN
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.failures import RULES, FailureClass, Remedy
-from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage
-from voxfleet_api.protocol import AttemptKey, AttemptState, Problem
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage, Stage
+from voxfleet_api.protocol import AttemptKey, AttemptState, Problem, ShardResult
+from voxfleet_api.results import PlanResult
 from voxfleet_operator.fleet.mac_view import AgentRefused
 from voxfleet_operator.metering.usage import NO_ROWS
 from voxfleet_operator.reconcile.job_life import JobWish
@@ -32,7 +34,29 @@ def test_a_report_of_another_attempt_is_not_seen() -> None:
 
 def test_a_success_without_a_result_is_not_one() -> None:
     bare = report(1, AttemptState.SUCCEEDED).model_copy(update={"result": None})
-    assert reported_state(bare, DIGEST) is ReportedState.FOREIGN
+    assert reported_state(bare, Stage.PROCESS, DIGEST) is ReportedState.FOREIGN
+
+
+@pytest.mark.parametrize(
+    ("stage", "boundaries", "want"),
+    [
+        (Stage.PLAN, (0, 5, 9), ReportedState.SUCCEEDED),
+        (Stage.PLAN, (0,), ReportedState.SUCCEEDED),
+        (Stage.PLAN, None, ReportedState.FOREIGN),
+        (Stage.PLAN, (), ReportedState.FOREIGN),
+        (Stage.PLAN, (1, 5), ReportedState.FOREIGN),
+        (Stage.PLAN, (0, 5, 3), ReportedState.FOREIGN),
+        (Stage.PROCESS, (0, 5), ReportedState.FOREIGN),
+        (Stage.FINALIZE, (0, 5), ReportedState.FOREIGN),
+    ],
+)
+def test_a_success_has_what_its_stage_is_for(
+    stage: Stage, boundaries: tuple[int, ...] | None, want: ReportedState
+) -> None:
+    plan = None if boundaries is None else PlanResult.load({**PLAN, "boundaries": list(boundaries)})
+    done = report(1, AttemptState.SUCCEEDED)
+    result = ShardResult(commit_sha256="0" * 64, plan=plan)
+    assert reported_state(done.model_copy(update={"result": result}), stage, DIGEST) is want
 
 
 @pytest.mark.parametrize(

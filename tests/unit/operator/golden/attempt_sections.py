@@ -11,7 +11,7 @@ from tests.unit.operator.golden.markdown_tables import Section
 
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage, Stage
-from voxfleet_api.protocol import AttemptState, AttemptStatus, Problem
+from voxfleet_api.protocol import AttemptState, AttemptStatus, Problem, ShardResult
 from voxfleet_operator.fleet.mac_view import AgentRefused, MacView
 from voxfleet_operator.metering.usage import NO_ROWS
 from voxfleet_operator.reconcile.job_life import JobWish, wish_of
@@ -117,6 +117,9 @@ def _reports() -> Section:
         "nothing": None,
         **{state.value: report(1, state) for state in AttemptState},
         "Succeeded, without a result": success.model_copy(update={"result": None}),
+        "Succeeded, without what its stage is for": success.model_copy(
+            update={"result": ShardResult(commit_sha256="0" * 64)}
+        ),
         "any state, with the digest of another spec": report(1, AttemptState.RUNNING, OTHER_DIGEST),
         "a state of an agent to come": unknown,
         "a state of an agent to come, and that it has ended": ended,
@@ -125,7 +128,7 @@ def _reports() -> Section:
         "How a report is read",
         "Rows: what the agent lists for the shard's newest attempt. Columns: the row of the tables above.",
         "the agent says",
-        {told: {"reported": reported_state(found, DIGEST).value} for told, found in reports.items()},
+        {told: {"reported": reported_state(found, Stage.PROCESS, DIGEST).value} for told, found in reports.items()},
     )
 
 
