@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from voxfleet_agent.attempts.admission import Refusal
@@ -40,12 +40,15 @@ def refusal_response(refusal: Refusal) -> Response:
 
 
 async def read_body(request: Request) -> bytes:
-    """Raises RequestRefused (413) as soon as the body is too long, whatever length it announces."""
+    """Raises RequestRefused: 413 as soon as the body is too long, whatever it announces; 400 if it breaks off."""
     content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_BODY_BYTES:
-            raise RequestRefused.of(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+    try:
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > MAX_BODY_BYTES:
+                raise RequestRefused.of(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
+    except ClientDisconnect as error:
+        raise RequestRefused.of(400, "the caller hung up in the middle of the body") from error
     return bytes(content)
 
 

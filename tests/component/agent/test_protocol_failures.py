@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
+from starlette.types import Message
 from tests.component.agent import agent_rig
 from tests.component.agent.agent_rig import (
     COMMIT,
@@ -30,6 +32,7 @@ from tests.component.agent.agent_rig import (
 
 from voxfleet_agent.attempts import execution
 from voxfleet_agent.journal import attempt_table
+from voxfleet_agent.server.responses import RequestRefused, read_body
 from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -251,6 +254,19 @@ async def test_bad_requests_get_a_problem(agent: Agent) -> None:
         assert answer.status_code == status and Problem.load(answer.json()).message
     assert (await agent.http.get("/v1/ledger", params={"limit": "0"})).status_code == 400
     assert (await agent.http.post("/v1/attempts")).status_code == 405
+
+
+async def test_a_body_that_breaks_off_is_refused_and_no_error_of_the_agent() -> None:
+    messages = iter(
+        [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}],
+    )
+
+    async def receive() -> Message:
+        return next(messages)
+
+    request = Request({"type": "http", "method": "PUT", "path": "/v1/attempts/u/1", "headers": []}, receive)
+    with pytest.raises(RequestRefused, match="hung up"):
+        await read_body(request)
 
 
 async def test_a_stage_that_does_not_end_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
