@@ -47,6 +47,11 @@ class LedgerBook:
         self.error: str | None = None
 
     @property
+    def head(self) -> ChainHead | None:
+        """The newest verified row; None before there is a chain."""
+        return self._head
+
+    @property
     def last_sequence(self) -> int:
         """The number of the newest verified row; -1 before the first."""
         return -1 if self._head is None else self._head.sequence
@@ -74,11 +79,14 @@ class LedgerBook:
 
     def add(self, rows: Iterable[SignedRow]) -> set[AttemptKey]:
         """Verifies the next rows and returns the attempts whose usage grew; sets `error` at a bad row."""
-        return self.take(self.check(rows))
+        return self.take(self.check(rows, self._head))
 
-    def check(self, rows: Iterable[SignedRow]) -> CheckedRows:
-        """Verifies the next rows and changes nothing, so that a thread may do it: a row takes about 0.1 ms."""
-        after = head = self._head
+    def check(self, rows: Iterable[SignedRow], after: ChainHead | None) -> CheckedRows:
+        """Verifies the rows that follow `after` and changes nothing, so that a thread may do it: a row takes 0.1 ms.
+
+        The head is the caller's, because the book may have gone on before a thread begins.
+        """
+        head = after
         now = self._now()
         good: list[VerifiedRow] = []
         for signed in rows:

@@ -137,7 +137,7 @@ class MacRecord:
 
     def rows_delivered(self, rows: Iterable[SignedRow]) -> set[str]:
         """Verifies and takes rows that follow the newest verified one."""
-        return self.rows_checked(self.book.check(rows))
+        return self.rows_checked(self.book.check(rows, self.book.head))
 
     def rows_checked(self, checked: CheckedRows) -> set[str]:
         """Takes rows that the book has checked, perhaps in a thread."""

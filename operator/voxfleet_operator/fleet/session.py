@@ -44,7 +44,7 @@ from voxfleet_operator.fleet.session_context import (
     renewal_interval_seconds,
     renews_before_reading,
 )
-from voxfleet_operator.fleet.unanswered_orders import UnansweredOrders, is_no_answer
+from voxfleet_operator.fleet.unanswered_orders import EPOCH_STATUS, UnansweredOrders, is_no_answer
 from voxfleet_shared import crash_points
 
 log = structlog.get_logger()
@@ -67,6 +67,8 @@ class MacSession:
         self._history_stuck_at: int | None = None
         self._doubted = False
         self._stay_away_seconds = 0.0
+        self._not_renewed_since: float | None = None
+        """When the first renewal in a row failed."""
         self._cursor = self._acknowledged = ""
         self._task = asyncio.create_task(self._run(), name=f"mac-session:{self._name}")
 
@@ -275,15 +277,17 @@ class MacSession:
 
     async def _read_rows(self, client: AgentClient) -> None:
         """May run beside the events, which deliver rows, too: a page that they were faster than is asked for again."""
-        while self._record.book.error is None:
-            after = self._record.book.last_sequence
-            page = await client.ledger(after)
-            if self._record.book.last_sequence != after:
+        record = self._record
+        book = record.book
+        while book.error is None:
+            head = book.head
+            page = await client.ledger(book.last_sequence)
+            if book.head != head:
                 continue
-            checked = await asyncio.to_thread(self._record.book.check, page.rows)
-            self._changed(self._record.rows_checked(checked))
-            if page.damaged_sequence is not None and self._record.book.error is None:
-                self._record.book.refuse_damaged(page.chain_id, page.damaged_sequence)
+            checked = await asyncio.to_thread(book.check, page.rows, head)
+            self._changed(record.rows_checked(checked))
+            if page.damaged_sequence is not None and book.error is None:
+                book.refuse_damaged(page.chain_id, page.damaged_sequence)
             if not page.rows:
                 break
 
@@ -320,9 +324,14 @@ class MacSession:
             if renews_leases(self._closing, self._record.view.machine, now):
                 self._note_renewal()
                 await client.renew(self._closing.renewal(now))
+            self._not_renewed_since = None
             await self._acknowledge(client)
+        except AgentUnreachable as error:
+            self._give_up_if_never_renewed(error)
+            raise
         except AgentRefused as refusal:
-            if refusal.status != 412:  # the leader raises its epoch, and the next renewal goes through
+            if refusal.status != EPOCH_STATUS:  # the leader raises its epoch, and the next renewal goes through
+                self._give_up_if_never_renewed(refusal)
                 raise
 
     async def _deliver(self, client: AgentClient, following: asyncio.Event) -> None:
@@ -363,20 +372,29 @@ class MacSession:
         """An agent that renews leases and leaves an order undone would never be lost, and its attempts would wait."""
         seconds = self._unanswered.unanswered(letter.order, letter.key, self._context.clock())
         if seconds >= (limit := self._context.timing.deaf_seconds):
-            self._stay_away(f"left a {letter.order} undone for {limit:g} s")
+            self._stay_away(f"the agent renews leases, but left a {letter.order} undone for {limit:g} s")
+
+    def _give_up_if_never_renewed(self, error: Exception) -> None:
+        """A renewal that fails may have granted a lease, so that an agent which fails each would never be lost."""
+        now = self._context.clock()
+        if self._not_renewed_since is None:
+            self._not_renewed_since = now
+        if now - self._not_renewed_since >= self._longest_lease_seconds:
+            self._not_renewed_since = None
+            self._stay_away(f"the agent answers, but renews no lease ({error})")
 
     def _give_up_if_deleting_for_ever(self, letter: Letter) -> None:
         """The lane of an attempt whose deletion never ends serves nobody, and the bill of its job stays open."""
         seconds = self._unanswered.deleting(letter.key, self._context.clock())
         if seconds >= (limit := self._context.timing.deleting_seconds):
-            self._stay_away(f"has been deleting attempt {letter.key} for {limit:g} s")
+            self._stay_away(f"the agent renews leases, but has been deleting attempt {letter.key} for {limit:g} s")
 
     def _stay_away(self, fault: str) -> NoReturn:
         """Raises MacRejected."""
         self._stay_away_seconds = self._longest_lease_seconds + self._context.timing.stay_away_margin_seconds
         raise MacRejected(
             Reason.AGENT_UNREACHABLE,
-            f"the agent renews leases, but {fault}; restart it. Its leases run out, so that other Macs take over",
+            f"{fault}; restart it. Its leases run out, so that other Macs take over",
         )
 
     async def _call(self, client: AgentClient, letter: Letter, record: MacRecord) -> Outcome:

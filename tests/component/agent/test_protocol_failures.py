@@ -257,12 +257,13 @@ async def test_bad_requests_get_a_problem(agent: Agent) -> None:
 
 
 async def test_a_body_that_breaks_off_is_refused_and_no_error_of_the_agent() -> None:
-    messages = iter(
-        [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}],
-    )
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
 
     async def receive() -> Message:
-        return next(messages)
+        return messages.pop(0)
 
     request = Request({"type": "http", "method": "PUT", "path": "/v1/attempts/u/1", "headers": []}, receive)
     with pytest.raises(RequestRefused, match="hung up"):

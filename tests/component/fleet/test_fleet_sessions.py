@@ -100,9 +100,9 @@ async def test_history_is_verified_off_the_event_loop(rig: Rig, monkeypatch: pyt
     threads: set[threading.Thread] = set()
     check = LedgerBook.check
 
-    def watched(book: LedgerBook, rows: Iterable[SignedRow]) -> CheckedRows:
+    def watched(book: LedgerBook, rows: Iterable[SignedRow], after: ChainHead | None) -> CheckedRows:
         threads.add(threading.current_thread())
-        return check(book, rows)
+        return check(book, rows, after)
 
     monkeypatch.setattr(LedgerBook, "check", watched)
     mac = await rig.start_mac(StandInAgent())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,9 +14,10 @@ import pytest
 from tests.unit.operator.decisions.bodies import LEASE_SECONDS, mac_agent
 
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.protocol import AttemptKey, LedgerPage, Problem
+from voxfleet_api.protocol import AttemptKey, LedgerPage, Problem, RenewRequest
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.identity import MacRejected
+from voxfleet_operator.fleet.lease_grants import LeaseGrants
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, Order
 from voxfleet_operator.fleet.mailbox import Letter
 from voxfleet_operator.fleet.session import MacSession
@@ -39,12 +41,17 @@ class Told:
     seconds: float = 0.0
     answers: dict[AttemptKey, Exception] = field(default_factory=dict)
     deleting: set[AttemptKey] = field(default_factory=set)
+    renewal: Exception | None = None
 
     async def delete_attempt(self, shard_uid: str, attempt: int) -> bool:
         error = self.answers.get(AttemptKey(shard_uid, attempt))
         if error is not None:
             raise error
         return AttemptKey(shard_uid, attempt) not in self.deleting
+
+    async def renew(self, _: RenewRequest) -> None:
+        if self.renewal is not None:
+            raise self.renewal
 
     async def ledger(self, after: int) -> LedgerPage:
         return LedgerPage(chain_id="chain", rows=())
@@ -71,6 +78,7 @@ async def session(told: Told) -> AsyncIterator[MacSession]:
         dialer=told,
         older_twin=lambda _: None,
         on_change=lambda *_: None,
+        grants=LeaseGrants(),
     )
     session = MacSession(MacAgent.load(mac_agent("mac-a")), cast("SessionContext", context))
     yield session
@@ -133,6 +141,32 @@ async def test_a_delete_that_is_answered_in_between_starts_the_count_anew(sessio
     told.seconds = 1000.0
     told.answers = {B: SILENT}
     await deletes(session, told, B)  # another one's first
+
+
+async def renews(session: MacSession, told: Told) -> None:
+    with contextlib.suppress(AgentRefused, AgentUnreachable):
+        await session._renew(cast("AgentClient", told))
+
+
+@pytest.mark.parametrize("error", [SILENT, BROKEN, AgentRefused(400, Problem(message="no such field"))])
+async def test_an_agent_that_renews_no_lease_for_the_length_of_one_is_given_up(
+    session: MacSession, told: Told, error: Exception
+) -> None:
+    """It may have granted what it did not confirm, so it would never be lost."""
+    told.renewal = error
+    while told.seconds < LEASE_SECONDS:
+        await renews(session, told)
+        told.seconds += 10
+    with pytest.raises(MacRejected, match="answers, but renews no lease"):
+        await renews(session, told)
+    assert session._stay_away_seconds == LEASE_SECONDS + TIMING.stay_away_margin_seconds
+
+
+async def test_a_renewal_in_between_or_an_epoch_to_raise_starts_the_count_anew(session: MacSession, told: Told) -> None:
+    stale = AgentRefused(412, Problem(message="a newer leader"))
+    for seconds, told.renewal in ((0.0, BROKEN), (25.0, None), (35.0, BROKEN), (64.0, SILENT), (200.0, stale)):
+        told.seconds = seconds
+        await renews(session, told)
 
 
 async def test_the_session_stays_away_for_the_longest_lease(session: MacSession, told: Told) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
@@ -128,3 +130,20 @@ async def test_nothing_is_asked_for_an_attempt_that_ended_with_all_its_rows() ->
     session._record.rows_delivered([ROW])
     await delete(session, agent, reported(AttemptState.SUCCEEDED, span))
     assert session.view.usage[A].rows == 1 and agent.asked == 0
+
+
+async def test_an_event_that_comes_before_a_thread_verifies_the_answer_is_no_broken_chain() -> None:
+    """Only on a busy machine: the Mac took nothing for good, because a row seemed to be repeated."""
+    session, agent = a_session(), Agent([ROW])
+    with ThreadPoolExecutor(1) as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
+        busy, asked = threading.Event(), asyncio.Event()
+        occupied = asyncio.get_running_loop().run_in_executor(None, busy.wait)
+        agent.meanwhile = asked.set
+        reading = asyncio.create_task(session._read_rows(cast("AgentClient", agent)))
+        await asked.wait()
+        session._record.rows_delivered([ROW])
+        busy.set()
+        await asyncio.gather(occupied, reading)
+    assert session.view.ledger_error is None and session.view.usage[A].rows == 1
+    await session.stop()

@@ -178,11 +178,11 @@ def test_a_stored_head_that_the_chain_does_not_continue_is_an_error() -> None:
 
 def test_a_check_changes_nothing_and_counts_only_at_its_place(book: LedgerBook) -> None:
     rows = chain(OURS, OURS)
-    checked = book.check(rows)
+    checked = book.check(rows, book.head)
     assert book.last_sequence == -1 and book.usage == {}
     book.add(rows[:1])
     assert book.take(checked) == set() and book.usage[A].rows == 1
-    assert book.take(book.check(rows[1:])) == {A} and book.usage[A].rows == 2
+    assert book.take(book.check(rows[1:], book.head)) == {A} and book.usage[A].rows == 2
 
 
 def test_settled_rows_leave_the_book_and_their_attempts_with_the_last(record: MacRecord) -> None:
