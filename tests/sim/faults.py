@@ -110,7 +110,9 @@ def mac_asleep_long(world: World) -> None:
 def lanes_taken(world: World) -> None:
     """By somebody else, on every Mac, for longer than a shard's pauses add up to."""
     for machine in world.machines.values():
-        machine.lanes_taken_until = world.loop.time() + world.random.choice([30.0, 2400.0])
+        seconds = world.random.choice([30.0, 2400.0])
+        world.trouble_lasts(seconds)
+        machine.lanes_taken_until = world.loop.time() + seconds
 
 
 def cut_off_until_replaced(world: World) -> None:
