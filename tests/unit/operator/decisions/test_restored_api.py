@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.operator.decisions.bodies import job_body
+from tests.unit.operator.decisions.memory_fleet import Agent
+from tests.unit.operator.decisions.test_every_job_ends import until as until_ended
 from tests.unit.operator.decisions.test_isolation import until
 from tests.unit.operator.decisions.test_job_life_simulation import calm, chaos
 from tests.unit.operator.decisions.world import World
@@ -16,7 +18,9 @@ from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, Problem
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.fleet.mac_view import AgentRefused
-from voxfleet_operator.reconcile.shard.status import is_live, retries_used
+from voxfleet_operator.reconcile.job_life import has_ended
+from voxfleet_operator.reconcile.shard.decide import MOST_FREE_ENDS
+from voxfleet_operator.reconcile.shard.status import free_ends, is_live, retries_used
 
 
 def process_shards(world: World) -> list[str]:
@@ -57,19 +61,40 @@ async def test_attempts_that_the_api_server_has_forgotten_cost_no_retry(forgotte
     assert bool(told) == (forgotten > 1), "the attempt that still ran was simply found again"
 
 
-async def test_an_agent_that_always_names_a_newer_attempt_is_asked_ever_more_rarely() -> None:
-    world = World(seed=1, macs=1)
-    agent, asked = world.agents["mac-a"], list[int]()
+def always_names_a_used_attempt(agent: Agent, ahead: int) -> list[int]:
+    """It lies about every shard. Returns the attempts that it was asked to take."""
+    asked: list[int] = []
 
     def refuse(key: AttemptKey, request: AttemptRequest) -> AttemptStatus:
         asked.append(key.attempt)
-        raise AgentRefused(410, Problem(message="deleted before", held_attempt=key.attempt + 1000))
+        raise AgentRefused(410, Problem(message="deleted before", held_attempt=key.attempt + ahead))
 
     agent.put = refuse  # type: ignore[method-assign] # it lies
+    return asked
+
+
+@pytest.mark.parametrize("ahead", [0, 1000])
+async def test_an_agent_that_always_names_a_used_attempt_is_asked_ever_more_rarely_and_not_for_ever(ahead: int) -> None:
+    world = World(seed=1, macs=1)
+    asked = always_names_a_used_attempt(world.agents["mac-a"], ahead)
     world.api.add(job_body())
     began = world.clock.seconds
     await until(world, lambda: world.clock.seconds > began + 600)
-    assert 1 < len(asked) < 9
+    assert 1 < len(asked) < 16
+    await until_ended(world, lambda: has_ended(world.job()), within_seconds=6 * 3600, stride_seconds=10)
+    assert is_true(world.job().status.conditions, ConditionType.FAILED)
+    (plan,) = world.shards()
+    assert len(asked) == MOST_FREE_ENDS + retries_used(plan.status) and free_ends(plan.status) == MOST_FREE_ENDS
+
+
+@pytest.mark.parametrize("ahead", [0, 1000])
+async def test_an_agent_that_always_names_a_used_attempt_holds_up_no_other_mac(ahead: int) -> None:
+    world = World(seed=1, macs=2, lanes=2)
+    assert always_names_a_used_attempt(world.agents["mac-a"], ahead) == []
+    world.api.add(job_body())
+    await until_ended(world, lambda: has_ended(world.job()), within_seconds=120)
+    assert is_true(world.job().status.conditions, ConditionType.COMPLETE)
+    assert {retries_used(shard.status) for shard in world.shards()} == {0}
 
 
 async def test_a_mac_that_works_on_a_forgotten_attempt_is_emptied_and_named() -> None:
