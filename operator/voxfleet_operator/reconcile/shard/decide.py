@@ -22,6 +22,9 @@ REPEATED_PUT_SECONDS = 2.0
 REFUSED_PUT_SECONDS = 10.0
 MOST_FORGOTTEN_ATTEMPTS = 1000
 """What is believed of an agent that names a newer attempt of a shard than the API server knows."""
+MOST_FREE_ENDS = 8
+"""So many attempts of a shard may have ended without costing a retry before an agent that names a used one costs some.
+An honest agent does so once after a restore; one that always does so would keep the shard for ever."""
 
 
 class ReportedState(StrEnum):
@@ -212,8 +215,8 @@ class PutRefusal:
     """Whether the Mac only has no room now: this costs no retry, and other shards avoid the Mac for a while, too."""
     used_attempt: int | None = None
     """The Mac has had attempts of this shard up to this one, which is not older than ours, and deleted or keeps them.
-    That is nothing that ours did, so it costs no retry. If it is newer, an API server that was restored from a backup
-    has forgotten it."""
+    That is nothing that ours did, so at first it costs no retry. If it is newer, an API server that was restored from a
+    backup has forgotten it."""
 
 
 def put_refusal(refusal: AgentRefused, attempt: int) -> PutRefusal:

@@ -98,6 +98,12 @@ def retries_used(status: AudioShardStatus) -> int:
     return folded + sum(costs_retry(record) for record in status.attempts)
 
 
+def free_ends(status: AudioShardStatus) -> int:
+    """How many attempts so far have ended without costing a retry."""
+    folded = 0 if status.folded is None else status.folded.attempts - status.folded.retries
+    return folded + sum(record.outcome is AttemptOutcome.RETURNED for record in status.attempts)
+
+
 def concerns_job(shard: AudioShard) -> bool:
     """Whether the shard failed because of the job as written, so that the job's other shards would fail, too."""
     failed = failed_condition(shard)

@@ -13,7 +13,7 @@ from voxfleet_api.ledger import Activity
 from voxfleet_operator.fleet.mac_view import MacView, stands_for
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.metering.usage import newer
-from voxfleet_operator.reconcile.shard.status import is_settled
+from voxfleet_operator.reconcile.shard.status import is_committed, is_failed, is_settled, is_superseded
 
 INTERVAL_SECONDS = 3600
 MAX_WAITING_ROWS = 1000
@@ -87,14 +87,24 @@ def time_class(row: VerifiedRow, shard: AudioShard | None, view: MacView) -> Tim
         number = row.attempt.attempt
         record = next((item for item in shard.status.attempts if item.attempt == number), None)
         if record is None:
-            if number > (shard.status.attempt or 0):
-                return None  # the cache lags
+            if number > (shard.status.attempt or 0) and _may_be_recorded(row, shard, view):
+                return None
         elif stands_for(view, record):
             if not is_settled(shard, record) or newer(record.usage, view.usage.get(row.attempt)):
                 return None
             if shard.status.commit is not None and shard.status.commit.attempt == number:
                 work = TimeClass.PRODUCTIVE
     return work if row.activity is Activity.WORK else TimeClass.OVERHEAD
+
+
+def _may_be_recorded(row: VerifiedRow, shard: AudioShard, view: MacView) -> bool:
+    """Whether an attempt newer than the cached shard may be one that the cache has not seen yet.
+
+    Otherwise an API server that was restored from a backup has forgotten it: the shard gets no further attempt, or its
+    Mac has dropped it. Such a row must not hold up those behind it.
+    """
+    gets_no_other = is_committed(shard) or is_failed(shard) or is_superseded(shard)
+    return not gets_no_other and (not view.connected or row.attempt in view.attempts)
 
 
 def _settled_first(rows: Iterable[VerifiedRow], view: MacView, shard_by_uid: ShardByUid) -> Iterable[SettledRow]:

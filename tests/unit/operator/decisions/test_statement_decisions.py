@@ -8,7 +8,7 @@ import pytest
 from tests.unit.operator.decisions.attempt_objects import UID, record, report, shard_with
 from tests.unit.operator.decisions.bodies import LEDGER_KEY
 
-from voxfleet_api.conditions import Reason
+from voxfleet_api.conditions import ConditionType, Reason, condition
 from voxfleet_api.kinds import AudioShard, MachineHourStatement
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage
 from voxfleet_api.kinds.machine_hour_statement import MAX_CHAINS
@@ -67,11 +67,13 @@ def view_of(
     )
 
 
+def with_status(shard: AudioShard, **status: object) -> AudioShard:
+    return AudioShard.load(shard.dump() | {"status": shard.status.dump() | status})
+
+
 def committed(usage: AttemptUsage | None) -> AudioShard:
     shard = shard_with(record(1, MAC, AttemptOutcome.SUCCEEDED, usage))
-    return AudioShard.load(
-        shard.dump() | {"status": shard.status.dump() | {"commit": {"attempt": 1, "sha256": "a" * 64}}}
-    )
+    return with_status(shard, commit={"attempt": 1, "sha256": "a" * 64})
 
 
 def ended(outcome: AttemptOutcome, usage: AttemptUsage | None, mac: str = MAC) -> AudioShard:
@@ -110,8 +112,33 @@ def test_work_falls_in_its_class_once_it_is_settled(
     assert time_class(row(ours=False), shard, view) is TimeClass.FOREIGN
 
 
-def test_a_row_of_an_attempt_that_the_cache_has_not_seen_waits() -> None:
-    assert time_class(row(attempt=2), committed(ALL), view_of()) is None
+LOST = ended(AttemptOutcome.LOST, ALL)
+FAILED = with_status(
+    LOST, conditions=[condition((), ConditionType.FAILED, True, "OutOfLuck", "", generation=1, now="").dump()]
+)
+SPLIT = with_status(LOST, supersededBy=["a", "b"])
+AHEAD = report(2, AttemptState.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("shard", "view", "found"),
+    [
+        # The cache may not have seen it yet.
+        (LOST, view_of(connected=False), None),
+        (LOST, view_of(reports=(AHEAD,)), None),
+        # A restored API server has forgotten it: no further attempt of the shard is to come, or its Mac has dropped it.
+        (LOST, view_of(), TimeClass.RETRY),
+        (committed(ALL), view_of(connected=False), TimeClass.RETRY),
+        (FAILED, view_of(connected=False), TimeClass.RETRY),
+        (SPLIT, view_of(connected=False), TimeClass.RETRY),
+    ],
+)
+def test_a_row_of_an_attempt_newer_than_its_shard_waits_only_while_the_attempt_may_be_recorded(
+    shard: AudioShard, view: MacView, found: TimeClass | None
+) -> None:
+    assert time_class(row(attempt=2), shard, view) is found
+    overhead = None if found is None else TimeClass.OVERHEAD
+    assert time_class(row(activity=Activity.SETUP, attempt=2), shard, view) is overhead
 
 
 def shards(uid: str) -> AudioShard | None:
