@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from voxfleet_api.kinds import MacAgent
@@ -31,7 +31,8 @@ class _Look:
     """What a Mac is, whatever works on it. It holds while what it was made of is the same."""
 
     mac: MacAgent
-    view: MacView
+    shown: MacView
+    """What matters of its view: the rest is of one moment, and would be kept for as long as the look holds."""
     exclusion: Exclusion | None
     from_moment: datetime
     until: datetime | None
@@ -48,7 +49,7 @@ class _Look:
             return False
         if self.until is not None and not self.from_moment <= now < self.until:
             return False
-        return self.view is view or _shows_the_same(self.view, view)
+        return _shows_the_same(self.shown, view)
 
 
 @dataclass(slots=True)
@@ -95,12 +96,12 @@ class KnownMacs:
 
     def machines_in_contact(self) -> Mapping[str, MachineIdentity | None]:
         """By the Mac's name, as of the last look."""
-        return {name: known.look.view.identity for name, known in self._known.items() if known.look.view.connected}
+        return {name: known.look.shown.identity for name, known in self._known.items() if known.look.shown.connected}
 
     @property
     def all_know_pieces(self) -> bool:
         """Whether every agent in contact knows parts of shards, as of the last look."""
-        found = [known.look.traits.runs_pieces for known in self._known.values() if known.look.view.connected]
+        found = [known.look.traits.runs_pieces for known in self._known.values() if known.look.shown.connected]
         return bool(found) and all(found)
 
     def _is_other_machine(self, views: Mapping[str, MacView]) -> bool:
@@ -116,8 +117,9 @@ class KnownMacs:
         exclusion = self._findings.exclusions.of(known_machine(mac, view), clock_seconds)
         if known is not None and known.look.holds(mac, view, exclusion, now):
             return known.look
-        shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
-        available, machine = availability(mac, view, now, shown), view.machine
+        shown = replace(view, attempts={}, usage={}, rows=(), ladders={})
+        excluded = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
+        available, machine = availability(mac, shown, now, excluded), shown.machine
         traits = MacTraits(
             access=mac.spec.access,
             taints=mac.spec.taints,
@@ -130,10 +132,10 @@ class KnownMacs:
             runs_pieces=machine is not None and Capability.SHARD_PIECES in machine.capabilities,
             unavailable=None if available.obstacle is None else WHOLE_MAC_PHRASES[available.obstacle],
         )
-        is_shown = exclusion is None or shown is mac.status.exclusion
+        is_shown = exclusion is None or excluded is mac.status.exclusion
         return _Look(
             mac,
-            view,
+            shown,
             exclusion,
             from_moment=now,
             until=steady_until(mac, now) if is_shown else now,  # until status has it, its time moves with the clocks

@@ -67,7 +67,8 @@ class _Shared:
         self.at_seconds = context.clock()
         self._context = context
         self._macs = gatherer.mac_slots()
-        self._views = dict(context.fleet.views())
+        self._views = context.fleet.views()
+        """As they are when they are asked for: one that is kept keeps its rows."""
         self._alike: dict[frozenset[str], tuple[AlikeMacs, tuple[_Lanes, ...]]] = {}
         """By the labels that jobs select by."""
         self._ladders: dict[tuple[str, str], Mapping[str, ReportedLadder]] = {}

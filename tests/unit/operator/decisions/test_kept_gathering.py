@@ -25,18 +25,22 @@ from tests.bench.stored_objects import (
     process_body,
     statement_body,
 )
+from tests.sim.tables import sizes
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_requirements import Requirements
 from voxfleet_api.kinds.mac_agent import Access, Drain, OpeningHours
+from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus
 from voxfleet_api.selectors import LabelSelector
 from voxfleet_api.taints import Taint
+from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.placement.alike_macs import AlikeMacs
 from voxfleet_operator.placement.filters import A_LANE, OUTSIDE_RENTAL, OUTSIDE_WINDOW
 from voxfleet_operator.placement.gather import PlacementGatherer
+from voxfleet_operator.placement.outlook import LaneOutlooks
 from voxfleet_operator.placement.place import place
 from voxfleet_operator.placement.snapshot import JobNeeds, MacSlot, MacTraits, PlacementJob, PlacementSnapshot
 from voxfleet_operator.reconcile.exclusions import Exclusion
@@ -311,6 +315,21 @@ def test_nothing_is_kept_of_what_is_gone() -> None:
     changes.kept.alike(snapshot)
     assert not snapshot.shards and not snapshot.macs and not snapshot.standings and not snapshot.live_lanes
     assert changes.kept.remembered == 0
+
+
+def test_rows_are_not_kept_beyond_the_view_that_had_them() -> None:
+    """A look at a Mac holds, and what jobs share lies there, long after the rows were settled."""
+    changes = Changes(Random(1))  # noqa: S311 # no secret
+    outlooks = LaneOutlooks(changes.context, changes.kept)
+    job = changes.fleet.cache.all(AudioBatchJob)[1]
+    row = VerifiedRow("chain-0", 1, "hash", "2026-11", AttemptKey("uid", 1), True, Activity.WORK, 1000, 1000)
+    views = changes.fleet.by_name
+    views |= {name: replace(view, rows=(row,) * 3) for name, view in views.items()}
+    changes.kept.gather()
+    assert outlooks.of(job, "").lanes > 0
+    views |= {name: replace(view, rows=()) for name, view in views.items()}
+    held = sizes({"gatherer": changes.kept, "outlooks": outlooks})
+    assert held["KnownMacs._known"] == SHAPE.macs and held["MacView.rows"] == 0
 
 
 def test_an_unchanged_job_is_not_looked_at_again() -> None:
