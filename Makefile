@@ -51,7 +51,8 @@ speech: setup ## Measure word errors on real speech beside mlx-audio's own and w
 sim: setup ## Run 10,000 seeds of the control plane on a virtual clock; SIM_ARGS="--seed 123 --trace" replays one
 	@$(BIN)/python tests/sim/run.py $(SIM_ARGS)
 
-soak: setup ## Run jobs on one agent under kill -9, and on a fleet whose every part is hurt, and write .soak/results.json; SOAK_ARGS="--only fleet --runs 3"
+soak: setup ## Restore etcd, share a Mac, run jobs on one agent under kill -9, and on a fleet whose every part is hurt, and write .soak/results.json; SOAK_ARGS="--only fleet --runs 3"
+	@$(BIN)/python -m pytest -m soak tests/soak
 	@$(BIN)/python tests/soak/run.py $(SOAK_ARGS)
 
 corpus: setup ## Run the audio files inside other projects' packages through the agent and compare with the recorded table; CORPUS_ARGS=--record

@@ -6,16 +6,19 @@ functions carry `type: ignore[no-untyped-call]`.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
-from collections.abc import Mapping, MutableSequence, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableSequence, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
+import structlog
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException
@@ -27,8 +30,12 @@ from voxfleet_api.kinds import KINDS, Resource
 FIELD_MANAGER = "voxfleet-operator"
 PAGE_SIZE = 500
 REQUEST_TIMEOUT_SECONDS = 30.0
+START_SECONDS, START_PAUSE_SECONDS = 60.0, 1.0
+
+log = structlog.get_logger(__name__)
 
 R = TypeVar("R", bound=Resource)
+T = TypeVar("T")
 Json = dict[str, Any]
 """A JSON object as the API server sends it."""
 
@@ -315,6 +322,24 @@ class Kube:
         """Raises NotFound, Forbidden."""
         answer = await self.request("GET", f"/api/v1/namespaces/{quote(namespace, safe='')}")
         return {str(name): str(value) for name, value in (answer["metadata"].get("labels") or {}).items()}
+
+    async def patiently(self, call: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
+        """Makes a call of the start again while there is no answer: the API server may be starting too.
+
+        Raises ApiUnavailable after START_SECONDS, or once `stop` is set.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_SECONDS
+        while True:
+            try:
+                return await call()
+            except ApiUnavailable as error:
+                if stop.is_set() or loop.time() > deadline:
+                    raise
+                log.warning("the API server does not answer, asked again soon", error=str(error))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(START_PAUSE_SECONDS):
+                    await stop.wait()
 
     async def kube_system_uid(self) -> str:
         """The UID that identifies a control plane."""

@@ -61,7 +61,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
         background, heartbeat = BackgroundTasks(), Heartbeat()
         background.start(stack, heartbeat.run(), "heartbeat")
         kube = await stack.enter_async_context(await Kube.connect(options.kubeconfig))
-        control_plane = await kube.kube_system_uid()
+        control_plane = await kube.patiently(kube.kube_system_uid, stop)
 
         cache, queue, metrics = Cache(), WorkQueue(), OperatorMetrics()
         watch, ended = _start_watch(stack, kube, cache, queue, stop, background.ended)

@@ -57,7 +57,7 @@ class Watch:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Returns once `stop` is set or the watches have failed for good. Raises CrdsMissing, KubeError."""
-        await self._check_crds()
+        await self._kube.patiently(self._check_crds, stop)
         loop, ready, stop_kopf = asyncio.get_running_loop(), Future[None](), Future[None]()
         watching = asyncio.create_task(asyncio.to_thread(asyncio.run, self._watch(loop, ready, stop_kopf)))
         listing = asyncio.create_task(self._list_forever(ready))

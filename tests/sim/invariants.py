@@ -17,7 +17,8 @@ OVERLAP_SECONDS = 0.0
 The margin of 60 s covers a message's way and the second in which an agent looks at its leases. Work counts until the
 agent decides to stop it: a child may take another 25 s to die, but nothing that it does then is recorded.
 """
-STATUS_LIMIT_BYTES = 64 * 1024
+STATUS_LIMIT_BYTES = 64_000
+"""ADR 44."""
 TIE_SECONDS = 1e-6
 
 

@@ -1,4 +1,4 @@
-"""`make soak`: seeded runs of whole jobs under faults, each held against what was promised.
+"""`make soak`, after its tests: seeded runs of whole jobs under faults, each held against what was promised.
 
 python tests/soak/run.py [--only agent|fleet] [--runs N] [--first-seed 1] [--at-a-time 2] [--minutes N] [--keep]
                          [--again]

@@ -1,6 +1,6 @@
 """etcd is restored from an old copy: resource versions and attempts go back, and everything ends all the same.
 
-`make test PYTEST_ARGS="-m soak"` runs it: it starts, and turns back, a control plane of its own.
+`make soak` runs it: it starts, and turns back, a control plane of its own.
 """
 
 from __future__ import annotations

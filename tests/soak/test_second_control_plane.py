@@ -1,6 +1,6 @@
 """Two control planes for one Mac: the second is refused and told why; the first loses nothing.
 
-`make test PYTEST_ARGS="-m soak"` runs it: it starts a control plane of its own.
+`make soak` runs it: it starts a control plane of its own.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from voxfleet_agent.standalone.progress import REFRESH_SECONDS, ProgressReporter
 from voxfleet_agent.standalone.run_journal import RunJournal
 from voxfleet_agent.standalone.run_limit import RunLimit
 from voxfleet_agent.standalone.run_verdict import committed_beyond_halt, concerns_job, may_try_again
+from voxfleet_agent.standalone.stopwatch import Stopwatch
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
@@ -72,6 +73,8 @@ class JobRunner:
         storage: Storage,
         run_journal: RunJournal,
         reporter: ProgressReporter,
+        stopwatch: Stopwatch,
+        limit: RunLimit | None,
     ) -> None:
         self._specs = specs
         self._scratch = local.scratch
@@ -80,14 +83,14 @@ class JobRunner:
         self._stage_runner = StageRunner(local, one_machine=True)
         self._run_journal = run_journal
         self._reporter = reporter
+        self._stopwatch = stopwatch
+        self._limit = limit
         self._began_seconds = asyncio.get_running_loop().time()
         self._done: dict[int, _ShardDone] = {}
         """By ordinal of a Process shard."""
-        self.worked = False
-        """Whether this run had anything left to do."""
 
-    async def plan(self, *, retry_failed: bool) -> FrozenPlan | tuple[AttemptFailure, ...]:
-        """The job's plan, or why it has none. Raises asyncio.CancelledError when the run is parked.
+    async def plan(self, *, retry_failed: bool) -> FrozenPlan | RunResult:
+        """The job's plan, or the result of a run that has none. Raises asyncio.CancelledError when the run is parked.
 
         `retry_failed`: a finished job is planned again if clips failed or did not run, and these get another try.
         """
@@ -105,9 +108,15 @@ class JobRunner:
         again = retry_failed and self._has_failed_clips()
         if again:
             self._reporter.say("plans again: clips failed before, and their causes may be mended")
-        attempt, outcome = await self._deliver(specs.shard_uid(Stage.PLAN), spec_of, None, self._planned, again=again)
+        try:
+            async with self._limited(applies=again or before is None):
+                attempt, outcome = await self._deliver(
+                    specs.shard_uid(Stage.PLAN), spec_of, None, self._planned, again=again
+                )
+        except TimeoutError:
+            return RunResult(None, (), (), stopped=self._stopped())
         if isinstance(outcome, AttemptFailure) or outcome.plan is None:
-            return () if isinstance(outcome, ShardResult) else (outcome,)
+            return RunResult(None, (), () if isinstance(outcome, ShardResult) else (outcome,))
         plan = FrozenPlan(attempt, outcome.plan)
         self._reporter.say(
             f"planned: {plan.total} clip{'s' * (plan.total != 1)}, {outcome.plan.audio_seconds} s of audio,"
@@ -122,12 +131,24 @@ class JobRunner:
             self._reporter.say(f"input: {selection.text}{named}")
         return plan
 
-    async def run(self, plan: FrozenPlan, limit: RunLimit | None = None) -> RunResult:
+    async def run(self, plan: FrozenPlan) -> RunResult:
         """Runs what is left of the job. Raises asyncio.CancelledError when the run is parked."""
-        fan = await self._process(plan, limit)
+        fan = await self._process(plan)
         committed = tuple(fan.committed[ordinal] for ordinal in sorted(fan.committed))
         found = await self._finalize(plan, committed, tuple(fan.failures))
         return replace(found, stopped=fan.stopped)
+
+    def _limited(self, *, applies: bool) -> asyncio.Timeout:
+        """Ends its block with TimeoutError at the job's own limit; not one without work, which may come after it."""
+        limit = self._limit if applies else None
+        return asyncio.timeout_at(None if limit is None else self._began_seconds + limit.seconds)
+
+    def _stopped(self) -> str | None:
+        """Why, if the job's own limit was reached."""
+        if self._limit is None:
+            return None
+        self._reporter.say(f"stopped: {self._limit.reason}")
+        return self._limit.reason
 
     def _has_failed_clips(self) -> bool:
         """Whether the job was finalized with clips that failed or did not run."""
@@ -142,7 +163,7 @@ class JobRunner:
     def _planned(self, done: int, total: int, audio_milliseconds: int = 0) -> None:
         self._reporter.show(StageProgress("Plan", done, total))
 
-    async def _process(self, plan: FrozenPlan, limit: RunLimit | None) -> _FanOut:
+    async def _process(self, plan: FrozenPlan) -> _FanOut:
         fan = _FanOut(deque())
         for ordinal in range(plan.shards):
             found = self._run_journal.delivered(self._specs.shard_uid(Stage.PROCESS, ordinal))
@@ -167,15 +188,13 @@ class JobRunner:
             if slow is not None:
                 self._reporter.say(f"warning: {slow.found}; {slow.mend}")
         refreshing = asyncio.create_task(self._refresh())
-        stop_seconds = None if limit is None else self._began_seconds + limit.seconds
+        works = bool(fan.waiting) and not self._halted(fan)
         try:
-            async with asyncio.timeout_at(stop_seconds), asyncio.TaskGroup() as group:
+            async with self._limited(applies=works), asyncio.TaskGroup() as group:
                 for lane in self._lanes:
                     group.create_task(self._work(plan, fan, lane))
         except TimeoutError:
-            if limit is not None:
-                fan.stopped = limit.reason
-                self._reporter.say(f"stopped: {limit.reason}")
+            fan.stopped = self._stopped()
         finally:
             refreshing.cancel()
             await asyncio.wait({refreshing})
@@ -274,7 +293,7 @@ class JobRunner:
     async def _attempt(
         self, spec: AttemptSpec, lane: LaneHandle | None, progress: ProgressSink
     ) -> ShardResult | AttemptFailure:
-        self.worked = True
+        self._stopwatch.work()
         record = await self._run_journal.running(spec)
         try:
             end = await self._run_stage(record.key, spec, lane, progress)

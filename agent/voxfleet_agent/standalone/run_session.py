@@ -36,7 +36,7 @@ from voxfleet_agent.standalone.run_journal import RunJournal
 from voxfleet_agent.standalone.run_limit import run_limit
 from voxfleet_agent.standalone.run_paths import FILE_SCHEME, RunPaths, remove_empty, remove_plan_traces
 from voxfleet_agent.standalone.run_verdict import RunEnding, RunVerdict, judge, refused
-from voxfleet_agent.standalone.stopwatch import Stopwatch, replace_text
+from voxfleet_agent.standalone.stopwatch import SAVE_SECONDS, Stopwatch, replace_text
 from voxfleet_agent.standalone.summary import RunSummary, run_anew
 from voxfleet_agent.storage import Mounts, Storage
 from voxfleet_api.digest import canonical_json
@@ -108,38 +108,40 @@ async def _run(
     owner = owner_of(paths.state)
     await _claim_output(specs, paths, storage, owner, write=False)
     _require_same(specs, paths, run_journal)
-    runner = JobRunner(specs, local, storage, run_journal, reporter)
-    stopwatch = Stopwatch(paths.state / "elapsed.json")
     lanes = min(len(local.pools.lanes), specs.job.spec.parallelism)
+    stopwatch = Stopwatch(paths.state / "elapsed.json", lanes)
+    limit = run_limit(specs.job.spec, lanes, stopwatch.before.machine_milliseconds / 1000)
+    runner = JobRunner(specs, local, storage, run_journal, reporter, stopwatch, limit)
     for remark in remarks(specs.job.spec, local.machine.chip, local.machine.memory_bytes):
         reporter.say(remark)
     result = RunResult(None, (), ())
+    saving = asyncio.create_task(_save_forever(stopwatch))
     try:
         plan = await runner.plan(retry_failed=retry_failed)
         if isinstance(plan, FrozenPlan):
             # Only now, because a job that Plan refuses leaves nothing behind.
             await _claim_output(specs, paths, storage, owner, write=True)
-            limit = run_limit(specs.job.spec, lanes, stopwatch.before_milliseconds / 1000)
-            result = await runner.run(plan, limit)
+            result = await runner.run(plan)
         else:
-            result = RunResult(None, (), plan)
+            result = plan
         verdict = _verdict(specs, result)
     except asyncio.CancelledError:
         verdict = RunVerdict(RunEnding.PARKED, "interrupted")
     finally:
-        elapsed = stopwatch.stop(runner.worked)
+        saving.cancel()
+        elapsed = stopwatch.stop()
     found, ladder_milliseconds, inherited = None, 0, 0
     if result.index_sha256 is not None:
         inheritance = InheritedResults(specs, run_journal, result)
         found, ladder_milliseconds = await _statistics(specs, storage, inheritance, reporter)
         inherited = inheritance.clips
-        if not runner.worked and found is None:
+        if not stopwatch.worked and found is None:
             raise RunRefused(
                 f"{specs.job.metadata.name} finished at {elapsed.ended_at}, but its results cannot be read;"
                 f" {run_anew(specs.output_folder, str(paths.state))}"
             )
     all_inherited = found is not None and 0 < found.counts.total == inherited
-    if runner.worked and found is not None and not all_inherited:
+    if stopwatch.worked and found is not None and not all_inherited:
         wall_milliseconds = None if inherited else elapsed.milliseconds
         await _write_pace(specs, storage, RunPace(wall_milliseconds=wall_milliseconds, lanes=lanes), reporter)
     high_water_bytes, residue_bytes = run_journal.scratch_bytes()
@@ -157,7 +159,7 @@ async def _run(
         lanes=lanes,
         wall_milliseconds=elapsed.milliseconds,
         ladder_milliseconds=ladder_milliseconds,
-        ran=runner.worked and not all_inherited,
+        ran=stopwatch.worked and not all_inherited,
         inherited=inherited,
         ended_at=elapsed.ended_at,
         scratch_high_water_bytes=high_water_bytes,
@@ -165,6 +167,12 @@ async def _run(
         state=str(paths.state),
         log=str(paths.log),
     )
+
+
+async def _save_forever(stopwatch: Stopwatch) -> None:
+    while True:
+        await asyncio.sleep(SAVE_SECONDS)
+        stopwatch.save()
 
 
 async def _statistics(
@@ -191,7 +199,7 @@ async def _write_pace(specs: AttemptSpecs, storage: Storage, pace: RunPace, repo
 
 def _verdict(specs: AttemptSpecs, result: RunResult) -> RunVerdict:
     if result.plan is None:
-        return refused(result.failures)
+        return refused(result.failures, result.stopped)
     return judge(
         result.counts or Counts(), result.committed, result.failures, specs.contract.quarantine, result.stopped
     )

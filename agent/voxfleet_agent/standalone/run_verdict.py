@@ -65,16 +65,17 @@ def judge(
         worked_on = counts.succeeded + counts.failed + counts.quarantined
         reason = f"{failures[0].failure_class}: {failures[0].message}"
         return RunVerdict(RunEnding.FAILED, reason, unusable=not worked_on and concerns_job(failures[0]))
-    if stopped is not None and counts.not_run:
+    halted = committed_beyond_halt(committed, limits.halt_fan_out_percent)
+    if stopped is not None and counts.not_run and halted is None:
         return _failed(f"{counts.not_run} clip{'s' * (counts.not_run != 1)} did not run: {stopped}")
-    failed = clip_limits.beyond_limits(counts, committed_beyond_halt(committed, limits.halt_fan_out_percent), limits)
+    failed = clip_limits.beyond_limits(counts, halted, limits)
     return RunVerdict(RunEnding.COMPLETE) if failed is None else _failed(failed[1])
 
 
-def refused(failures: Sequence[AttemptFailure]) -> RunVerdict:
-    """Returns the verdict on a run that has no plan."""
+def refused(failures: Sequence[AttemptFailure], stopped: str | None = None) -> RunVerdict:
+    """Returns the verdict on a run that has no plan. `stopped`: why the job's own limit stopped Plan."""
     if not failures:
-        return _failed("Plan delivered no plan")
+        return _failed("Plan delivered no plan" if stopped is None else f"no clip ran: {stopped}")
     ending = RunEnding.REFUSED if concerns_job(failures[0]) else RunEnding.FAILED
     return RunVerdict(ending, f"{failures[0].failure_class}: {failures[0].message}")
 

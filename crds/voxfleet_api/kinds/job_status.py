@@ -185,7 +185,7 @@ class AudioBatchJobStatus(StatusModel):
     warnings: WarningCounts = ()
     macs: Annotated[
         tuple[Annotated[str, Field(max_length=253)], ...],
-        Field(max_length=256, json_schema_extra=list_set(), description="Macs that ever held an attempt."),
+        Field(max_length=256, json_schema_extra=list_set(), description="Macs that held an attempt, as room allows."),
     ] = ()
     pending_reason: Annotated[Message | None, Field(description="Why the next shard has no Mac.")] = None
     estimate: Annotated[

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the job's own deadline, while a run waits for its storage."""
+"""Ctrl-C, and the job's own limits: while a run waits for its storage, and when it was killed or is over."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from voxfleet_agent.standalone.progress import ProgressLines
 from voxfleet_agent.standalone.run_paths import make_output_folder
 from voxfleet_agent.standalone.run_session import run_job
 from voxfleet_agent.standalone.run_verdict import RunEnding
+from voxfleet_agent.standalone.stopwatch import SAVE_SECONDS
 from voxfleet_agent.standalone.summary import RunSummary, summary_text
 from voxfleet_agent.storage import Storage
+from voxfleet_shared.crash_points import EXIT_CODE
 
 
 async def test_a_run_that_only_waited_for_its_storage_is_parked(
@@ -65,6 +67,20 @@ async def test_a_deadline_stops_a_run_merges_what_is_done_and_the_same_command_g
     assert stopped.figures.counts.not_run == 1, "what was done is merged, and the rest is told"
     home.job("late", refused, job={"activeDeadlineSeconds": 600}, quarantine=ALL)
     assert (await run_in(home, job)).verdict.ending is RunEnding.COMPLETE
+
+
+def test_machine_time_counts_though_a_run_is_killed_and_limits_planning_but_not_what_is_over(
+    home: Home, refused: Path
+) -> None:
+    def job(machine_seconds: int) -> Path:
+        return home.job("killed", refused, job={"maxMachineSeconds": machine_seconds}, quarantine=ALL)
+
+    assert home.agent("run", "-f", job(600), VOXFLEET_CRASH_AT="plan-uploaded").returncode == EXIT_CODE
+    stopped = home.run_here("-f", job(round(SAVE_SECONDS)))
+    assert stopped["rc"] == 1 and stopped["reason"].startswith("no clip ran: the run may have used its spec.maxMachine")
+    assert home.run_here("-f", job(600))["ending"] == "Complete"
+    shown = home.run_here("-f", job(1))
+    assert (shown["rc"], shown["ran"]) == (0, False) and "stopped" not in shown["stderr"]
 
 
 async def run_in(home: Home, file: Path) -> RunSummary:

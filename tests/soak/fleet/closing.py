@@ -14,7 +14,11 @@ WRITTEN_SECONDS = 30.0
 
 
 def close_books(rig: FleetRig) -> list[str]:
-    """Returns what is wrong with the statements. A leader that knows the Macs has to be there."""
+    """Returns what is wrong with the statements, and what was logged meanwhile. A leader has to be there."""
+    return [*_statement_failures(rig), *rig.new_tracebacks()]
+
+
+def _statement_failures(rig: FleetRig) -> list[str]:
     try:
         for mac in rig.macs:
             rig.api("DELETE", f"/apis/{API_VERSION}/macagents/{mac.mac.name}")

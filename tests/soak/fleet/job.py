@@ -80,7 +80,8 @@ class SoakJob:
     def read(self) -> None:
         jobs = self._rig.objects("audiobatchjobs", self.namespace)
         shards = self._rig.objects("audioshards", self.namespace)
-        for item in (*jobs, *shards):
+        around = (*self._rig.objects("macagents"), *self._rig.objects("machinehourstatements"))
+        for item in (*jobs, *shards, *around):
             size = len(json.dumps(item.get("status", {})))
             self.largest_status_bytes[item["kind"]] = max(self.largest_status_bytes[item["kind"]], size)
         self._latest = AudioBatchJob.load(jobs[0])

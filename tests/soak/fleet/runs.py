@@ -35,14 +35,16 @@ def run_seeds(
     while waiting and not is_over():
         directory = folder / f"fleet-{waiting[0]}"
         shutil.rmtree(directory, ignore_errors=True)
-        sound, runs = True, 0
+        sound, last, runs = True, False, 0
         with FleetRig(directory) as rig:
-            while sound and waiting and runs < RUNS_A_RIG and not (runs and is_over()):
+            while not last:
                 outcome = run_seed(waiting.popleft(), rig)
                 runs += 1
-                if outcome.findings.clean and (not waiting or runs == RUNS_A_RIG or is_over()):
-                    outcome.findings.failures += close_books(rig)
                 sound = outcome.findings.clean
+                last = not sound or not waiting or runs == RUNS_A_RIG or is_over()
+                if sound and last:
+                    outcome.findings.failures += close_books(rig)
+                    sound = outcome.findings.clean
                 yield outcome
         if sound and not keep:
             shutil.rmtree(directory)

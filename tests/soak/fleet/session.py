@@ -50,6 +50,7 @@ class FleetSession:
 
     def run(self) -> Findings:
         """Never raises for what the fleet did wrong: that is a finding."""
+        before = [f"after the run before: {found}" for found in self._rig.new_tracebacks()]
         try:
             findings = self._run()
         except (RunFailed, NotReady, ChildFailed, LedgerError, OSError, ValueError, *NoAnswer) as error:
@@ -59,11 +60,11 @@ class FleetSession:
         self.notes += [f"an operator ended with {code}" for code in self._strikes.operator_exits]
         if survivors := wait_ended(self._strikes.orphans, LANE_END_SECONDS):
             findings.failures.append(f"{len(survivors)} lanes outlived their agent")
+        findings.failures += [*before, *self._rig.new_tracebacks()]
         return findings
 
     def _run(self) -> Findings:
         self._rig.prepare(self._schedule.replicas)
-        self._rig.new_tracebacks()  # of an earlier run
         self._job.submit()
         self._until("the job ended and settled", self._has_settled, JOB_SECONDS)
         self.takeovers = self._job.takeovers
@@ -78,7 +79,7 @@ class FleetSession:
             late_seconds=self._strikes.late_seconds,
             left=facts.of_what_is_left(self._rig, self._job.namespace),
             residue_bytes=sum(mac.scratch_bytes() for mac in self._rig.macs),
-            troubles=[*self._strikes.troubles, *self._rig.new_tracebacks()],
+            troubles=self._strikes.troubles,
         )
         return judge(whole)
 

@@ -27,6 +27,7 @@ from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_dev.operator_process import OperatorProcess
 from voxfleet_dev.processes import Child
+from voxfleet_operator.leader import LOST_EXIT_CODE
 
 RESTART_SECONDS = 1.0
 """A supervisor starts what died again after this time, as launchd and a Deployment do."""
@@ -246,8 +247,8 @@ class Strikes:
                 self._died_at.pop(part, None)
             elif part not in self._died_at:
                 self._died_at[part] = now
-                if part.startswith("operator"):
-                    self.operator_exits.append(child.exit_code or 0)
+                if part.startswith("operator") and child.exit_code == LOST_EXIT_CODE:
+                    self.operator_exits.append(LOST_EXIT_CODE)
                 else:
                     self.troubles.append(f"{part} ended by itself with {child.exit_code}:\n{child.log_tail(10)}")
             elif now - self._died_at[part] >= RESTART_SECONDS:

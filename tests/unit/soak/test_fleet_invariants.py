@@ -96,7 +96,7 @@ def test_an_overlap_of_two_macs_and_what_excuses_it() -> None:
         ({"unverified_attempts": 1}, "given up as unverified"),
         ({"rows": [heard(0, "two"), refused(1), heard(2)]}, "expected c0, succeeded, 'one'"),
         ({"seen": {AttemptKey("a-shard", 1): {"mac-b"}}}, "was taken by mac-a, mac-b"),
-        ({"largest_status_bytes": {"AudioShard": 65_537}}, "65537 bytes"),
+        ({"largest_status_bytes": {"MacAgent": 64_001}}, "64001 bytes"),
         ({"left": Left(shards=["job-process-0"])}, "shard job-process-0 is left"),
         ({"left": Left(attempts={"mac-a": ["a-shard.1"]})}, "mac-a holds a-shard.1"),
         ({"troubles": ["agent 0 ended by itself"]}, "agent 0 ended by itself"),

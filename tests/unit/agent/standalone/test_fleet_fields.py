@@ -171,11 +171,11 @@ def test_limits_of_the_job_stop_the_run() -> None:
     """tests/component/standalone/test_interrupted.py stops a run."""
     assert run_limit(documents().job.spec, 1, 100) is None
     both = documents({"activeDeadlineSeconds": 60, "maxMachineSeconds": 100}).job.spec
-    found = [run_limit(both, lanes, before) for lanes, before in ((1, 0), (2, 0), (1, 50), (1, 200))]
+    found = [run_limit(both, lanes, before) for lanes, before in ((1, 0), (2, 0), (2, 50), (1, 200))]
     assert [limit and (limit.seconds, limit.reason.split(",")[0].split(".")[-1]) for limit in found] == [
         (60, "activeDeadlineSeconds"),
         (50, "maxMachineSeconds"),
-        (50, "maxMachineSeconds"),
+        (25, "maxMachineSeconds"),
         (0, "maxMachineSeconds"),
     ]
 

@@ -72,7 +72,10 @@ def test_fan_out_halts_beyond_the_contract_s_percent_and_not_at_it() -> None:
     assert committed_beyond_halt([beyond], None) is None
     assert committed_beyond_halt([], 1) is None
     limits = LIMITS.model_copy(update={"halt_fan_out_percent": 10})
-    assert "haltFanOutPercent" in judge(Counts(quarantined=3, succeeded=18, not_run=4), [at, beyond], [], limits).reason
+    counts = Counts(quarantined=3, succeeded=18, not_run=4)
+    for stopped in (None, "the run took too long; raise it"):
+        reason = judge(counts, [at, beyond], [], limits, stopped).reason
+        assert "haltFanOutPercent" in reason and "raise it" not in reason, "more time would not help"
 
 
 def test_only_failures_of_this_machine_are_retried_and_not_for_ever() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 
 import pytest
 from kubernetes.aio.client import Configuration
 
-from voxfleet_operator.kube import ApiUnavailable, Kube
+from voxfleet_operator import kube as kube_module
+from voxfleet_operator.kube import ApiUnavailable, Forbidden, Kube
 
 
 @pytest.fixture
@@ -41,3 +43,43 @@ async def test_a_server_that_is_silent_is_named_with_how_long(silent_port: int) 
     assert (
         str(raised.value) == f"GET /version: the API server http://127.0.0.1:{silent_port} gave no answer within 0.1 s"
     )
+
+
+STARTING = (503, b'{"message": "not all paths are installed"}')
+UID = (200, b'{"metadata": {"uid": "a-uid"}}')
+
+
+async def serve(answers: list[tuple[int, bytes]]) -> tuple[asyncio.Server, int]:
+    """A server that gives one answer after the other."""
+    left = iter(answers)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        status, body = next(left)
+        writer.write(b"HTTP/1.1 %d OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    return server, server.sockets[0].getsockname()[1]
+
+
+async def test_a_start_waits_for_an_api_server_that_starts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kube_module, "START_PAUSE_SECONDS", 0.01)
+    server, port = await serve([STARTING, STARTING, UID, (403, b'{"message": "no"}'), UID])
+    async with server, kube_at(port) as kube:
+        assert await kube.patiently(kube.kube_system_uid, asyncio.Event()) == "a-uid"
+        with pytest.raises(Forbidden):
+            await kube.patiently(kube.kube_system_uid, asyncio.Event())
+
+
+async def test_a_start_ends_when_it_is_told_to_or_has_waited_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    server, port = await serve([STARTING, STARTING])
+    async with server, kube_at(port) as kube:
+        stop = asyncio.Event()
+        stop.set()
+        with pytest.raises(ApiUnavailable, match="503"):
+            await kube.patiently(kube.kube_system_uid, stop)
+        monkeypatch.setattr(kube_module, "START_SECONDS", -1.0)
+        with pytest.raises(ApiUnavailable, match="503"):
+            await kube.patiently(kube.kube_system_uid, asyncio.Event())
