@@ -61,6 +61,7 @@ class MacSession:
         self._shortest_lease_seconds: float = mac.spec.disconnect.lease_seconds
         self._longest_lease_seconds: float = mac.spec.disconnect.lease_seconds
         self._closing = Closing()
+        self._pace = EventPace(context.clock())
         self._renew_now = asyncio.Event()
         self._redial = asyncio.Event()
         self._failures = 0
@@ -232,7 +233,7 @@ class MacSession:
         changed = self._record.attempts_listed(listing.attempts)
         await self._pull_rows(client)  # those of attempts that are not listed because they went meanwhile
         self._changed(changed)
-        async with client.events(listing.cursor, self._context.timing.silence_seconds) as events:
+        async with client.events(listing.cursor, self._context.timing.silence_seconds, self._pace) as events:
             self._cursor = self._acknowledged = listing.cursor
             self._client = client
             self._failures, self._history_stuck_at = 0, None
@@ -240,10 +241,7 @@ class MacSession:
             message = self._context.dialer.connected_message(self.mac)
             self._connection_changed(True, Reason.CONNECTED, message)
             following.set()
-            pace = EventPace(self._context.clock())
             async for event in events:
-                if (wait_seconds := pace.wait_seconds(self._context.clock())) > 0:
-                    await asyncio.sleep(wait_seconds)
                 await self._handle(client, event)
                 self._cursor = event.cursor
 
