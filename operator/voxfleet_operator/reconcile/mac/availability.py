@@ -34,6 +34,7 @@ class Obstacle(StrEnum):
     UNREACHABLE = "Unreachable"
     INCOMPATIBLE = "Incompatible"
     UNVERIFIED = "Unverified"
+    DELETION_HANGS = "DeletionHangs"
     FAILS_TOO_OFTEN = "FailsTooOften"
 
 
@@ -121,6 +122,8 @@ def _first_obstacle(mac: MacAgent, view: MacView, now: datetime) -> tuple[Obstac
         return (Obstacle.UNREACHABLE if view.machine is None else Obstacle.INCOMPATIBLE), found
     if not (found := ledger_verified(view)).status:
         return Obstacle.UNVERIFIED, found
+    if view.hung_deletions:
+        return Obstacle.DELETION_HANGS, ConditionVerdict(False, Reason.DELETION_HANGS, _hangs(view))
     until = closing(mac, now).return_at
     text = "" if until is None else f" until {local_text(mac.spec.availability, until)}"
     return None, ConditionVerdict(True, Reason.AVAILABLE, f"the Mac takes attempts{text}")
@@ -145,9 +148,17 @@ def _closed(mac: MacAgent, now: datetime) -> tuple[Obstacle, ConditionVerdict] |
     return Obstacle.OUTSIDE_RENTAL, ConditionVerdict(False, Reason.OUTSIDE_RENTAL, opens)
 
 
+def _hangs(view: MacView) -> str:
+    first, others = view.hung_deletions[0], len(view.hung_deletions) - 1
+    more = f" and {others} more" if others else ""
+    return f"its agent does not come to an end with deleting attempt {first}{more}; restart it. What runs there goes on"
+
+
 def _last_shown(view: MacView) -> str:
     if not view.connected:
         return view.message
     if view.ledger_error is not None:
         return view.ledger_error
+    if view.hung_deletions:
+        return _hangs(view)
     return "" if view.machine is None else view.machine.runtime_message
