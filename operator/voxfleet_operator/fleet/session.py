@@ -44,7 +44,7 @@ from voxfleet_operator.fleet.session_context import (
     renews_before_reading,
     same_conversation,
 )
-from voxfleet_operator.fleet.unanswered_orders import EPOCH_STATUS, is_no_answer
+from voxfleet_operator.fleet.unanswered_orders import EPOCH_STATUS, LATE_STATUS, is_no_answer
 from voxfleet_shared import crash_points
 
 log = structlog.get_logger()
@@ -321,7 +321,8 @@ class MacSession:
             if refusal.status == EPOCH_STATUS:
                 return  # the leader raises its epoch, and the next renewal goes through
             self._patience.not_renewed(refusal)
-            raise
+            if refusal.status != LATE_STATUS:  # this answer told the agent's time, by which the next one is in time
+                raise
 
     async def _deliver(self, client: AgentClient, following: asyncio.Event) -> None:
         """Sends what reconcilers want of this Mac."""

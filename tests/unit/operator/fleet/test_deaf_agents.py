@@ -27,6 +27,7 @@ from voxfleet_operator.fleet.unanswered_orders import UnansweredOrders, is_no_an
 A, B = AttemptKey("shard-a", 1), AttemptKey("shard-b", 1)
 SILENT = AgentUnreachable("no answer")
 BROKEN = AgentRefused(500, Problem(message="unforeseen KeyError"))
+LATE = AgentRefused(408, Problem(message="late"))
 TIMING = SessionTiming()
 
 
@@ -164,7 +165,7 @@ async def renews(session: MacSession, told: Told) -> None:
         await session._renew(cast("AgentClient", told))
 
 
-@pytest.mark.parametrize("error", [SILENT, BROKEN, AgentRefused(400, Problem(message="no such field"))])
+@pytest.mark.parametrize("error", [SILENT, BROKEN, LATE, AgentRefused(400, Problem(message="no such field"))])
 async def test_an_agent_that_renews_no_lease_for_the_length_of_one_is_given_up(
     session: MacSession, told: Told, error: Exception
 ) -> None:
@@ -183,6 +184,11 @@ async def test_a_renewal_in_between_or_an_epoch_to_raise_starts_the_count_anew(s
     for seconds, told.renewal in ((0.0, BROKEN), (25.0, None), (35.0, BROKEN), (64.0, SILENT), (200.0, stale)):
         told.seconds = seconds
         await renews(session, told)
+
+
+async def test_a_late_renewal_ends_no_conversation(session: MacSession, told: Told) -> None:
+    for told.seconds, told.renewal in ((0.0, LATE), (25.0, LATE), (29.0, None), (31.0, LATE), (60.0, LATE)):
+        await session._renew(cast("AgentClient", told))
 
 
 async def test_the_session_stays_away_for_the_longest_lease(session: MacSession, told: Told) -> None:
