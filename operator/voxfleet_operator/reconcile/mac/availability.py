@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from voxfleet_api.conditions import Reason
+from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacExclusion
 from voxfleet_operator.fleet.closing import ClosingPhase
@@ -78,7 +78,17 @@ def accepted(mac: MacAgent, view: MacView, now: datetime) -> ConditionVerdict:
         standing(mac.spec.availability, now)
     except UnusableHours as error:
         return ConditionVerdict(False, Reason.INVALID_SPEC, str(error))
+    if view.reason is Reason.CONNECTING and (refused := _refused_before(mac)) is not None:
+        return refused
     return ConditionVerdict(True, Reason.ACCEPTED, "the spec is usable")
+
+
+def _refused_before(mac: MacAgent) -> ConditionVerdict | None:
+    """The stored refusal of this very spec: a session that has only begun to connect knows no better."""
+    stored = find(mac.status.conditions, ConditionType.ACCEPTED)
+    if stored is None or stored.reason != Reason.INVALID_SPEC or stored.observed_generation != mac.metadata.generation:
+        return None
+    return ConditionVerdict(False, Reason.INVALID_SPEC, stored.message)
 
 
 def reachable(view: MacView) -> ConditionVerdict:
