@@ -80,6 +80,7 @@ class Reason(StrEnum):
     OUTSIDE_WINDOW = "OutsideWindow"
     OUTSIDE_RENTAL = "OutsideRental"
     FAILS_TOO_OFTEN = "FailsTooOften"
+    DELETION_HANGS = "DeletionHangs"
     CONNECTED = "Connected"
     CONNECTING = "Connecting"
     HOST_KEY_MISMATCH = "HostKeyMismatch"

@@ -40,6 +40,7 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_operator.fleet.agent_clock import AgentClock
 from voxfleet_operator.fleet.dialer import AgentConnection
+from voxfleet_operator.fleet.event_pace import EventPace
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable
 from voxfleet_operator.fleet.refusals import check_held_epoch, retry_after_seconds
 
@@ -153,7 +154,7 @@ class AgentClient:
         await self._call("POST", "/v1/events/ack", body=EventAck(cursor=cursor).dump())
 
     @asynccontextmanager
-    async def events(self, after: str, silence_seconds: float) -> AsyncIterator[AsyncIterator[Event]]:
+    async def events(self, after: str, silence_seconds: float, pace: EventPace) -> AsyncIterator[AsyncIterator[Event]]:
         """Opens the event stream. Iterating raises AgentUnreachable when it ends or is silent for too long."""
         request = self._request("GET", "/v1/events", params={"after": after}, read_seconds=silence_seconds)
         try:
@@ -164,7 +165,7 @@ class AgentClient:
         except (*TRANSPORT_ERRORS, TimeoutError) as error:
             raise AgentUnreachable(f"GET /v1/events: {_text(error)}") from error
         try:
-            yield _events(response, silence_seconds)
+            yield _events(_paced(response.aiter_raw(), pace, self._clock), silence_seconds)
         finally:
             await response.aclose()
 
@@ -250,15 +251,23 @@ async def _content(response: httpx.Response) -> bytes:
     return bytes(content)
 
 
-async def _events(response: httpx.Response, silence_seconds: float) -> AsyncIterator[Event]:
-    chunks = response.aiter_raw()
-    pending = b""
+async def _paced(chunks: AsyncIterator[bytes], pace: EventPace, clock: Callable[[], float]) -> AsyncIterator[bytes]:
+    async for chunk in chunks:
+        if (wait_seconds := pace.wait_seconds(chunk, clock())) > 0:
+            await asyncio.sleep(wait_seconds)
+        yield chunk
+
+
+async def _events(chunks: AsyncIterator[bytes], silence_seconds: float) -> AsyncIterator[Event]:
+    pending = bytearray()  # which is not copied for each of many small chunks
     while True:
         try:
             # The timeout covers whole lines: a stream that drips bytes but never ends a line counts as silent, too.
             async with asyncio.timeout(silence_seconds):
-                while b"\n" not in pending:
-                    pending += await anext(chunks)
+                chunk = b""
+                while b"\n" not in chunk:
+                    chunk = await anext(chunks)
+                    pending += chunk
                     if len(pending) > MAX_EVENT_BYTES:
                         raise AgentUnreachable(f"an event is larger than {MAX_EVENT_BYTES} bytes")
         except StopAsyncIteration:
@@ -270,8 +279,9 @@ async def _events(response: httpx.Response, silence_seconds: float) -> AsyncIter
         *lines, pending = pending.split(b"\n")
         for line in lines:
             if line:
+                await asyncio.sleep(0)  # others take their turn between two events of one read
                 try:
-                    yield Event.load_json(line)
+                    yield Event.load_json(bytes(line))
                 except ValidationError as error:
                     raise AgentUnreachable(f"an event cannot be read: {_fields(error)}") from error
 

@@ -96,6 +96,13 @@ class MacRecord:
         }
         self._render(ladders=MappingProxyType(own))
 
+    def deletions_hang(self, keys: tuple[AttemptKey, ...]) -> bool:
+        """Takes which ones do; returns whether that is new."""
+        if keys == self._view.hung_deletions:
+            return False
+        self._render(hung_deletions=keys)
+        return True
+
     def attempts_listed(self, listed: Iterable[AttemptStatus]) -> set[str]:
         """Takes the complete list of attempts: an attempt that it lacks is gone."""
         old, self._attempts, self._waiting = self._attempts, {}, {}
@@ -188,6 +195,7 @@ class MacRecord:
         identity: MachineIdentity | None = None,
         machine: MachineFacts | None = None,
         ladders: Mapping[tuple[str, str], ReportedLadder] | None = None,
+        hung_deletions: tuple[AttemptKey, ...] | None = None,
     ) -> None:
         old = self._view
         self._view = MacView(
@@ -202,6 +210,7 @@ class MacRecord:
             rows=self.book.rows,
             ledger_error=self.book.error,
             ladders=old.ladders if ladders is None else ladders,
+            hung_deletions=old.hung_deletions if hung_deletions is None else hung_deletions,
         )
 
 

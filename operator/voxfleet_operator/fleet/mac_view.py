@@ -45,6 +45,8 @@ class MacView:
     """The message that names the first row that failed verification."""
     ladders: Mapping[tuple[str, str], ReportedLadder] = field(default_factory=dict)
     """The batch sizes that it has measured, by digest of model and contract."""
+    hung_deletions: tuple[AttemptKey, ...] = ()
+    """The attempts that its agent has been deleting for so long that it will not end by itself."""
 
 
 def stands_for(view: MacView, record: AttemptRecord) -> bool:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from voxfleet_api.protocol import AttemptKey, AttemptRequest
-from voxfleet_operator.fleet.mac_view import PENDING, AgentAnswer, Order, Outcome
+from voxfleet_operator.fleet.mac_view import PENDING, AgentAnswer, AgentRefused, Order, Outcome
 
 MAX_ORDERS = 256
 """Of each kind. What does not fit is stated again later."""
@@ -33,6 +33,12 @@ class Letter:
     @property
     def order(self) -> Order:
         return Order.DELETE if self.request is None else Order.PUT
+
+    def answer(self, outcome: Outcome, at_seconds: float, refusal: AgentRefused | None) -> AgentAnswer:
+        if self.request is None:
+            return AgentAnswer(outcome, at_seconds, refusal)
+        given = self.request.credentials, self.request.uri_prefixes
+        return AgentAnswer(outcome, at_seconds, refusal, *given, renews=self.renews)
 
 
 @dataclass(slots=True)

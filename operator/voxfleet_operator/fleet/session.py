@@ -9,23 +9,21 @@ import asyncio
 import random
 import secrets
 from functools import partial
-from typing import NoReturn
 
 import structlog
-from pydantic import SecretStr
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import MachineIdentity
-from voxfleet_api.kinds.resource import SecretKeyRef
 from voxfleet_api.ledger import public_key
 from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, Event, LadderList, MachineFacts
+from voxfleet_operator.fleet.admission import agent_token, refused_conversation
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.closing import Closing, renews_leases
 from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
 from voxfleet_operator.fleet.dialer import DialError
 from voxfleet_operator.fleet.event_pace import EventPace
-from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine, other_control_plane
+from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
 from voxfleet_operator.fleet.mac_view import (
@@ -38,13 +36,15 @@ from voxfleet_operator.fleet.mac_view import (
     SecretMissing,
 )
 from voxfleet_operator.fleet.mailbox import Letter, Mailbox
+from voxfleet_operator.fleet.patience import Patience
 from voxfleet_operator.fleet.session_context import (
     SessionContext,
     backoff_seconds,
     renewal_interval_seconds,
     renews_before_reading,
+    same_conversation,
 )
-from voxfleet_operator.fleet.unanswered_orders import EPOCH_STATUS, UnansweredOrders, is_no_answer
+from voxfleet_operator.fleet.unanswered_orders import EPOCH_STATUS, LATE_STATUS, is_no_answer
 from voxfleet_shared import crash_points
 
 log = structlog.get_logger()
@@ -56,19 +56,17 @@ class MacSession:
         self._name = mac.metadata.name
         self._context = context
         self._log = log.bind(mac=self._name)
+        self._patience = Patience(context.timing, context.clock, mac.spec.disconnect.lease_seconds)
         self._begin_record()
         self._client: AgentClient | None = None
         self._shortest_lease_seconds: float = mac.spec.disconnect.lease_seconds
-        self._longest_lease_seconds: float = mac.spec.disconnect.lease_seconds
         self._closing = Closing()
+        self._pace = EventPace(context.clock())
         self._renew_now = asyncio.Event()
         self._redial = asyncio.Event()
         self._failures = 0
         self._history_stuck_at: int | None = None
         self._doubted = False
-        self._stay_away_seconds = 0.0
-        self._not_renewed_since: float | None = None
-        """When the first renewal in a row failed."""
         self._cursor = self._acknowledged = ""
         self._task = asyncio.create_task(self._run(), name=f"mac-session:{self._name}")
 
@@ -79,7 +77,7 @@ class MacSession:
     def update(self, mac: MacAgent) -> None:
         old, self.mac = self.mac, mac
         self._grant_lease(mac.spec.disconnect.lease_seconds)
-        if not self._same_conversation(old, mac):
+        if not same_conversation(self._context.dialer, old, mac):
             if old.spec.ledger_public_key != mac.spec.ledger_public_key:
                 self._begin_record()
             self.redial()
@@ -115,13 +113,6 @@ class MacSession:
         self._delivery.wake()
         return self._mailbox.answer(Order.DELETE, key)
 
-    def _same_conversation(self, old: MacAgent, new: MacAgent) -> bool:
-        return (
-            self._context.dialer.same_connection(old, new)
-            and old.spec.token_secret_ref == new.spec.token_secret_ref
-            and old.spec.ledger_public_key == new.spec.ledger_public_key
-        )
-
     async def _run(self) -> None:
         while True:
             try:
@@ -140,7 +131,7 @@ class MacSession:
             reason, message = error.reason, error.message
             self._doubted |= reason is Reason.EPOCH_NOT_BELIEVED
         except AgentRefused as refusal:
-            reason, message = self._explain(refusal)
+            reason, message = refused_conversation(refusal, self.mac.spec.token_secret_ref)
         except AgentUnreachable as error:
             reason, message = Reason.AGENT_UNREACHABLE, str(error)
         except Exception as error:  # noqa: BLE001 # an unexpected error must not end the session for good
@@ -152,7 +143,7 @@ class MacSession:
         self._changed(self._mailbox.connection_lost(self._context.clock()))
         if not self._redial.is_set():
             backoff = backoff_seconds(self._failures, self._context.timing, random.random())  # noqa: S311 # no secret
-            pause_seconds, self._stay_away_seconds = max(backoff, self._stay_away_seconds), 0.0
+            pause_seconds = max(backoff, self._patience.take_stay_away_seconds())
             self._failures += 1
             await wait(self._redial, pause_seconds)
 
@@ -163,7 +154,7 @@ class MacSession:
         mac = self.mac  # both Secrets are read for one version; an update that matters to what follows redials
         opening = await self._context.dialer.dial(mac)
         ref = mac.spec.token_secret_ref
-        token = _token(await self._context.secrets(ref.name, ref.key), ref)
+        token = agent_token(await self._context.secrets(ref.name, ref.key), ref)
         async with (
             opening as connection,
             AgentClient(
@@ -232,18 +223,15 @@ class MacSession:
         changed = self._record.attempts_listed(listing.attempts)
         await self._pull_rows(client)  # those of attempts that are not listed because they went meanwhile
         self._changed(changed)
-        async with client.events(listing.cursor, self._context.timing.silence_seconds) as events:
+        async with client.events(listing.cursor, self._context.timing.silence_seconds, self._pace) as events:
             self._cursor = self._acknowledged = listing.cursor
             self._client = client
             self._failures, self._history_stuck_at = 0, None
-            self._unanswered = UnansweredOrders(self._context.timing.forget_puts_seconds)
+            self._patience.contact_made()
             message = self._context.dialer.connected_message(self.mac)
             self._connection_changed(True, Reason.CONNECTED, message)
             following.set()
-            pace = EventPace(self._context.clock())
             async for event in events:
-                if (wait_seconds := pace.wait_seconds(self._context.clock())) > 0:
-                    await asyncio.sleep(wait_seconds)
                 await self._handle(client, event)
                 self._cursor = event.cursor
 
@@ -324,14 +312,16 @@ class MacSession:
             if renews_leases(self._closing, self._record.view.machine, now):
                 self._note_renewal()
                 await client.renew(self._closing.renewal(now))
-            self._not_renewed_since = None
+            self._patience.renewed()
             await self._acknowledge(client)
         except AgentUnreachable as error:
-            self._give_up_if_never_renewed(error)
+            self._patience.not_renewed(error)
             raise
         except AgentRefused as refusal:
-            if refusal.status != EPOCH_STATUS:  # the leader raises its epoch, and the next renewal goes through
-                self._give_up_if_never_renewed(refusal)
+            if refusal.status == EPOCH_STATUS:
+                return  # the leader raises its epoch, and the next renewal goes through
+            self._patience.not_renewed(refusal)
+            if refusal.status != LATE_STATUS:  # this answer told the agent's time, by which the next one is in time
                 raise
 
     async def _deliver(self, client: AgentClient, following: asyncio.Event) -> None:
@@ -346,56 +336,29 @@ class MacSession:
         try:
             outcome = await self._call(client, letter, record)
             if outcome is Outcome.DELETING:
-                self._give_up_if_deleting_for_ever(letter)
+                self._patience.deleting(key)
             else:
-                self._unanswered.answered(letter.order, key)
+                self._patience.answered(letter.order, key)
+            self._deletions_told(record)
         except AgentRefused as error:
             outcome, refusal = Outcome.REFUSED, error
             if is_no_answer(letter.order, error):
-                self._give_up_if_deaf(letter)
+                self._patience.unanswered(letter.order, key)
             else:
-                self._unanswered.answered(letter.order, key)
+                self._patience.answered(letter.order, key)
         except AgentUnreachable as error:
             bound.warning("attempt_unanswered", error=str(error))
-            self._give_up_if_deaf(letter)
+            self._patience.unanswered(letter.order, key)
         finally:
-            request, at_seconds = letter.request, self._context.clock()
-            answer = AgentAnswer(outcome, at_seconds, refusal)
-            if request is not None:
-                given = request.credentials, request.uri_prefixes
-                answer = AgentAnswer(outcome, at_seconds, refusal, *given, renews=letter.renews)
-            if mailbox.answered(letter, answer):
+            if mailbox.answered(letter, letter.answer(outcome, self._context.clock(), refusal)):
                 bound.info("attempt_answered", outcome=outcome, refusal=None if refusal is None else str(refusal))
                 self._changed({key.shard_uid})
 
-    def _give_up_if_deaf(self, letter: Letter) -> None:
-        """An agent that renews leases and leaves an order undone would never be lost, and its attempts would wait."""
-        seconds = self._unanswered.unanswered(letter.order, letter.key, self._context.clock())
-        if seconds >= (limit := self._context.timing.deaf_seconds):
-            self._stay_away(f"the agent renews leases, but left a {letter.order} undone for {limit:g} s")
-
-    def _give_up_if_never_renewed(self, error: Exception) -> None:
-        """A renewal that fails may have granted a lease, so that an agent which fails each would never be lost."""
-        now = self._context.clock()
-        if self._not_renewed_since is None:
-            self._not_renewed_since = now
-        if now - self._not_renewed_since >= self._longest_lease_seconds:
-            self._not_renewed_since = None
-            self._stay_away(f"the agent answers, but renews no lease ({error})")
-
-    def _give_up_if_deleting_for_ever(self, letter: Letter) -> None:
-        """The lane of an attempt whose deletion never ends serves nobody, and the bill of its job stays open."""
-        seconds = self._unanswered.deleting(letter.key, self._context.clock())
-        if seconds >= (limit := self._context.timing.deleting_seconds):
-            self._stay_away(f"the agent renews leases, but has been deleting attempt {letter.key} for {limit:g} s")
-
-    def _stay_away(self, fault: str) -> NoReturn:
-        """Raises MacRejected."""
-        self._stay_away_seconds = self._longest_lease_seconds + self._context.timing.stay_away_margin_seconds
-        raise MacRejected(
-            Reason.AGENT_UNREACHABLE,
-            f"{fault}; restart it. Its leases run out, so that other Macs take over",
-        )
+    def _deletions_told(self, record: MacRecord) -> None:
+        hung = self._patience.hung_deletions()
+        if record.deletions_hang(hung):
+            self._log.warning("deletions_hang", attempts=[str(key) for key in hung])
+            self._context.on_change(self._name, frozenset())
 
     async def _call(self, client: AgentClient, letter: Letter, record: MacRecord) -> Outcome:
         key, request = letter.key, letter.request
@@ -423,8 +386,7 @@ class MacSession:
         self._context.grants.note(self._name, self._record.view.identity, self._context.clock())
 
     def _grant_lease(self, lease_seconds: float) -> None:
-        """All leases ever granted count, as attempts that got them may still run."""
-        self._longest_lease_seconds = max(self._longest_lease_seconds, lease_seconds)
+        self._patience.grants(lease_seconds)
         if lease_seconds < self._shortest_lease_seconds:
             self._shortest_lease_seconds = lease_seconds
             self._renew_now.set()
@@ -445,18 +407,6 @@ class MacSession:
             self._log.info("mac_contact", connected=connected, reason=reason, message=message)
             self._context.on_change(self._name, frozenset(shard_uids))
 
-    def _explain(self, refusal: AgentRefused) -> tuple[Reason, str]:
-        ref = self.mac.spec.token_secret_ref
-        if refusal.status == 401:
-            return (
-                Reason.AGENT_TOKEN_REFUSED,
-                f"the agent refused the token of Secret {ref.name}, key {ref.key}; store the agent's tokenFile there",
-            )
-        if refusal.status == 403:
-            trouble = other_control_plane(refusal.problem.owner)
-            return trouble.reason, trouble.message
-        return Reason.AGENT_UNREACHABLE, f"the agent answered {refusal}"
-
     def _identified(self, identity: MachineIdentity) -> None:
         """Another machine under this name has its own attempts, and gets no calls that were meant for the old one."""
         known = self._record.view.identity
@@ -471,15 +421,5 @@ class MacSession:
         book = LedgerBook(public_key(self.mac.spec.ledger_public_key), context.control_plane, context.now)
         self._record = MacRecord(self._name, self._context.control_plane, book)
         self._mailbox = Mailbox()
-        self._unanswered = UnansweredOrders(self._context.timing.forget_puts_seconds)
+        self._patience.another_machine()
         self._delivery = Delivery(self._mailbox, self._context.clock)
-
-
-def _token(value: bytes, ref: SecretKeyRef) -> SecretStr:
-    text = value.strip().decode("ascii", errors="replace")
-    if not text or not text.isascii() or not text.isprintable() or " " in text:
-        raise MacRejected(
-            Reason.AGENT_TOKEN_REFUSED,
-            f"Secret {ref.name}, key {ref.key} is no token; store the agent's tokenFile there",
-        )
-    return SecretStr(text)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from voxfleet_api.kinds import MacAgent
 from voxfleet_api.ledger import ChainHead
 from voxfleet_api.protocol import HEARTBEAT_SECONDS
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
@@ -25,8 +26,7 @@ class SessionTiming:
     deaf_seconds: float = 60.0
     """How long an agent in contact may leave all PUTs, or one DELETE, unanswered."""
     deleting_seconds: float = 900.0
-    """How long an agent in contact may say that it is deleting an attempt. Agents leave a lane that does not end behind
-    after half a minute."""
+    """After how long a deletion hangs. Agents leave a lane that does not end behind after half a minute."""
     forget_puts_seconds: float = 60.0
     """After how long without a PUT the next one that gets no answer is the first. Longer than a call and a pause."""
     stay_away_margin_seconds: float = 120.0
@@ -54,6 +54,15 @@ class SessionContext:
     on_identified: Callable[[str], None]
     stored_head: Callable[[str, str], ChainHead | None]
     """(ledger key, chain) -> the newest row of the chain that a statement counts."""
+
+
+def same_conversation(dialer: Dialer, old: MacAgent, new: MacAgent) -> bool:
+    """Whether a changed spec lets the connection stay."""
+    return (
+        dialer.same_connection(old, new)
+        and old.spec.token_secret_ref == new.spec.token_secret_ref
+        and old.spec.ledger_public_key == new.spec.ledger_public_key
+    )
 
 
 def backoff_seconds(failures: int, timing: SessionTiming, fraction: float) -> float:

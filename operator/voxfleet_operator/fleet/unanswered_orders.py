@@ -18,22 +18,14 @@ class UnansweredOrders:
         self._forget_seconds = forget_seconds
         self._deletes: dict[AttemptKey, float] = {}
         """Since when. Each is in the mailbox until it is answered, which bounds their number."""
-        self._deleting: dict[AttemptKey, float] = {}
-        """Since when an agent has been deleting them, as it says."""
         self._puts: tuple[float, float] | None = None
         """When the first one and the newest one in a row got no answer."""
 
     def answered(self, order: Order, key: AttemptKey) -> None:
         if order is Order.DELETE:
             self._deletes.pop(key, None)
-            self._deleting.pop(key, None)
         else:
             self._puts = None
-
-    def deleting(self, key: AttemptKey, now: float) -> float:
-        """Takes that a DELETE is under way; returns for how many seconds."""
-        self._deletes.pop(key, None)
-        return now - self._deleting.setdefault(key, now)
 
     def unanswered(self, order: Order, key: AttemptKey, now: float) -> float:
         """Returns for how many seconds the order has been left unanswered."""

@@ -23,6 +23,7 @@ OUTSIDE_RENTAL = Unavailable("is outside its rental", "are outside their rental"
 DUPLICATE = Unavailable("reports another Mac's hardware or key", "report another Mac's hardware or key")
 INCOMPATIBLE = Unavailable("has an incompatible runtime", "have an incompatible runtime")
 UNVERIFIED = Unavailable("has ledger rows that do not verify", "have ledger rows that do not verify")
+DELETION_HANGS = Unavailable("hangs deleting an attempt", "hang deleting an attempt")
 FAILS_TOO_OFTEN = Unavailable("is excluded because it fails too often", "are excluded because they fail too often")
 WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
     Obstacle.DELETED: DELETED,
@@ -35,6 +36,7 @@ WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
     Obstacle.UNREACHABLE: UNREACHABLE,
     Obstacle.INCOMPATIBLE: INCOMPATIBLE,
     Obstacle.UNVERIFIED: UNVERIFIED,
+    Obstacle.DELETION_HANGS: DELETION_HANGS,
     Obstacle.FAILS_TOO_OFTEN: FAILS_TOO_OFTEN,
 }
 SELECTOR = Unavailable("does not match the job's macSelector", "do not match the job's macSelector")

@@ -223,6 +223,7 @@ def _shows_the_same(old: MacView, new: MacView) -> bool:
         and old.reason == new.reason
         and old.message == new.message
         and old.ledger_error == new.ledger_error
+        and old.hung_deletions == new.hung_deletions
     )
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from voxfleet_api.conditions import Reason
+from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacExclusion
 from voxfleet_operator.fleet.closing import ClosingPhase
@@ -34,6 +34,7 @@ class Obstacle(StrEnum):
     UNREACHABLE = "Unreachable"
     INCOMPATIBLE = "Incompatible"
     UNVERIFIED = "Unverified"
+    DELETION_HANGS = "DeletionHangs"
     FAILS_TOO_OFTEN = "FailsTooOften"
 
 
@@ -77,7 +78,17 @@ def accepted(mac: MacAgent, view: MacView, now: datetime) -> ConditionVerdict:
         standing(mac.spec.availability, now)
     except UnusableHours as error:
         return ConditionVerdict(False, Reason.INVALID_SPEC, str(error))
+    if view.reason is Reason.CONNECTING and (refused := _refused_before(mac)) is not None:
+        return refused
     return ConditionVerdict(True, Reason.ACCEPTED, "the spec is usable")
+
+
+def _refused_before(mac: MacAgent) -> ConditionVerdict | None:
+    """The stored refusal of this very spec: a session that has only begun to connect knows no better."""
+    stored = find(mac.status.conditions, ConditionType.ACCEPTED)
+    if stored is None or stored.reason != Reason.INVALID_SPEC or stored.observed_generation != mac.metadata.generation:
+        return None
+    return ConditionVerdict(False, Reason.INVALID_SPEC, stored.message)
 
 
 def reachable(view: MacView) -> ConditionVerdict:
@@ -121,6 +132,8 @@ def _first_obstacle(mac: MacAgent, view: MacView, now: datetime) -> tuple[Obstac
         return (Obstacle.UNREACHABLE if view.machine is None else Obstacle.INCOMPATIBLE), found
     if not (found := ledger_verified(view)).status:
         return Obstacle.UNVERIFIED, found
+    if view.hung_deletions:
+        return Obstacle.DELETION_HANGS, ConditionVerdict(False, Reason.DELETION_HANGS, _hangs(view))
     until = closing(mac, now).return_at
     text = "" if until is None else f" until {local_text(mac.spec.availability, until)}"
     return None, ConditionVerdict(True, Reason.AVAILABLE, f"the Mac takes attempts{text}")
@@ -145,9 +158,17 @@ def _closed(mac: MacAgent, now: datetime) -> tuple[Obstacle, ConditionVerdict] |
     return Obstacle.OUTSIDE_RENTAL, ConditionVerdict(False, Reason.OUTSIDE_RENTAL, opens)
 
 
+def _hangs(view: MacView) -> str:
+    first, others = view.hung_deletions[0], len(view.hung_deletions) - 1
+    more = f" and {others} more" if others else ""
+    return f"its agent does not come to an end with deleting attempt {first}{more}; restart it. What runs there goes on"
+
+
 def _last_shown(view: MacView) -> str:
     if not view.connected:
         return view.message
     if view.ledger_error is not None:
         return view.ledger_error
+    if view.hung_deletions:
+        return _hangs(view)
     return "" if view.machine is None else view.machine.runtime_message

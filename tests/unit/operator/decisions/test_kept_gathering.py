@@ -205,6 +205,8 @@ class Changes:
                 {"attempts": {}},
                 {"ledger_error": "a row is forged"},
                 {"ledger_error": None},
+                {"hung_deletions": (key,)},
+                {"hung_deletions": ()},
             ]
         )
         self.fleet.by_name[name] = replace(view, **changed)

@@ -38,6 +38,30 @@ def test_a_mac_out_of_reach_is_told_in_the_fleets_own_words(reason: Reason) -> N
 
 
 @pytest.mark.parametrize(
+    ("reason", "generation", "stands"),
+    [
+        (Reason.CONNECTING, 1, True),
+        (Reason.CONNECTING, 2, False),
+        (Reason.SSH_UNREACHABLE, 1, False),
+        (Reason.CONNECTED, 1, False),
+    ],
+)
+def test_a_spec_that_was_refused_stays_so_until_the_session_has_looked_at_it_again(
+    reason: Reason, generation: int, *, stands: bool
+) -> None:
+    """Else it is accepted for a moment at every start of the operator."""
+    mac = MacAgent.load(mac_agent("mac-a"))
+    mac = mac.model_copy(update={"metadata": mac.metadata.model_copy(update={"generation": 1})})
+    refused = mac_status(mac, replace(SILENT, reason=Reason.INVALID_SPEC, message="unusable key"), NOW)
+    metadata = mac.metadata.model_copy(update={"generation": generation})
+    known = mac.model_copy(update={"metadata": metadata, "status": refused})
+    after = mac_status(known, replace(SILENT, reason=reason), LATER)
+    before, now = find(refused.conditions, ConditionType.ACCEPTED), find(after.conditions, ConditionType.ACCEPTED)
+    assert before is not None and now is not None
+    assert (now == before) is stands and (now.status == "False") is stands
+
+
+@pytest.mark.parametrize(
     ("hours", "now", "told"),
     [
         ({}, "2026-11-20T19:00:00Z", "the Mac takes attempts"),

@@ -63,6 +63,7 @@ PHRASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "have a spec.availability that cannot be read": ({"unavailable": filters.UNUSABLE_HOURS}, {}, {}),
     "are outside their availability window": ({"unavailable": filters.OUTSIDE_WINDOW}, {}, {}),
     "are outside their rental": ({"unavailable": filters.OUTSIDE_RENTAL}, {}, {}),
+    "hang deleting an attempt": ({"unavailable": filters.DELETION_HANGS}, {}, {}),
     "are excluded because they fail too often": ({"unavailable": filters.FAILS_TOO_OFTEN}, {}, {}),
     "have an untolerated taint {rented: night}": ({"taints": NIGHT}, {}, {}),
     "do not match the job's macSelector": ({}, {"mac_selector": LabelSelector(match_labels={"site": "b"})}, {}),

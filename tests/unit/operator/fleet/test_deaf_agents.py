@@ -27,6 +27,7 @@ from voxfleet_operator.fleet.unanswered_orders import UnansweredOrders, is_no_an
 A, B = AttemptKey("shard-a", 1), AttemptKey("shard-b", 1)
 SILENT = AgentUnreachable("no answer")
 BROKEN = AgentRefused(500, Problem(message="unforeseen KeyError"))
+LATE = AgentRefused(408, Problem(message="late"))
 TIMING = SessionTiming()
 
 
@@ -42,6 +43,11 @@ class Told:
     answers: dict[AttemptKey, Exception] = field(default_factory=dict)
     deleting: set[AttemptKey] = field(default_factory=set)
     renewal: Exception | None = None
+    changed: int = 0
+    """How often the Mac was told to have changed, and none of its shards."""
+
+    def change(self, _: str, shard_uids: frozenset[str]) -> None:
+        self.changed += not shard_uids
 
     async def delete_attempt(self, shard_uid: str, attempt: int) -> bool:
         error = self.answers.get(AttemptKey(shard_uid, attempt))
@@ -77,7 +83,7 @@ async def session(told: Told) -> AsyncIterator[MacSession]:
         timing=TIMING,
         dialer=told,
         older_twin=lambda _: None,
-        on_change=lambda *_: None,
+        on_change=told.change,
         grants=LeaseGrants(),
     )
     session = MacSession(MacAgent.load(mac_agent("mac-a")), cast("SessionContext", context))
@@ -102,36 +108,47 @@ async def test_one_delete_that_is_left_undone_beside_others_that_are_not(
         await deletes(session, told, A)
 
 
-async def test_an_agent_that_deletes_for_ever_is_given_up_and_the_attempt_is_named(
+async def test_a_deletion_that_hangs_is_shown_for_as_long_as_it_does_and_ends_no_contact(
     session: MacSession, told: Told
 ) -> None:
     told.deleting.add(A)
-    while told.seconds < TIMING.deleting_seconds:
+    hung: list[float] = []
+    while told.seconds < 4 * TIMING.deleting_seconds:
         await deletes(session, told, A, B)
+        hung += [told.seconds] if session.view.hung_deletions == (A,) else []
         told.seconds += 30
-    with pytest.raises(MacRejected, match=r"deleting attempt shard-a\.1 for 900 s"):
-        await deletes(session, told, A)
-    assert session._stay_away_seconds > 0
-
-
-async def test_a_deletion_that_ends_or_is_left_undone_in_between_starts_the_count_anew(
-    session: MacSession, told: Told
-) -> None:
-    told.deleting.add(A)
-    await deletes(session, told, A)
-    told.seconds = 890.0
+    assert hung[0] == TIMING.deleting_seconds and len(hung) == 90
+    assert session._patience.take_stay_away_seconds() == 0
+    assert told.changed == 1, "it is told once"
     told.deleting.clear()
     await deletes(session, told, A)
+    assert session.view.hung_deletions == () and told.changed == 2
+
+
+async def test_neither_a_break_of_contact_nor_silence_begins_a_deletion_anew(session: MacSession, told: Told) -> None:
     told.deleting.add(A)
-    told.seconds = 1000.0
-    await deletes(session, told, A)
+    while told.seconds < TIMING.deleting_seconds:
+        await deletes(session, told, A)
+        told.seconds += 100
+        session._patience.contact_made()
     told.answers[A] = SILENT
-    told.seconds = 1030.0
-    await deletes(session, told, A)  # of silence, the first second
-    told.answers.clear()
-    told.seconds = 1095.0
     await deletes(session, told, A)
-    assert session._unanswered.unanswered(Order.DELETE, A, told.seconds) == 0
+    told.answers.clear()
+    await deletes(session, told, A)
+    assert session.view.hung_deletions == (A,)
+
+
+async def test_a_deletion_that_ends_in_between_starts_the_count_anew(session: MacSession, told: Told) -> None:
+    for told.seconds, told.deleting in ((0.0, {A}), (890.0, set()), (1000.0, {A}), (1899.0, {A})):
+        await deletes(session, told, A)
+    assert session.view.hung_deletions == ()
+
+
+async def test_an_agent_that_is_about_a_deletion_has_not_left_it_undone(session: MacSession, told: Told) -> None:
+    told.deleting.add(A)
+    for told.seconds, error in ((0.0, SILENT), (50.0, None), (70.0, SILENT), (129.0, SILENT)):
+        told.answers = {} if error is None else {A: error}
+        await deletes(session, told, A)
 
 
 async def test_a_delete_that_is_answered_in_between_starts_the_count_anew(session: MacSession, told: Told) -> None:
@@ -148,7 +165,7 @@ async def renews(session: MacSession, told: Told) -> None:
         await session._renew(cast("AgentClient", told))
 
 
-@pytest.mark.parametrize("error", [SILENT, BROKEN, AgentRefused(400, Problem(message="no such field"))])
+@pytest.mark.parametrize("error", [SILENT, BROKEN, LATE, AgentRefused(400, Problem(message="no such field"))])
 async def test_an_agent_that_renews_no_lease_for_the_length_of_one_is_given_up(
     session: MacSession, told: Told, error: Exception
 ) -> None:
@@ -159,7 +176,7 @@ async def test_an_agent_that_renews_no_lease_for_the_length_of_one_is_given_up(
         told.seconds += 10
     with pytest.raises(MacRejected, match="answers, but renews no lease"):
         await renews(session, told)
-    assert session._stay_away_seconds == LEASE_SECONDS + TIMING.stay_away_margin_seconds
+    assert session._patience.take_stay_away_seconds() == LEASE_SECONDS + TIMING.stay_away_margin_seconds
 
 
 async def test_a_renewal_in_between_or_an_epoch_to_raise_starts_the_count_anew(session: MacSession, told: Told) -> None:
@@ -169,16 +186,21 @@ async def test_a_renewal_in_between_or_an_epoch_to_raise_starts_the_count_anew(s
         await renews(session, told)
 
 
+async def test_a_late_renewal_ends_no_conversation(session: MacSession, told: Told) -> None:
+    for told.seconds, told.renewal in ((0.0, LATE), (25.0, LATE), (29.0, None), (31.0, LATE), (60.0, LATE)):
+        await session._renew(cast("AgentClient", told))
+
+
 async def test_the_session_stays_away_for_the_longest_lease(session: MacSession, told: Told) -> None:
     for lost_after, longest in ((f"{LEASE_SECONDS}s", LEASE_SECONDS), ("10m", 600), ("5s", 600)):
         session.update(MacAgent.load(mac_agent("mac-a", disconnect={"lostAfter": lost_after})))
-        session._unanswered = UnansweredOrders(60.0)
+        session._patience.contact_made()
         told.answers[A] = SILENT
         await deletes(session, told, A)
         told.seconds += TIMING.deaf_seconds
         with pytest.raises(MacRejected):
             await deletes(session, told, A)
-        assert session._stay_away_seconds == longest + TIMING.stay_away_margin_seconds
+        assert session._patience.take_stay_away_seconds() == longest + TIMING.stay_away_margin_seconds
 
 
 def test_puts_count_together_and_not_across_a_time_without_any() -> None:

@@ -23,6 +23,7 @@ from voxfleet_api.ledger import IDENTITY_CONTEXT
 from voxfleet_api.protocol import Identity, identity_claim
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.dialer import CONNECTION_LIMITS, AgentConnection
+from voxfleet_operator.fleet.event_pace import EventPace
 from voxfleet_operator.fleet.fleet import Claim, older_twin
 from voxfleet_operator.fleet.identity import MacRejected, check_identity
 from voxfleet_operator.fleet.mac_view import AgentUnreachable
@@ -84,7 +85,7 @@ async def test_a_closed_client_reaches_nobody(call: str) -> None:
         on_stale_epoch=lambda _: None,
     ) as client:
         client.authorize(SecretStr("t"))
-    late = client.delete_attempt("s", 1) if call == "DELETE" else client.events("", 1.0).__aenter__()
+    late = client.delete_attempt("s", 1) if call == "DELETE" else client.events("", 1.0, EventPace(0.0)).__aenter__()
     with pytest.raises(AgentUnreachable, match="the connection was closed"):
         await late
 

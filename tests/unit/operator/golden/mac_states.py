@@ -14,7 +14,7 @@ from tests.unit.operator.decisions.world import World
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacExclusion
-from voxfleet_api.protocol import MachineFacts
+from voxfleet_api.protocol import AttemptKey, MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.status import mac_status
 
@@ -58,6 +58,7 @@ def mac_states() -> dict[str, MacAgent]:
         "with another machine behind its name": _mac(replace(CONNECTED, machine=_facts(hardware_id="other"))),
         "with an incompatible runtime": _mac(replace(CONNECTED, machine=incompatible)),
         "with a row that does not verify": _mac(replace(CONNECTED, ledger_error="ledger row c#0: was changed")),
+        "with a deletion that hangs": _mac(replace(CONNECTED, hung_deletions=(AttemptKey("shard-a", 1),))),
         "unschedulable": _mac(CONNECTED, unschedulable=True),
         "draining": _mac(CONNECTED, left=("team/job-00000",), drain={}),
         "drained": _mac(CONNECTED, drain={}),
