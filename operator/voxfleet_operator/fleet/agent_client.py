@@ -276,14 +276,14 @@ async def _events(chunks: AsyncIterator[bytes], silence_seconds: float) -> Async
             raise AgentUnreachable(f"no event and no heartbeat for {silence_seconds:g} s") from error
         except TRANSPORT_ERRORS as error:
             raise AgentUnreachable(f"the event stream broke: {_text(error)}") from error
-        *lines, pending = pending.split(b"\n")
-        for line in lines:
-            if line:
-                await asyncio.sleep(0)  # others take their turn between two events of one read
-                try:
-                    yield Event.load_json(bytes(line))
-                except ValidationError as error:
-                    raise AgentUnreachable(f"an event cannot be read: {_fields(error)}") from error
+        *lines, rest = bytes(pending).split(b"\n")
+        pending = bytearray(rest)
+        for line in filter(None, lines):
+            await asyncio.sleep(0)  # others take their turn between two events of one read
+            try:
+                yield Event.load_json(line)
+            except ValidationError as error:
+                raise AgentUnreachable(f"an event cannot be read: {_fields(error)}") from error
 
 
 def _parse(kind: type[M], answer: _Answer) -> M:
