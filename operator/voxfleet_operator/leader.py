@@ -74,10 +74,12 @@ def random_identity() -> str:
 
 def exit_process(message: str) -> None:
     """Ends the process without cleanup, as another one may already be acting."""
-    log.critical("the process ends, as it may not act any more", reason=message)
-    sys.stderr.flush()
-    sys.stdout.flush()
-    os._exit(LOST_EXIT_CODE)
+    try:
+        log.critical("the process ends, as it may not act any more", reason=message)
+        sys.stderr.flush()
+        sys.stdout.flush()
+    finally:  # also if nobody reads its output any more
+        os._exit(LOST_EXIT_CODE)
 
 
 class Leader:
@@ -355,15 +357,20 @@ class Leader:
     async def _resign(self, reason: str, note: str) -> None:
         """Gives up for a cause that people are told of before the process ends."""
         self._held_until, self._ended = float("-inf"), True
-        await self._tell(reason, note)
-        self._on_lost(note)
+        try:
+            await self._tell(reason, note)
+        finally:  # nobody else ends it any more
+            self._on_lost(note)
 
     async def _tell(self, reason: str, note: str) -> None:
+        """Whether people hear of it changes nothing about leadership."""
         event = Event(self.lease, "Warning", reason, "Lead", note, datetime.now(UTC))
         try:
             await write_event(self._kube, event, self.identity, timeout_seconds=REQUEST_SECONDS)
         except KubeError as error:
             log.warning("event not written", reason=reason, error=str(error))
+        except Exception:
+            log.exception("event not written", reason=reason)
 
     def _lose(self, message: str) -> None:
         self._held_until, self._ended = float("-inf"), True

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Coroutine
 from datetime import timedelta
 from random import Random
+from typing import Any
 
 import pytest
 from tests.sim.api_server import ApiServer
@@ -17,12 +18,23 @@ from tests.sim.operator_process import NAMESPACE
 from tests.sim.virtual_loop import Process, VirtualLoop
 
 from voxfleet_operator.heartbeat import Heartbeat
-from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube import Json, Kube
 from voxfleet_operator.leader import LEASE_NAME, LEASE_SECONDS, RENEW_DEADLINE_SECONDS, RETRY_SECONDS, Leader
 from voxfleet_operator.queue import Key
 
 LEASE = Key("Lease", NAMESPACE, LEASE_NAME)
 NEVER_SECONDS = 10**6
+
+
+class CandidateKube(SimKube):
+    """Its events may fail in a way that nobody has foreseen."""
+
+    event_error: BaseException | None = None
+
+    async def request(self, method: str, path: str, **more: Any) -> Json:
+        if path.endswith("/events") and self.event_error is not None:
+            raise self.event_error
+        return await super().request(method, path, **more)
 
 
 class Candidate(Leader):
@@ -32,9 +44,10 @@ class Candidate(Leader):
         loop = asyncio.get_running_loop()
         self.lost: list[str] = []
         self.link = ApiLink(Process(name), server, Random(1), edges)  # noqa: S311 # a run that can be repeated
+        self.kube = CandidateKube(self.link)
 
         async def connect() -> Kube:
-            return SimKube(self.link)
+            return self.kube
 
         super().__init__(
             connect,
@@ -131,6 +144,34 @@ def test_holder_and_standby_end_when_the_lease_is_older_than_they_have_seen_it()
         for candidate in (first, second):
             assert len(candidate.lost) == 1 and "restored from a backup" in candidate.lost[0]
             assert not candidate.holds()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("this is no JSON"), asyncio.CancelledError()], ids=["answer", "cancelled"]
+)
+def test_holder_and_standby_end_although_they_cannot_tell_why(error: BaseException) -> None:
+    async def main() -> None:
+        server, (first, second) = await server_with("first", "second")
+        backup = server.objects[LEASE]
+        await asyncio.sleep(2 * LEASE_SECONDS)
+        first.kube.event_error = second.kube.event_error = error
+        server.objects[LEASE] = backup
+        await asyncio.sleep(RETRY_SECONDS + 0.5)
+        assert [len(candidate.lost) for candidate in (first, second)] == [1, 1]
+        assert not first.holds() and not second.holds()
+
+    run(main())
+
+
+def test_a_holder_that_makes_its_lease_anew_goes_on_although_it_cannot_tell() -> None:
+    async def main() -> None:
+        server, (first,) = await server_with("first")
+        first.kube.event_error = ValueError("this is no JSON")
+        server.objects[LEASE]["metadata"]["uid"] = "another"
+        await asyncio.sleep(2 * LEASE_SECONDS)
+        assert first.holds() and not first.lost
 
     run(main())
 

@@ -9,14 +9,14 @@ from itertools import pairwise
 
 from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioShard
-from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, AudioShardStatus, Stage
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, ShardResult
 from voxfleet_operator.fleet.mac_view import AgentAnswer, AgentRefused, MacView, Outcome, attempt_view
 from voxfleet_operator.metering.usage import attempt_usage, newer
 from voxfleet_operator.reconcile.job_life import JobWish
 from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac_closing import Recall
-from voxfleet_operator.reconcile.shard.status import is_settled
+from voxfleet_operator.reconcile.shard.status import free_ends, is_settled
 
 REPEATED_PUT_SECONDS = 2.0
 REFUSED_PUT_SECONDS = 10.0
@@ -234,6 +234,13 @@ def put_refusal(refusal: AgentRefused, attempt: int) -> PutRefusal:
     if used is not None and attempt <= used <= attempt + MOST_FORGOTTEN_ATTEMPTS:
         return PutRefusal(True, None, text, used_attempt=used)
     return PutRefusal(True, _retryable(problem.failure_class), text, no_room=status in (429, 503))
+
+
+def refused_as(meaning: PutRefusal, status: AudioShardStatus) -> AttemptOutcome:
+    """How an attempt ends whose PUT was refused for good. `status`: its shard's, before that."""
+    if meaning.used_attempt is not None:
+        return AttemptOutcome.RETURNED if free_ends(status) < MOST_FREE_ENDS else AttemptOutcome.REFUSED
+    return AttemptOutcome.RETURNED if meaning.no_room else AttemptOutcome.REFUSED
 
 
 def put_wait_seconds(answer: AgentAnswer, now: float) -> float:

@@ -43,11 +43,11 @@ from voxfleet_operator.reconcile.namespace_access import access_lost, open_prefi
 from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 from voxfleet_operator.reconcile.shard.decide import (
-    MOST_FREE_ENDS,
     ShardAction,
     decide,
     put_refusal,
     put_wait_seconds,
+    refused_as,
     superseded,
     usage_of,
 )
@@ -65,7 +65,6 @@ from voxfleet_operator.reconcile.shard.status import (
     committed,
     costs_retry,
     current,
-    free_ends,
     is_failed,
     retries_used,
     with_usages,
@@ -302,19 +301,14 @@ class _AssignedAttempt:
         if not self._deleted():
             return UNANSWERED_POLL_SECONDS
         meaning = put_refusal(refusal, self._record.attempt)
-        machine, now = machine_of(self._record), self._context.clock()
-        if meaning.used_attempt is not None:
-            if meaning.used_attempt > self._record.attempt:
-                self._announce_restored(meaning.used_attempt)
+        if meaning.used_attempt is not None and meaning.used_attempt > self._record.attempt:
+            self._announce_restored(meaning.used_attempt)
+        if meaning.no_room or meaning.used_attempt is not None:
             # The Mac pauses and not the shard, so that meanwhile another one takes it.
-            self._backoffs.mac_failed(machine, now)
-            is_free = free_ends(self._shard.status) < MOST_FREE_ENDS
-            outcome = AttemptOutcome.RETURNED if is_free else AttemptOutcome.REFUSED
-            return await self._revoke(None, meaning.message, outcome, used_attempt=meaning.used_attempt)
-        if not meaning.no_room:
-            return await self._revoke(meaning.failure_class, meaning.message)
-        self._backoffs.mac_failed(machine, now, refusal.retry_after_seconds or 0.0)
-        return await self._revoke(meaning.failure_class, meaning.message, AttemptOutcome.RETURNED)
+            pause_seconds = refusal.retry_after_seconds or 0.0
+            self._backoffs.mac_failed(machine_of(self._record), self._context.clock(), pause_seconds)
+        outcome = refused_as(meaning, self._shard.status)
+        return await self._revoke(meaning.failure_class, meaning.message, outcome, used_attempt=meaning.used_attempt)
 
     def _announce_restored(self, used: int) -> None:
         note = (

@@ -10,7 +10,7 @@ from tests.unit.operator.decisions.memory_api import sha
 from tests.unit.operator.golden.markdown_tables import Section
 
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage, Stage
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage, AudioShardStatus, FoldedAttempts, Stage
 from voxfleet_api.protocol import AttemptState, AttemptStatus, Problem, ShardResult
 from voxfleet_operator.fleet.mac_view import AgentRefused, MacView
 from voxfleet_operator.metering.usage import NO_ROWS
@@ -18,7 +18,16 @@ from voxfleet_operator.reconcile.job_life import JobWish, wish_of
 from voxfleet_operator.reconcile.lost_mac import ContactState
 from voxfleet_operator.reconcile.mac.decide import orphans
 from voxfleet_operator.reconcile.mac_closing import Recall
-from voxfleet_operator.reconcile.shard.decide import ReportedState, decide, put_refusal, reported_state, superseded
+from voxfleet_operator.reconcile.shard.decide import (
+    MOST_FORGOTTEN_ATTEMPTS,
+    MOST_FREE_ENDS,
+    ReportedState,
+    decide,
+    put_refusal,
+    refused_as,
+    reported_state,
+    superseded,
+)
 from voxfleet_operator.reconcile.shard.status import costs_retry
 
 INTRODUCTION = """# What the operator does about an attempt
@@ -42,6 +51,15 @@ CALLED_BACK = {
     Recall.NOW: "called back now",
 }
 """What a Mac in contact may ask of its attempts."""
+OURS = 5
+REFUSALS = (400, 401, 403, 404, 408, 409, 410, 412, 413, 422, 429, 500, 503, 507)
+NAMED = {
+    "an older attempt": OURS - 1,
+    "this attempt": OURS,
+    "a newer attempt": OURS + 1,
+    "the newest that is believed": OURS + MOST_FORGOTTEN_ATTEMPTS,
+    "one that is not believed": OURS + MOST_FORGOTTEN_ATTEMPTS + 1,
+}
 TOLD = {
     JobWish.WORK: "Attempts start, resume, and are taken over from lost Macs.",
     JobWish.FINISH: "What runs may end; nothing starts, resumes or is taken over.",
@@ -184,26 +202,42 @@ def _orphaned(control_plane: str, recorded: bool) -> str:
 
 
 def _refusals() -> Section:
-    """Each status that the protocol names, with and without a class of its own."""
-    asked: dict[str, tuple[int, str | None]] = {
-        **{str(status): (status, None) for status in (400, 401, 403, 404, 409, 410, 412, 422, 429, 500, 503, 507)},
-        "422 with PlanMismatch": (422, FailureClass.PLAN_MISMATCH),
-        "422 with a class of an agent to come": (422, "OfAnAgentToCome"),
-        "429 with InvalidInput": (429, FailureClass.INVALID_INPUT),
-        "507 with InvalidInput": (507, FailureClass.INVALID_INPUT),
+    """Each status that an agent answers, with and without a class or an attempt that it names."""
+    asked: dict[str, AgentRefused] = {
+        **{str(status): _refused(status) for status in REFUSALS},
+        **{
+            f"{status}, naming {told}": _refused(status, held_attempt=held)
+            for status, (told, held) in product((409, 410), NAMED.items())
+        },
+        "422 with PlanMismatch": _refused(422, FailureClass.PLAN_MISMATCH),
+        "422 with a class of an agent to come": _refused(422, "OfAnAgentToCome"),
+        "429 with InvalidInput": _refused(429, FailureClass.INVALID_INPUT),
+        "507 with InvalidInput": _refused(507, FailureClass.INVALID_INPUT),
     }
     return Section(
         "What follows from a refused PUT",
-        "An attempt that ends here is deleted on that Mac first, and the next one goes elsewhere.",
+        f"The PUT was of attempt {OURS}. An attempt that ends here is deleted on that Mac first, and the next one goes"
+        " elsewhere.",
         "HTTP status",
-        {told: _refusal(status, failure_class) for told, (status, failure_class) in asked.items()},
+        {told: _refusal(refusal) for told, refusal in asked.items()},
     )
 
 
-def _refusal(status: int, failure_class: str | None) -> dict[str, str]:
-    meaning = put_refusal(AgentRefused(status, Problem(failure_class=failure_class, message="no")), 1)
+def _refused(status: int, failure_class: str | None = None, held_attempt: int | None = None) -> AgentRefused:
+    return AgentRefused(status, Problem(failure_class=failure_class, message="no", held_attempt=held_attempt))
+
+
+def _refusal(refusal: AgentRefused) -> dict[str, str]:
+    meaning = put_refusal(refusal, OURS)
     if not meaning.final:
-        return {"then": "the same PUT later", "recorded as": "", "costs a retry": ""}
-    outcome = AttemptOutcome.RETURNED if meaning.no_room else AttemptOutcome.REFUSED
-    retry = "yes" if costs_retry(record(1, "mac-a", outcome)) else "no"
-    return {"then": "the attempt ends", "recorded as": meaning.failure_class or outcome.value, "costs a retry": retry}
+        return {"then": "the same PUT later", "recorded as": "", "costs a retry": "", "the next attempt": ""}
+    fresh, tried = (
+        refused_as(meaning, AudioShardStatus(folded=FoldedAttempts(attempts=count))) for count in (0, MOST_FREE_ENDS)
+    )
+    costs = {outcome: "yes" if costs_retry(record(OURS, "mac-a", outcome)) else "no" for outcome in (fresh, tried)}
+    return {
+        "then": "the attempt ends",
+        "recorded as": meaning.failure_class or fresh.value,
+        "costs a retry": costs[fresh] if fresh is tried else f"{costs[fresh]}; {costs[tried]} after {MOST_FREE_ENDS}",
+        "the next attempt": str(1 + (meaning.used_attempt or OURS)),
+    }

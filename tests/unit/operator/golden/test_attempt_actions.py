@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
-from tests.unit.operator.golden.attempt_sections import INTRODUCTION, attempt_sections
+from tests.unit.operator.golden.attempt_sections import INTRODUCTION, REFUSALS, attempt_sections
 from tests.unit.operator.golden.markdown_tables import FOLDER, REWRITE, read, rendered
 
+import voxfleet_agent
 from voxfleet_api.kinds.audio_shard import AttemptOutcome
 from voxfleet_api.protocol import AttemptState
 from voxfleet_operator.reconcile.job_life import JobWish
@@ -39,6 +43,21 @@ def test_every_state_of_both_sides_has_a_row_and_every_action_a_cell() -> None:
     assert {name.split(",")[0] for name in ended} == set(AttemptOutcome) - {AttemptOutcome.ASSIGNED}
     wanted = {wish for cells in GOLDEN["What a job wants of its attempts"].rows.values() for wish in cells.values()}
     assert wanted == set(JobWish)
+
+
+def test_every_status_by_which_an_agent_refuses_has_a_row() -> None:
+    """Read off its source: wherever it makes a refusal, the status stands there as a number."""
+    sources = (path.read_text() for path in Path(voxfleet_agent.__file__).parent.rglob("*.py"))
+    calls = (node for source in sources if "Refus" in source for node in ast.walk(ast.parse(source)))
+    found = {
+        node.args[0].value
+        for node in calls
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("Refusal", "RequestRefused.of")
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert found == set(REFUSALS)
+    assert {str(status) for status in REFUSALS} <= set(GOLDEN["What follows from a refused PUT"].rows)
 
 
 def test_a_wait_ends_with_contact_or_with_the_lease_unless_the_mac_works() -> None:
