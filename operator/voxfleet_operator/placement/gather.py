@@ -115,14 +115,15 @@ class PlacementGatherer:
 
     def _lost(self) -> Iterable[PendingShard]:
         """The shards whose newest attempt is on a lost Mac."""
-        in_contact = self._macs.machines_in_contact()
+        in_contact, pauses = self._macs.machines_in_contact(), self._findings.backoffs.shard_pauses()
         for opened in self._works.live.values():
             for live in opened.live:
                 record = live.record
                 if record.machine is not None and in_contact.get(record.mac) == record.machine:
                     continue
                 if self._may_be_replaced(opened.job, live.shard, opened.limits):
-                    yield opened.following(live)
+                    following = opened.following(live)
+                    yield replace(following, not_before_seconds=pauses.get(following.uid, 0.0))
 
     def _may_be_replaced(self, job: AudioBatchJob, shard: AudioShard, limits: SplitLimits) -> bool:
         """Whether the newest attempt, which is live, is on a lost Mac, so that another Mac may take over."""

@@ -305,6 +305,19 @@ def test_what_is_kept_equals_what_is_gathered_from_nothing(seed: int) -> None:
         assert place(kept, seconds, changes.kept.alike(kept)) == place(kept, seconds), happened
 
 
+def test_a_shard_of_a_lost_mac_pauses_like_any_other() -> None:
+    """One whose assignment was refused would be tried again in each pass, and take its turn from others."""
+    changes = Changes(Random(1))  # noqa: S311 # no secret
+    for name, view in changes.fleet.by_name.items():
+        changes.fleet.by_name[name] = replace(view, connected=False, reason=Reason.SSH_UNREACHABLE)
+    lost = [shard for shard in changes.kept.gather().shards if shard.replaces_lost]
+    assert len(lost) > 1 and {shard.not_before_seconds for shard in lost} == {0.0}
+    uid, seconds = lost[0].uid, changes.fleet.clock_seconds
+    changes.findings.backoffs.shard_failed(uid, 4, seconds)
+    again = {shard.uid: shard.not_before_seconds for shard in changes.kept.gather().shards if shard.replaces_lost}
+    assert again.pop(uid) > seconds and set(again.values()) == {0.0}
+
+
 def test_nothing_is_kept_of_what_is_gone() -> None:
     changes = Changes(Random(1))  # noqa: S311 # no secret
     changes.kept.alike(changes.kept.gather())
