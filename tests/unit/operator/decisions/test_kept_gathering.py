@@ -40,6 +40,7 @@ from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.placement.alike_macs import AlikeMacs
 from voxfleet_operator.placement.filters import A_LANE, OUTSIDE_RENTAL, OUTSIDE_WINDOW
 from voxfleet_operator.placement.gather import PlacementGatherer
+from voxfleet_operator.placement.job_work import WorkMaker
 from voxfleet_operator.placement.outlook import LaneOutlooks
 from voxfleet_operator.placement.place import place
 from voxfleet_operator.placement.snapshot import JobNeeds, MacSlot, MacTraits, PlacementJob, PlacementSnapshot
@@ -316,6 +317,34 @@ def test_a_shard_of_a_lost_mac_pauses_like_any_other() -> None:
     changes.findings.backoffs.shard_failed(uid, 4, seconds)
     again = {shard.uid: shard.not_before_seconds for shard in changes.kept.gather().shards if shard.replaces_lost}
     assert again.pop(uid) > seconds and set(again.values()) == {0.0}
+
+
+@pytest.mark.parametrize("change", ["the shard was assigned", "the job was blocked", "agents know no pieces"])
+def test_a_pass_that_fails_loses_no_change(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = Changes(Random(1))  # noqa: S311 # no secret
+    first = changes.kept.gather().shards[0]
+    shard = changes.fleet.cache.by_uid(AudioShard, first.uid)
+    job = changes.fleet.cache.by_uid(AudioBatchJob, first.job.uid)
+    assert shard is not None and job is not None
+    if change == "the shard was assigned":
+        changes.fleet.change(load(process_body(job, shard.spec.ordinal or 0, live_on=1)))
+    elif change == "the job was blocked":
+        changes.findings.blockers.report(first.job.uid, Blocker(Reason.SECRET_NOT_FOUND, "create it"))
+    else:
+        for name, view in changes.fleet.by_name.items():
+            facts = machine_facts(int(name[-3:])).model_copy(update={"capabilities": ()})
+            changes.fleet.by_name[name] = replace(view, machine=facts)
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkMaker, "make", _raises)
+        with pytest.raises(ValueError, match="one bad value"):
+            changes.kept.gather()
+    assert told(changes.kept.gather()) == told(changes.fresh())
+    known = changes.kept.shards_of(job).all
+    assert list(known) == changes.fleet.cache.owned_by(AudioShard, first.job.uid)
+
+
+def _raises(*_: object, **__: object) -> None:
+    raise ValueError("one bad value")
 
 
 def test_nothing_is_kept_of_what_is_gone() -> None:
