@@ -54,7 +54,7 @@ class PlacementGatherer:
     def gather(self) -> PlacementSnapshot:
         context, now, blocked = self._context, self._context.now(), self._findings.blockers.jobs()
         macs, works = self._macs.slots(blocked, now), self._works
-        works.look(agents_can=self._macs.all_know_pieces, blocked=blocked)
+        works.look(agents_can=knows_pieces(context.fleet.views().values()), blocked=blocked)
         for opened in works.due_to_split.values():
             for key in opened.due_to_split:
                 context.queue.add(key)  # what made it due may not have woken it

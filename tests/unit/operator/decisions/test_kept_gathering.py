@@ -1,8 +1,8 @@
-"""What placement keeps from pass to pass always equals what it would gather from nothing."""
+"""What placement keeps from pass to pass always equals what it would gather from nothing, and what plainly is so."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
@@ -26,6 +26,7 @@ from tests.bench.stored_objects import (
     statement_body,
 )
 from tests.sim.tables import sizes
+from tests.unit.operator.decisions.plain_gathering import PlainGathering
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
@@ -43,7 +44,15 @@ from voxfleet_operator.placement.gather import PlacementGatherer
 from voxfleet_operator.placement.job_work import WorkMaker
 from voxfleet_operator.placement.outlook import LaneOutlooks
 from voxfleet_operator.placement.place import place
-from voxfleet_operator.placement.snapshot import JobNeeds, MacSlot, MacTraits, PlacementJob, PlacementSnapshot
+from voxfleet_operator.placement.snapshot import (
+    JobNeeds,
+    MacSlot,
+    MacTraits,
+    NamespaceStanding,
+    PendingShard,
+    PlacementJob,
+    PlacementSnapshot,
+)
 from voxfleet_operator.reconcile.exclusions import Exclusion
 from voxfleet_operator.reconcile.job_findings import Blocker
 from voxfleet_operator.reconcile.mac.exclusion import known_machine
@@ -283,12 +292,21 @@ class Changes:
 
 def told(snapshot: PlacementSnapshot) -> tuple[Any, ...]:
     """As one that compares: in whatever order shards come, and sums of floats nearly."""
-    standings = {
+    standings = told_standings(snapshot.standings)
+    return by_uid(snapshot.shards), snapshot.macs, snapshot.namespace_labels, standings, snapshot.live_lanes
+
+
+def told_standings(standings: Mapping[str, NamespaceStanding]) -> dict[str, tuple[Any, ...]]:
+    """A namespace that has had nothing and waits for nothing may be left out."""
+    return {
         name: (item.held_lanes, pytest.approx(item.used_seconds), item.waited_seconds, item.weight)
-        for name, item in snapshot.standings.items()
+        for name, item in standings.items()
+        if item.held_lanes or item.used_seconds or item.waited_seconds
     }
-    shards = sorted(snapshot.shards, key=lambda shard: shard.uid)
-    return shards, snapshot.macs, snapshot.namespace_labels, standings, snapshot.live_lanes
+
+
+def by_uid(shards: Iterable[PendingShard]) -> list[PendingShard]:
+    return sorted(shards, key=lambda shard: shard.uid)
 
 
 @settings(max_examples=40, deadline=None)
@@ -302,6 +320,11 @@ def test_what_is_kept_equals_what_is_gathered_from_nothing(seed: int) -> None:
             continue  # several changes between two passes
         kept, fresh = changes.kept.gather(), changes.fresh()
         assert told(kept) == told(fresh), happened
+        plain = PlainGathering(changes.context, changes.findings)
+        assert by_uid(kept.shards) == by_uid(plain.pending()), happened
+        assert {mac.name: (mac.free_lanes, mac.free_control_slots) for mac in kept.macs} == plain.room(), happened
+        assert kept.live_lanes == plain.live_lanes(), happened
+        assert told_standings(kept.standings) == told_standings(plain.standings()), happened
         seconds = changes.fleet.clock_seconds
         assert place(kept, seconds, changes.kept.alike(kept)) == place(kept, seconds), happened
 
