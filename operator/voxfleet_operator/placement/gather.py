@@ -91,11 +91,22 @@ class PlacementGatherer:
     def common_of(self, job: AudioBatchJob) -> PlacementJob:
         """What placement sees of the job."""
         work = self._works.of(job.metadata.uid)
-        return placement_job(job, JobShards(())) if work is None or work.common is None else work.common
+        if work is None or work.common is None:
+            return placement_job(job, JobShards(()))
+        return work.common
+
+    def chip_of(self, job: AudioBatchJob) -> str | None:
+        """Of a homogeneous job that has begun. One that had a chip in the last look is taken to stay on it: a large
+        job would be read anew for each of its assignments.
+        """
+        work = self._works.as_of_look(job.metadata.uid)
+        if work is None or work.said is None or work.said.chip is None:
+            work = self._works.of(job.metadata.uid)
+        return None if work is None or work.said is None else work.said.chip
 
     def may_still_be_replaced(self, job: AudioBatchJob, shard: AudioShard) -> bool:
-        """Asks again, of what is known by now."""
-        work = self._works.of(job.metadata.uid)
+        """Asks again, of what Macs say by now; what the look saw of the job may only forbid what it now allows."""
+        work = self._works.as_of_look(job.metadata.uid)
         if work is None or work.open is None:
             return False
         agents_can = knows_pieces(self._context.fleet.views().values())

@@ -52,6 +52,10 @@ class JobWorks:
         for uid in sorted(set[str]().union(*self._changed)):
             self._take_in(uid)
 
+    def as_of_look(self, uid: str) -> JobWork | None:
+        """Of one job, as it was in the last look, or newer; None for one without shards."""
+        return self._works.get(uid)
+
     def of(self, uid: str) -> JobWork | None:
         """Of one job, as it is now; None for one without shards."""
         if any(uid in changed for changed in self._changed):

@@ -405,6 +405,21 @@ def test_an_unchanged_job_is_not_looked_at_again() -> None:
     assert {shard.stage for shard in first.shards} == {Stage.PROCESS}
 
 
+def test_a_job_that_has_a_chip_is_not_read_anew_for_each_assignment(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = Changes(Random(1))  # noqa: S311 # no secret
+    job = changes.fleet.cache.all(AudioBatchJob)[0]
+    assert job.spec.requirements.homogeneous
+    for shard in changes.fleet.cache.owned_by(AudioShard, job.metadata.uid):
+        changes.fleet.change(load(process_body(job, shard.spec.ordinal or 0)))
+    changes.kept.gather()
+    assert changes.kept.chip_of(job) is None
+    changes.fleet.change(load(process_body(job, 0, live_on=2)))
+    assert changes.kept.chip_of(job) == "Apple M4 Pro"  # of the first assignment of this very pass
+    changes.fleet.change(load(process_body(job, 1, live_on=2)))
+    monkeypatch.setattr(WorkMaker, "make", _raises)
+    assert changes.kept.chip_of(job) == "Apple M4 Pro"
+
+
 def test_new_labels_of_a_namespace_open_and_close_macs() -> None:
     changes = Changes(Random(1))  # noqa: S311 # no secret
     only_first_team = (Access(namespace_selector=FIRST_TEAM, uri_prefixes=("file:///data/",)),)
