@@ -54,7 +54,7 @@ class PlacementGatherer:
     def gather(self) -> PlacementSnapshot:
         context, now, blocked = self._context, self._context.now(), self._findings.blockers.jobs()
         macs, works = self._macs.slots(blocked, now), self._works
-        works.look(agents_can=self._macs.all_know_pieces, blocked=blocked)
+        works.look(agents_can=knows_pieces(context.fleet.views().values()), blocked=blocked)
         for opened in works.due_to_split.values():
             for key in opened.due_to_split:
                 context.queue.add(key)  # what made it due may not have woken it
@@ -91,11 +91,22 @@ class PlacementGatherer:
     def common_of(self, job: AudioBatchJob) -> PlacementJob:
         """What placement sees of the job."""
         work = self._works.of(job.metadata.uid)
-        return placement_job(job, JobShards(())) if work is None or work.common is None else work.common
+        if work is None or work.common is None:
+            return placement_job(job, JobShards(()))
+        return work.common
+
+    def chip_of(self, job: AudioBatchJob) -> str | None:
+        """Of a homogeneous job that has begun. One that had a chip in the last look is taken to stay on it: a large
+        job would be read anew for each of its assignments.
+        """
+        work = self._works.as_of_look(job.metadata.uid)
+        if work is None or work.said is None or work.said.chip is None:
+            work = self._works.of(job.metadata.uid)
+        return None if work is None or work.said is None else work.said.chip
 
     def may_still_be_replaced(self, job: AudioBatchJob, shard: AudioShard) -> bool:
-        """Asks again, of what is known by now."""
-        work = self._works.of(job.metadata.uid)
+        """Asks again, of what Macs say by now; what the look saw of the job may only forbid what it now allows."""
+        work = self._works.as_of_look(job.metadata.uid)
         if work is None or work.open is None:
             return False
         agents_can = knows_pieces(self._context.fleet.views().values())
@@ -115,14 +126,15 @@ class PlacementGatherer:
 
     def _lost(self) -> Iterable[PendingShard]:
         """The shards whose newest attempt is on a lost Mac."""
-        in_contact = self._macs.machines_in_contact()
+        in_contact, pauses = self._macs.machines_in_contact(), self._findings.backoffs.shard_pauses()
         for opened in self._works.live.values():
             for live in opened.live:
                 record = live.record
                 if record.machine is not None and in_contact.get(record.mac) == record.machine:
                     continue
                 if self._may_be_replaced(opened.job, live.shard, opened.limits):
-                    yield opened.following(live)
+                    following = opened.following(live)
+                    yield replace(following, not_before_seconds=pauses.get(following.uid, 0.0))
 
     def _may_be_replaced(self, job: AudioBatchJob, shard: AudioShard, limits: SplitLimits) -> bool:
         """Whether the newest attempt, which is live, is on a lost Mac, so that another Mac may take over."""

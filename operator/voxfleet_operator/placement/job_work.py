@@ -11,7 +11,13 @@ from voxfleet_api.kinds.audio_shard import AttemptRecord, Stage
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.metering.recent_use import VerifiedTime
 from voxfleet_operator.placement.snapshot import JobNeeds, PendingShard, PlacementJob
-from voxfleet_operator.placement.waiting import LaneHistory, pending_shard, placement_job, unfinished_facts
+from voxfleet_operator.placement.waiting import (
+    LaneHistory,
+    SaidByShards,
+    pending_shard,
+    placement_job_of,
+    unfinished_facts,
+)
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.job.estimate import ShardTime, held_seconds, held_seconds_of
 from voxfleet_operator.reconcile.job.shards import JobShards
@@ -52,8 +58,11 @@ class JobWork:
     lanes: LaneHistory
     times: tuple[VerifiedTime, ...]
     """The machine time that its shards list."""
+    job: AudioBatchJob | None = None
+    """None: it is gone, but not all of its shards."""
+    said: SaidByShards | None = None
     common: PlacementJob | None = None
-    """None: the job is gone, but not all of its shards."""
+    """What follows from these two."""
     open: OpenJob | None = None
 
 
@@ -75,14 +84,20 @@ class WorkMaker:
         shards = JobShards.of(job, owned, None if before is None else before.shards)
         lanes = LaneHistory.of(job.metadata.namespace, shards.facts)
         times = tuple(chain.from_iterable(found.times for found in shards.facts if found.times))
-        common = placement_job(job, shards)
-        common = replace(common, needs=self.one_of_equals(common.needs))
-        if before is not None and common == before.common:
-            common = before.common
+        said = SaidByShards.of(job, shards)
+        common = self._common(job, said, before)
         if not takes_attempts(job):
-            return JobWork(shards, lanes, times, common)
+            return JobWork(shards, lanes, times, job, said, common)
         limits = SplitLimits(self.retry_limit, len(shards.coverage.superseded), agents_can)
-        return JobWork(shards, lanes, times, common, self._opened(job, shards, common, limits, before))
+        return JobWork(shards, lanes, times, job, said, common, self._opened(job, shards, common, limits, before))
+
+    def _common(self, job: AudioBatchJob, said: SaidByShards, before: JobWork | None) -> PlacementJob:
+        known = None if before is None else before.common
+        if before is not None and known is not None and before.job is job and before.said == said:
+            return known
+        common = placement_job_of(job, said)
+        common = replace(common, needs=self.one_of_equals(common.needs))
+        return known if known is not None and common == known else common
 
     def _opened(
         self,

@@ -25,7 +25,10 @@ class JobWorks:
     def __init__(self, cache: Cache, retry_limit: int) -> None:
         self._cache = cache
         self._owned = cache.owned(AudioShard)
-        self._changed = (self._owned.follow(), cache.by_own_uid(AudioBatchJob).follow())
+        self._stale: set[str] = set()
+        """Jobs without a change of their own that are looked at again."""
+        self._changed = (self._owned.follow(), cache.by_own_uid(AudioBatchJob).follow(), self._stale)
+        """A job is in them until it was taken in: what raises loses no change."""
         self.needs: OneOfEquals[JobNeeds] = OneOfEquals()
         self._maker = WorkMaker(retry_limit, self.needs.of, cache.is_assumed)
         self._agents_can = False
@@ -42,15 +45,16 @@ class JobWorks:
 
     def look(self, *, agents_can: bool, blocked: Set[str]) -> None:
         """Takes in what has changed. `agents_can`: whether shards may be split."""
-        changed, unblocked = set[str]().union(*self._changed), self._blocked ^ blocked
+        self._stale.update(self._blocked ^ blocked)
         if agents_can is not self._agents_can:
-            self._agents_can = agents_can
-            changed |= self._works.keys()
-        self._blocked = frozenset(blocked)
-        for uid in sorted(changed):
+            self._stale.update(self._works)
+        self._agents_can, self._blocked = agents_can, frozenset(blocked)
+        for uid in sorted(set[str]().union(*self._changed)):
             self._take_in(uid)
-        for uid in sorted(unblocked):
-            self._enter(uid)
+
+    def as_of_look(self, uid: str) -> JobWork | None:
+        """Of one job, as it was in the last look, or newer; None for one without shards."""
+        return self._works.get(uid)
 
     def of(self, uid: str) -> JobWork | None:
         """Of one job, as it is now; None for one without shards."""
@@ -59,13 +63,14 @@ class JobWorks:
         return self._works.get(uid)
 
     def _take_in(self, uid: str) -> None:
-        for changed in self._changed:
-            changed.discard(uid)
-        before, owned = self._works.pop(uid, None), self._owned.of(uid)
+        work, owned = None, self._owned.of(uid)
         if owned:
             job = self._cache.by_uid(AudioBatchJob, uid)
-            self._works[uid] = self._maker.make(job, owned, before, agents_can=self._agents_can)
+            work = self._maker.make(job, owned, self._works.get(uid), agents_can=self._agents_can)
+        _set(self._works, uid, work)
         self._enter(uid)
+        for changed in self._changed:
+            changed.discard(uid)
 
     def _enter(self, uid: str) -> None:
         """Into the tables."""

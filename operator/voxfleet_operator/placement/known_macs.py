@@ -98,12 +98,6 @@ class KnownMacs:
         """By the Mac's name, as of the last look."""
         return {name: known.look.shown.identity for name, known in self._known.items() if known.look.shown.connected}
 
-    @property
-    def all_know_pieces(self) -> bool:
-        """Whether every agent in contact knows parts of shards, as of the last look."""
-        found = [known.look.traits.runs_pieces for known in self._known.values() if known.look.shown.connected]
-        return bool(found) and all(found)
-
     def _is_other_machine(self, views: Mapping[str, MacView]) -> bool:
         """Whether a Mac came, went or turned out to be another machine, so that it is unknown who holds what."""
         before, self._identities = self._identities, {name: view.identity for name, view in views.items()}

@@ -102,7 +102,7 @@ class PlacementReconciler:
         if is_live(shard) and not self._gatherer.may_still_be_replaced(job, shard):
             return False  # its Mac came back while earlier assignments were written
         chip = chip_name(view.machine)
-        if not stays_on_chip(job, partial(self._gatherer.shards_of, job), shard, chip):
+        if not stays_on_chip(job, partial(self._gatherer.chip_of, job), shard, chip):
             return False  # its Mac became another machine meanwhile
         bound = log.bind(
             namespace=job.metadata.namespace,

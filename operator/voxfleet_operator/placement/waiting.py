@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple, Self
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import MAX_CHIP, Stage
@@ -47,7 +48,23 @@ def unfinished_facts(job: AudioBatchJob, shards: JobShards) -> Iterable[ShardFac
     )
 
 
+class SaidByShards(NamedTuple):
+    """All that a job's shards say about where they can run."""
+
+    chip: str | None
+    has_pieces: bool
+
+    @classmethod
+    def of(cls, job: AudioBatchJob, shards: JobShards) -> Self:
+        chip = job_chip(shards) if job.spec.requirements.homogeneous else None
+        return cls(chip, any(found.path for found in shards.facts))
+
+
 def placement_job(job: AudioBatchJob, shards: JobShards) -> PlacementJob:
+    return placement_job_of(job, SaidByShards.of(job, shards))
+
+
+def placement_job_of(job: AudioBatchJob, said: SaidByShards) -> PlacementJob:
     plan = job.status.plan
     return PlacementJob(
         uid=job.metadata.uid,
@@ -57,20 +74,20 @@ def placement_job(job: AudioBatchJob, shards: JobShards) -> PlacementJob:
         uris=addresses_of(job),
         parallelism=job.spec.parallelism,
         priority=job.spec.priority,
-        needs=job_needs(job, shards),
+        needs=job_needs(job, said.chip),
         model_digest=None if plan is None else plan.model_digest,
-        has_pieces=any(found.path for found in shards.facts),
+        has_pieces=said.has_pieces,
     )
 
 
-def job_needs(job: AudioBatchJob, shards: JobShards) -> JobNeeds:
+def job_needs(job: AudioBatchJob, chip: str | None) -> JobNeeds:
     plan, requirements = job.status.plan, job.spec.requirements
     return JobNeeds(
         mac_selector=job.spec.mac_selector,
         tolerations=job.spec.tolerations,
         requirements=requirements,
         model_bytes=None if plan is None else plan.model_bytes,
-        chip=job_chip(shards) if requirements.homogeneous else None,
+        chip=chip,
         names_clips_elsewhere=names_clips_elsewhere(job.spec),
         chooses_clips=chooses_clips(job.spec),
     )
@@ -81,11 +98,11 @@ def job_chip(shards: JobShards) -> str | None:
     return next((found.chip for found in shards.facts if found.is_process and found.chip is not None), None)
 
 
-def stays_on_chip(job: AudioBatchJob, shards: Callable[[], JobShards], shard: AudioShard, chip: str) -> bool:
-    """Whether the shard may be worked on by this chip. `shards`: of its job, asked for only where they matter."""
+def stays_on_chip(job: AudioBatchJob, chip_of_job: Callable[[], str | None], shard: AudioShard, chip: str) -> bool:
+    """Whether the shard may be worked on by this chip. `chip_of_job`: asked for only where it matters."""
     if shard.spec.stage is not Stage.PROCESS or not job.spec.requirements.homogeneous:
         return True
-    return job_chip(shards()) in (None, chip)
+    return chip_of_job() in (None, chip)
 
 
 def chip_name(machine: MachineFacts | None) -> str:

@@ -1,8 +1,8 @@
-"""What placement keeps from pass to pass always equals what it would gather from nothing."""
+"""What placement keeps from pass to pass always equals what it would gather from nothing, and what plainly is so."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
@@ -26,6 +26,7 @@ from tests.bench.stored_objects import (
     statement_body,
 )
 from tests.sim.tables import sizes
+from tests.unit.operator.decisions.plain_gathering import PlainGathering
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
@@ -40,9 +41,18 @@ from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.placement.alike_macs import AlikeMacs
 from voxfleet_operator.placement.filters import A_LANE, OUTSIDE_RENTAL, OUTSIDE_WINDOW
 from voxfleet_operator.placement.gather import PlacementGatherer
+from voxfleet_operator.placement.job_work import WorkMaker
 from voxfleet_operator.placement.outlook import LaneOutlooks
 from voxfleet_operator.placement.place import place
-from voxfleet_operator.placement.snapshot import JobNeeds, MacSlot, MacTraits, PlacementJob, PlacementSnapshot
+from voxfleet_operator.placement.snapshot import (
+    JobNeeds,
+    MacSlot,
+    MacTraits,
+    NamespaceStanding,
+    PendingShard,
+    PlacementJob,
+    PlacementSnapshot,
+)
 from voxfleet_operator.reconcile.exclusions import Exclusion
 from voxfleet_operator.reconcile.job_findings import Blocker
 from voxfleet_operator.reconcile.mac.exclusion import known_machine
@@ -284,12 +294,21 @@ class Changes:
 
 def told(snapshot: PlacementSnapshot) -> tuple[Any, ...]:
     """As one that compares: in whatever order shards come, and sums of floats nearly."""
-    standings = {
+    standings = told_standings(snapshot.standings)
+    return by_uid(snapshot.shards), snapshot.macs, snapshot.namespace_labels, standings, snapshot.live_lanes
+
+
+def told_standings(standings: Mapping[str, NamespaceStanding]) -> dict[str, tuple[Any, ...]]:
+    """A namespace that has had nothing and waits for nothing may be left out."""
+    return {
         name: (item.held_lanes, pytest.approx(item.used_seconds), item.waited_seconds, item.weight)
-        for name, item in snapshot.standings.items()
+        for name, item in standings.items()
+        if item.held_lanes or item.used_seconds or item.waited_seconds
     }
-    shards = sorted(snapshot.shards, key=lambda shard: shard.uid)
-    return shards, snapshot.macs, snapshot.namespace_labels, standings, snapshot.live_lanes
+
+
+def by_uid(shards: Iterable[PendingShard]) -> list[PendingShard]:
+    return sorted(shards, key=lambda shard: shard.uid)
 
 
 @settings(max_examples=40, deadline=None)
@@ -303,8 +322,54 @@ def test_what_is_kept_equals_what_is_gathered_from_nothing(seed: int) -> None:
             continue  # several changes between two passes
         kept, fresh = changes.kept.gather(), changes.fresh()
         assert told(kept) == told(fresh), happened
+        plain = PlainGathering(changes.context, changes.findings)
+        assert by_uid(kept.shards) == by_uid(plain.pending()), happened
+        assert {mac.name: (mac.free_lanes, mac.free_control_slots) for mac in kept.macs} == plain.room(), happened
+        assert kept.live_lanes == plain.live_lanes(), happened
+        assert told_standings(kept.standings) == told_standings(plain.standings()), happened
         seconds = changes.fleet.clock_seconds
         assert place(kept, seconds, changes.kept.alike(kept)) == place(kept, seconds), happened
+
+
+def test_a_shard_of_a_lost_mac_pauses_like_any_other() -> None:
+    """One whose assignment was refused would be tried again in each pass, and take its turn from others."""
+    changes = Changes(Random(1))  # noqa: S311 # no secret
+    for name, view in changes.fleet.by_name.items():
+        changes.fleet.by_name[name] = replace(view, connected=False, reason=Reason.SSH_UNREACHABLE)
+    lost = [shard for shard in changes.kept.gather().shards if shard.replaces_lost]
+    assert len(lost) > 1 and {shard.not_before_seconds for shard in lost} == {0.0}
+    uid, seconds = lost[0].uid, changes.fleet.clock_seconds
+    changes.findings.backoffs.shard_failed(uid, 4, seconds)
+    again = {shard.uid: shard.not_before_seconds for shard in changes.kept.gather().shards if shard.replaces_lost}
+    assert again.pop(uid) > seconds and set(again.values()) == {0.0}
+
+
+@pytest.mark.parametrize("change", ["the shard was assigned", "the job was blocked", "agents know no pieces"])
+def test_a_pass_that_fails_loses_no_change(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = Changes(Random(1))  # noqa: S311 # no secret
+    first = changes.kept.gather().shards[0]
+    shard = changes.fleet.cache.by_uid(AudioShard, first.uid)
+    job = changes.fleet.cache.by_uid(AudioBatchJob, first.job.uid)
+    assert shard is not None and job is not None
+    if change == "the shard was assigned":
+        changes.fleet.change(load(process_body(job, shard.spec.ordinal or 0, live_on=1)))
+    elif change == "the job was blocked":
+        changes.findings.blockers.report(first.job.uid, Blocker(Reason.SECRET_NOT_FOUND, "create it"))
+    else:
+        for name, view in changes.fleet.by_name.items():
+            facts = machine_facts(int(name[-3:])).model_copy(update={"capabilities": ()})
+            changes.fleet.by_name[name] = replace(view, machine=facts)
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkMaker, "make", _raises)
+        with pytest.raises(ValueError, match="one bad value"):
+            changes.kept.gather()
+    assert told(changes.kept.gather()) == told(changes.fresh())
+    known = changes.kept.shards_of(job).all
+    assert list(known) == changes.fleet.cache.owned_by(AudioShard, first.job.uid)
+
+
+def _raises(*_: object, **__: object) -> None:
+    raise ValueError("one bad value")
 
 
 def test_nothing_is_kept_of_what_is_gone() -> None:
@@ -340,6 +405,21 @@ def test_an_unchanged_job_is_not_looked_at_again() -> None:
     assert all(one is other for one, other in zip(first.shards, second.shards, strict=True))
     assert all(one is other for one, other in zip(first.macs, second.macs, strict=True))
     assert {shard.stage for shard in first.shards} == {Stage.PROCESS}
+
+
+def test_a_job_that_has_a_chip_is_not_read_anew_for_each_assignment(monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = Changes(Random(1))  # noqa: S311 # no secret
+    job = changes.fleet.cache.all(AudioBatchJob)[0]
+    assert job.spec.requirements.homogeneous
+    for shard in changes.fleet.cache.owned_by(AudioShard, job.metadata.uid):
+        changes.fleet.change(load(process_body(job, shard.spec.ordinal or 0)))
+    changes.kept.gather()
+    assert changes.kept.chip_of(job) is None
+    changes.fleet.change(load(process_body(job, 0, live_on=2)))
+    assert changes.kept.chip_of(job) == "Apple M4 Pro"  # of the first assignment of this very pass
+    changes.fleet.change(load(process_body(job, 1, live_on=2)))
+    monkeypatch.setattr(WorkMaker, "make", _raises)
+    assert changes.kept.chip_of(job) == "Apple M4 Pro"
 
 
 def test_new_labels_of_a_namespace_open_and_close_macs() -> None:

@@ -215,7 +215,7 @@ def test_a_homogeneous_job_refuses_another_chip_for_its_clips_alone() -> None:
     begun = JobShards((shard_with(on("M2", AttemptOutcome.SUCCEEDED, WORKED)),))
 
     def stays(job: AudioBatchJob, shards: JobShards, shard: AudioShard, chip: str) -> bool:
-        return stays_on_chip(job, lambda: shards, shard, chip)
+        return stays_on_chip(job, lambda: job_chip(shards), shard, chip)
 
     assert stays(same, begun, process(1), "M2") and stays(same, JobShards(()), process(1), "M4")
     assert not stays(same, begun, process(1), "M4")
