@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,17 +19,28 @@ from tests.rig.fake_fleet.troubles import Trouble
 
 from voxfleet_agent.percentiles import percentile, percentiles
 from voxfleet_api import API_VERSION
-from voxfleet_api.conditions import ConditionType, find, is_true
+from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.kinds import AudioBatchJob, MacAgent
+from voxfleet_dev.processes import Child
 
 SOUND_MACS = 8
 ROUNDS = 3
 """With and without, each so often, in turn."""
 JOBS_A_ROUND, JOBS_AT_A_TIME, JOB_CLIPS = 120, 3, 2
-TROUBLE_SECONDS = 5.0
-"""How long the troubled Macs are there before what is measured begins."""
+SHOWN_WITHIN_SECONDS = 90.0
+_CUT_OFF = (Reason.AGENT_UNREACHABLE, {Reason.PLANNING, Reason.WAITING_FOR_MAC})
+_WORKS = (Reason.CONNECTED, {Reason.RUNNING, Reason.FINALIZING, Reason.FINISHED})
+SHOWS: Mapping[Trouble, tuple[Reason, set[Reason]]] = {
+    Trouble.HANGS: _CUT_OFF,
+    Trouble.FALLS_SILENT: _CUT_OFF,
+    Trouble.GARBAGE: _CUT_OFF,
+    Trouble.FULL_DISK: (Reason.CONNECTED, {Reason.WAITING_FOR_MAC}),
+    Trouble.WRONG_CLOCK: _WORKS,
+    Trouble.LIES: _WORKS,
+}
+"""Why such a Mac is reachable or not, and why its job is not complete: else nothing troubles the others."""
 ROUND_WITHIN_SECONDS = 300.0
-POLL_SECONDS = 0.01
+POLL_SECONDS, SHOWN_POLL_SECONDS = 0.01, 0.25
 
 Say = Callable[[str], None]
 
@@ -138,28 +149,69 @@ def _troubled_macs(directory: Path) -> FakeMacs:
 
 @contextmanager
 def _trouble(fleet: FakeFleet, troubled: FakeMacs, manifest: Path, number: int, say: Say) -> Iterator[None]:
-    """Meanwhile the troubled Macs are part of the fleet, and each has a job that no other Mac may take."""
+    """Meanwhile the troubled Macs are part of the fleet, and each has a job that no other Mac may take.
+
+    Raises MeasurementFailed unless each shows its trouble first, and all are there to the end.
+    """
     jobs = {f"on-{name}-{number}": name for name in troubled.settings.names}
     troubled.start()
     try:
         fleet.register(troubled)
         for job, name in jobs.items():
             fleet.create(fleet.job_manifest(job, manifest, macSelector={"matchLabels": {MAC_LABEL: name}}))
-        time.sleep(TROUBLE_SECONDS)
+        wait_until_shown(lambda: _states(fleet, jobs), troubled.child, SHOWN_WITHIN_SECONDS)
         yield
-        say(f"troubled Macs and their jobs: {'; '.join(_states(fleet, jobs))}")
+        require_running(troubled.child)
+        say(f"troubled Macs and their jobs: {'; '.join(map(str, _states(fleet, jobs)))}")
         fleet.control_plane.kubectl("delete", "audiobatchjobs", "-n", NAMESPACE, "--wait=false", *jobs)
         fleet.remove(troubled)
     finally:
         troubled.stop()
 
 
-def _states(fleet: FakeFleet, jobs: Mapping[str, str]) -> Iterator[str]:
+@dataclass(frozen=True)
+class TroubledState:
+    trouble: Trouble
+    reachable: str | None
+    complete: str | None
+    """The reasons of both conditions."""
+
+    @property
+    def is_shown(self) -> bool:
+        reachable, complete = SHOWS[self.trouble]
+        return self.reachable == reachable and self.complete in complete
+
+    def __str__(self) -> str:
+        return f"{self.trouble} {self.reachable}, {self.complete}"
+
+
+def wait_until_shown(states: Callable[[], Iterable[TroubledState]], macs: Child, timeout_seconds: float) -> None:
+    """Waits until each trouble was seen once. Raises MeasurementFailed."""
+    deadline = time.monotonic() + timeout_seconds
+    shown: set[Trouble] = set()
+    while True:
+        require_running(macs)
+        found = list(states())
+        shown |= {state.trouble for state in found if state.is_shown}
+        missing = [str(state) for state in found if state.trouble not in shown]
+        if not missing:
+            return
+        if time.monotonic() > deadline:
+            raise MeasurementFailed(f"Macs show no trouble within {timeout_seconds:g} s: {'; '.join(missing)}")
+        time.sleep(SHOWN_POLL_SECONDS)
+
+
+def require_running(macs: Child) -> None:
+    if not macs.running:
+        raise MeasurementFailed(f"the troubled Macs ended with {macs.exit_code}: {macs.log_tail(15)}")
+
+
+def _states(fleet: FakeFleet, jobs: Mapping[str, str]) -> Iterator[TroubledState]:
     for job, name in jobs.items():
         mac = MacAgent.load(fleet.get(f"/apis/{API_VERSION}/macagents/{name}"))
         reachable = find(mac.status.conditions, ConditionType.REACHABLE)
         complete = find(fleet.job(job).status.conditions, ConditionType.COMPLETE)
-        yield f"{name} {reachable and reachable.reason}, {complete and complete.reason}"
+        yield TroubledState(Trouble(name), reachable and reachable.reason, complete and complete.reason)
 
 
 def _shown(milliseconds: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
-from tests.component.standalone.conftest import ALL, Home
+from tests.component.standalone.conftest import ALL, BAD, GOOD, Home, copy_clips
 
 from voxfleet_agent.standalone import run_paths
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
@@ -81,6 +81,25 @@ def test_machine_time_counts_though_a_run_is_killed_and_limits_planning_but_not_
     assert home.run_here("-f", job(600))["ending"] == "Complete"
     shown = home.run_here("-f", job(1))
     assert (shown["rc"], shown["ran"]) == (0, False) and "stopped" not in shown["stderr"]
+
+
+def test_a_limit_that_is_reached_stops_nothing_where_quarantined_clips_have_halted_a_run(
+    home: Home, tmp_path: Path
+) -> None:
+    folder = copy_clips(tmp_path / "halted", (BAD, *GOOD[:2]))
+    lines = (folder / "manifest.jsonl").read_text().splitlines()
+    (folder / "manifest.jsonl").write_text(
+        "".join(f"{line}\n" for line in sorted(lines, key=lambda one: BAD not in one))
+    )
+
+    def job(machine_seconds: int) -> Path:
+        changes = {"maxMachineSeconds": machine_seconds, "sharding": {"targetAudio": "1s"}}
+        return home.job("halted", folder, job=changes, quarantine={**ALL, "haltFanOutPercent": 1})
+
+    first = home.run("-f", job(600))
+    assert first["rc"] == 1 and "haltFanOutPercent" in first["reason"]
+    shown = home.run_here("-f", job(1))
+    assert (shown["reason"], shown["ran"]) == (first["reason"], False) and "stopped" not in shown["stderr"]
 
 
 async def run_in(home: Home, file: Path) -> RunSummary:
