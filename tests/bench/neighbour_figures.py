@@ -19,7 +19,7 @@ from tests.rig.fake_fleet.troubles import Trouble
 
 from voxfleet_agent.percentiles import percentile, percentiles
 from voxfleet_api import API_VERSION
-from voxfleet_api.conditions import ConditionType, Reason, find, is_true
+from voxfleet_api.conditions import Conditions, ConditionType, Reason, find, is_true
 from voxfleet_api.kinds import AudioBatchJob, MacAgent
 from voxfleet_dev.processes import Child
 
@@ -209,9 +209,14 @@ def require_running(macs: Child) -> None:
 def _states(fleet: FakeFleet, jobs: Mapping[str, str]) -> Iterator[TroubledState]:
     for job, name in jobs.items():
         mac = MacAgent.load(fleet.get(f"/apis/{API_VERSION}/macagents/{name}"))
-        reachable = find(mac.status.conditions, ConditionType.REACHABLE)
-        complete = find(fleet.job(job).status.conditions, ConditionType.COMPLETE)
-        yield TroubledState(Trouble(name), reachable and reachable.reason, complete and complete.reason)
+        reachable = _reason(mac.status.conditions, ConditionType.REACHABLE)
+        complete = _reason(fleet.job(job).status.conditions, ConditionType.COMPLETE)
+        yield TroubledState(Trouble(name), reachable, complete)
+
+
+def _reason(conditions: Conditions, type_: ConditionType) -> str | None:
+    found = find(conditions, type_)
+    return None if found is None else found.reason
 
 
 def _shown(milliseconds: Sequence[int]) -> str:

@@ -73,14 +73,13 @@ def test_the_books_of_every_sound_fleet_are_closed_once(
         directory.mkdir()
         yield directory
 
-    monkeypatch.setattr(runs, "FleetRig", fleet)
-    monkeypatch.setattr(runs, "run_seed", lambda seed, rig: Outcome(seed, 1.0, [], [], [], Findings()))
-
-    def close_books(rig: Path) -> list[str]:
-        closed.append(rig)
+    def close(directory: Path) -> list[str]:
+        closed.append(directory)
         return []
 
-    monkeypatch.setattr(runs, "close_books", close_books)
+    monkeypatch.setattr(runs, "FleetRig", fleet)
+    monkeypatch.setattr(runs, "run_seed", lambda seed, rig: Outcome(seed, 1.0, [], [], [], Findings()))
+    monkeypatch.setattr(runs, "close_books", close)
     over = chain(repeat(False, over_at), repeat(True))
     found = list(runs.run_seeds(range(9), tmp_path, at_a_time=1, keep=False, is_over=lambda: next(over)))
     assert len(closed) == (1 if found else 0) and bool(found) == bool(over_at)
