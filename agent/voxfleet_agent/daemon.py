@@ -100,18 +100,7 @@ async def _serve(
         await supervisor.start(config.control_plane)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    metrics = AgentMetrics(
-        lambda: AgentReading(
-            attempts=supervisor.states(),
-            pools=services.pools.facts(),
-            lanes=services.pools.readings(),
-            scratch_reserved_bytes=services.scratch.reserved_bytes,
-            scratch_quota_bytes=services.scratch.quota_bytes,
-            quarantine_bytes=services.quarantine.size_bytes,
-            quarantined_clips=services.quarantine.count,
-            ready=supervisor.ready,
-        )
-    )
+    metrics = metrics_of(supervisor, services)
     routes = Routes(services, supervisor, Authenticator(token), metrics)
     server = build_server(build_app(routes, supervisor.clock))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -145,3 +134,18 @@ async def _signalled() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, received.set)
     await received.wait()
+
+
+def metrics_of(supervisor: Supervisor, services: AttemptServices) -> AgentMetrics:
+    return AgentMetrics(
+        lambda: AgentReading(
+            attempts=supervisor.states(),
+            pools=services.pools.facts(),
+            lanes=services.pools.readings(),
+            scratch_reserved_bytes=services.scratch.reserved_bytes,
+            scratch_quota_bytes=services.scratch.quota_bytes,
+            quarantine_bytes=services.quarantine.size_bytes,
+            quarantined_clips=services.quarantine.count,
+            ready=supervisor.ready,
+        )
+    )

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Self
 
 from pydantic import BaseModel
 from tests.bench.api_client import ApiClient
 from tests.bench.control_plane_load import ControlPlaneLoad, LoadMeter
 from tests.bench.failure import MeasurementFailed
 from tests.bench.peer_documents import STAGES, indexed_job, nodes
+from tests.rig.started_together import StartedTogether
 
 from voxfleet_dev import binaries
 from voxfleet_dev.controlplane import ControlPlane
@@ -51,7 +51,7 @@ class _NodeList(BaseModel):
     items: tuple[_Object, ...]
 
 
-class PeerRig:
+class PeerRig(StartedTogether):
     """A context manager. `client_qps`: how much the peer's clients may ask a second; None: their defaults."""
 
     def __init__(self, directory: Path, *, nodes: int, client_qps: int | None) -> None:
@@ -60,17 +60,6 @@ class PeerRig:
         self._nodes = nodes
         self._limits = [] if client_qps is None else [f"--kube-api-qps={client_qps}", f"--kube-api-burst={client_qps}"]
         self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
     def prepare(self, name: str, items: int) -> None:
         return

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
 
 from tests.bench.failure import MeasurementFailed
+from tests.rig.started_together import StartedTogether
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import ConditionType, is_true
@@ -43,7 +43,7 @@ LADDER_CONTRACT: dict[str, object] = {**CONTRACT, "spec": {**SPEC, "batching": {
 """The Mac measures its batch sizes before it works; that is Setup."""
 
 
-class Rig:
+class Rig(StartedTogether):
     """Everything below `directory`; `readable` is the folder whose files the Macs may read. A context manager.
 
     Jobs are watched with small HTTP requests: a kubectl process each time would take processor time from the agents.
@@ -64,17 +64,6 @@ class Rig:
         )
         self._stack = ExitStack()
         self._opener: urllib.request.OpenerDirector | None = None
-
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
     def submit(self, name: str, manifest: Path, **spec: object) -> None:
         """`kubectl apply` of a job over a manifest's clips."""

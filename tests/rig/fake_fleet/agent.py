@@ -20,13 +20,13 @@ from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.clock import SystemClock
+from voxfleet_agent.daemon import metrics_of
 from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.ladder.shared_ladders import SharedLadders
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.machine import LocalMachine
-from voxfleet_agent.metrics import AgentMetrics, AgentReading
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
@@ -124,18 +124,7 @@ async def serve(
     """As the daemon does, until `stopping`."""
     supervisor = Supervisor(services)
     await supervisor.start()
-    metrics = AgentMetrics(
-        lambda: AgentReading(
-            attempts=supervisor.states(),
-            pools=services.pools.facts(),
-            lanes=services.pools.readings(),
-            scratch_reserved_bytes=services.scratch.reserved_bytes,
-            scratch_quota_bytes=services.scratch.quota_bytes,
-            quarantine_bytes=services.quarantine.size_bytes,
-            quarantined_clips=services.quarantine.count,
-            ready=supervisor.ready,
-        )
-    )
+    metrics = metrics_of(supervisor, services)
     routes = Routes(services, supervisor, Authenticator(settings.token), metrics)
     server = build_server(troubled(settings.trouble, build_app(routes, supervisor.clock), supervisor))
     # uvicorn's own loop wakes ten times a second to keep the date: hundreds of servers would do nothing else.

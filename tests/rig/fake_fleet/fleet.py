@@ -24,11 +24,11 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
 
 from tests.rig.fake_fleet.macs import FakeMacs, operator_of_fake_macs
 from tests.rig.fake_fleet.settings import FleetSettings
 from tests.rig.fake_fleet.stages import clip_id
+from tests.rig.started_together import StartedTogether
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import ConditionType, is_true
@@ -57,7 +57,7 @@ class NotInTime(Exception):
     """Something did not happen in time; the message ends with the operator's last words."""
 
 
-class FakeFleet:
+class FakeFleet(StartedTogether):
     """Everything below `folder`. A context manager; once it is entered, every Mac is available."""
 
     def __init__(
@@ -86,17 +86,6 @@ class FakeFleet:
         )
         self._opener = urllib.request.build_opener()
         self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
     def _clean_up(self) -> None:
         """Of a control plane that others use too. The operator still runs: it ends what the jobs have begun."""

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import httpx
+from tests.rig.started_together import StartedTogether
 from tests.soak.fleet.faults import LEASE_SECONDS, LOST_MARGIN_SECONDS
 from tests.soak.fleet.link import Link
 
@@ -88,7 +89,7 @@ class SoakMac:
         return self._http.get(path).raise_for_status().json()
 
 
-class FleetRig:
+class FleetRig(StartedTogether):
     """A context manager; everything lies below `directory`. Jobs may read and write below `shared`."""
 
     def __init__(self, directory: Path) -> None:
@@ -123,17 +124,6 @@ class FleetRig:
         self._tracebacks: Counter[Path] = Counter()
         self._stack = ExitStack()
         self._http: httpx.Client | None = None
-
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
     def api(self, method: str, path: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
         """One request to the API server. Raises what NoAnswer names."""
