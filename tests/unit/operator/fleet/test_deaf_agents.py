@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from tests.unit.operator.decisions.bodies import LEASE_SECONDS, mac_agent
+from tests.unit.operator.fleet.idle_session import idle_session
 
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.protocol import AttemptKey, LedgerPage, Problem, RenewRequest
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.identity import MacRejected
-from voxfleet_operator.fleet.lease_grants import LeaseGrants
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, Order
 from voxfleet_operator.fleet.mailbox import Letter
 from voxfleet_operator.fleet.session import MacSession
-from voxfleet_operator.fleet.session_context import SessionContext, SessionTiming
+from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.fleet.unanswered_orders import UnansweredOrders, is_no_answer
 
 A, B = AttemptKey("shard-a", 1), AttemptKey("shard-b", 1)
@@ -62,12 +59,6 @@ class Told:
     async def ledger(self, after: int) -> LedgerPage:
         return LedgerPage(chain_id="chain", rows=())
 
-    def same_connection(self, *_: MacAgent) -> bool:
-        return True
-
-    async def dial(self, _: MacAgent) -> None:
-        await asyncio.Event().wait()
-
 
 @pytest.fixture
 def told() -> Told:
@@ -76,17 +67,7 @@ def told() -> Told:
 
 @pytest.fixture
 async def session(told: Told) -> AsyncIterator[MacSession]:
-    context = SimpleNamespace(
-        control_plane="c",
-        clock=lambda: told.seconds,
-        now=lambda: datetime.now(UTC),
-        timing=TIMING,
-        dialer=told,
-        older_twin=lambda _: None,
-        on_change=told.change,
-        grants=LeaseGrants(),
-    )
-    session = MacSession(MacAgent.load(mac_agent("mac-a")), cast("SessionContext", context))
+    session = idle_session(MacAgent.load(mac_agent("mac-a")), clock=lambda: told.seconds, on_change=told.change)
     yield session
     await session.stop()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
 
@@ -18,6 +17,7 @@ from tests.unit.operator.decisions.bodies import mac_agent
 from tests.unit.operator.decisions.memory_api import Clock
 from tests.unit.operator.decisions.memory_fleet import Agent, facts
 from tests.unit.operator.decisions.world import World
+from tests.unit.operator.fleet.idle_session import idle_session
 
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.protocol import AttemptList, Event, EventType, LedgerPage
@@ -26,7 +26,6 @@ from voxfleet_operator.fleet.dialer import AgentConnection
 from voxfleet_operator.fleet.event_pace import BURST_EVENTS, BYTES_AN_EVENT, EVENTS_A_SECOND, EventPace
 from voxfleet_operator.fleet.mac_view import AgentUnreachable
 from voxfleet_operator.fleet.session import MacSession
-from voxfleet_operator.fleet.session_context import SessionContext, SessionTiming
 
 EVENT = json.dumps(Event(type=EventType.HEARTBEAT, cursor="journal-1:1").dump()).encode() + b"\n"
 
@@ -77,17 +76,6 @@ class Chunks(httpx.AsyncByteStream):
             yield chunk
 
 
-class Nowhere:
-    def same_connection(self, *_: MacAgent) -> bool:
-        return True
-
-    def connected_message(self, _: MacAgent) -> str:
-        return "connected"
-
-    async def dial(self, _: MacAgent) -> None:
-        await asyncio.Event().wait()
-
-
 async def follow(session: MacSession, *chunks: bytes) -> None:
     """One connection, of an agent with nothing to list that sends these chunks as its events."""
     answers = {
@@ -111,17 +99,7 @@ async def follow(session: MacSession, *chunks: bytes) -> None:
 async def test_all_connections_of_a_session_have_one_pace_and_wait_before_they_parse(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    context = SimpleNamespace(
-        control_plane="c",
-        clock=lambda: 0.0,
-        now=lambda: datetime.now(UTC),
-        timing=SessionTiming(),
-        dialer=Nowhere(),
-        older_twin=lambda _: None,
-        on_change=lambda *_: None,
-        stored_head=lambda *_: None,
-    )
-    session = MacSession(MacAgent.load(mac_agent("mac-a")), cast("SessionContext", context))
+    session = idle_session(MacAgent.load(mac_agent("mac-a")))
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:

@@ -7,14 +7,13 @@ import base64
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.rig.ledger_row import ledger_row
 from tests.unit.operator.decisions.bodies import mac_agent
+from tests.unit.operator.fleet.idle_session import idle_session
 
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
@@ -24,7 +23,6 @@ from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.mac_view import Order, Outcome
 from voxfleet_operator.fleet.mailbox import Letter
 from voxfleet_operator.fleet.session import MacSession
-from voxfleet_operator.fleet.session_context import SessionContext, SessionTiming
 
 KEY = Ed25519PrivateKey.generate()
 A = AttemptKey("shard-a", 1)
@@ -63,14 +61,6 @@ class Agent:
         return LedgerPage(chain_id="chain-1", rows=tuple(self.rows[after + 1 :]))
 
 
-class Nowhere:
-    def same_connection(self, *_: MacAgent) -> bool:
-        return True
-
-    async def dial(self, _: MacAgent) -> None:
-        await asyncio.Event().wait()
-
-
 def reported(state: AttemptState, span: LedgerSpan | None = None) -> AttemptStatus:
     return AttemptStatus(
         shard_uid=A.shard_uid,
@@ -88,16 +78,7 @@ def reported(state: AttemptState, span: LedgerSpan | None = None) -> AttemptStat
 
 def a_session() -> MacSession:
     key = base64.b64encode(KEY.public_key().public_bytes_raw()).decode()
-    context = SimpleNamespace(
-        control_plane="c",
-        clock=lambda: 0.0,
-        now=lambda: datetime.now(UTC),
-        timing=SessionTiming(),
-        dialer=Nowhere(),
-        older_twin=lambda _: None,
-        on_change=lambda *_: None,
-    )
-    session = MacSession(MacAgent.load(mac_agent("mac-a", ledgerPublicKey=key)), cast("SessionContext", context))
+    session = idle_session(MacAgent.load(mac_agent("mac-a", ledgerPublicKey=key)))
     session._record.book.resume("chain-1", -1)
     return session
 
