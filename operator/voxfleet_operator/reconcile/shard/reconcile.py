@@ -20,9 +20,7 @@ from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AudioS
 from voxfleet_api.protocol import (
     AttemptFailure,
     AttemptKey,
-    AttemptRequest,
     AttemptState,
-    S3Credentials,
 )
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.events import API_SERVER_RESTORED
@@ -37,11 +35,9 @@ from voxfleet_operator.reconcile.credentials import (
 from voxfleet_operator.reconcile.exclusions import machine_of
 from voxfleet_operator.reconcile.job_findings import Blocker
 from voxfleet_operator.reconcile.job_life import JobWish, halted_condition, is_suspended, wish_of
-from voxfleet_operator.reconcile.known_ladders import handed_ladder
 from voxfleet_operator.reconcile.mac_closing import Recall, closing, recall
-from voxfleet_operator.reconcile.namespace_access import access_lost, open_prefixes
 from voxfleet_operator.reconcile.registration import SharedFindings
-from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
+from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady
 from voxfleet_operator.reconcile.shard.decide import (
     ShardAction,
     decide,
@@ -55,9 +51,8 @@ from voxfleet_operator.reconcile.shard.ended_attempts import (
     UNANSWERED_POLL_SECONDS,
     EndedAttempts,
     delete_attempt,
-    job_shards,
 )
-from voxfleet_operator.reconcile.shard.mutations import batch_halvings
+from voxfleet_operator.reconcile.shard.envelope import Envelope
 from voxfleet_operator.reconcile.shard.new_shard import belongs
 from voxfleet_operator.reconcile.shard.split import is_split_due_once_lost
 from voxfleet_operator.reconcile.shard.status import (
@@ -119,6 +114,7 @@ class _AssignedAttempt:
         self._shard = shard
         self._record = record
         self._view = attempt_view(record, self._context.fleet.views()) or _out_of_reach(record)
+        self._envelope = Envelope(self._context, job, shard, record.attempt, self._view)
         self._key = AttemptKey(shard.metadata.uid, record.attempt)
         self._log = log.bind(
             namespace=job.metadata.namespace,
@@ -197,11 +193,11 @@ class _AssignedAttempt:
         return await self._send()
 
     async def _send(self) -> float | None:
-        lost = self._access_lost()
+        lost = self._envelope.access_lost()
         if lost is not None:
             return await self._revoke(None, lost) if self._context.synced() else NOT_NOW_RETRY_SECONDS
         try:
-            request = self._request(await self._credentials.read(self._job))
+            request = self._envelope.request(await self._credentials.read(self._job))
         except SpecNotReady as error:
             self._log.warning("attempt not sent", error=str(error))
             return NOT_NOW_RETRY_SECONDS
@@ -230,10 +226,10 @@ class _AssignedAttempt:
         if answer is not None and answer.outcome is Outcome.PENDING:
             return UNANSWERED_POLL_SECONDS
         again_seconds = None if self._job.spec.credentials_secret_ref is None else CREDENTIALS_CHECK_SECONDS
-        if self._access_lost() is not None:
+        if self._envelope.access_lost() is not None:
             return again_seconds
         try:
-            request = self._request(await self._credentials.credentials(self._job))
+            request = self._envelope.request(await self._credentials.credentials(self._job))
         except (Blocked, SpecNotReady):
             return again_seconds  # the attempt goes on with what it has
         if request.spec_digest != self._shard.status.spec_digest:
@@ -251,41 +247,11 @@ class _AssignedAttempt:
         self._context.fleet.put(self._view, self._key, request, renews=True)
         return UNANSWERED_POLL_SECONDS
 
-    def _request(self, credentials: S3Credentials | None) -> AttemptRequest:
-        """Raises SpecNotReady."""
-        spec = attempt_spec(self._job, self._shard, self._record.attempt, self._merged())
-        return attempt_request(
-            spec,
-            self._shard.status.lease_seconds or 1,
-            credentials,
-            self._open_prefixes(),
-            handed_ladder(spec, self._view, self._context.fleet.views()),
-            batch_halvings=batch_halvings(self._shard, self._split_from()),
-        )
-
-    def _merged(self) -> list[AudioShard]:
-        """The shards of the job for the one that merges them; the others need not know of each other."""
-        return job_shards(self._context, self._job) if self._shard.spec.stage is Stage.FINALIZE else []
-
-    def _split_from(self) -> list[AudioShard]:
-        """The shards that this one was split from."""
-        piece, cache = self._shard.spec.piece, self._context.cache
-        above = () if piece is None else piece.inherits
-        return [shard for uid in above if (shard := cache.by_uid(AudioShard, uid)) is not None]
-
     def _is_newest(self) -> bool:
         """Whether the attempt may still be sent: meanwhile its Mac may have been lost and the next one assigned."""
         cache, uid = self._context.cache, self._shard.metadata.uid
         shard = cache.by_uid(AudioShard, uid)
         return shard is not None and not cache.is_assumed(uid) and shard.status.attempt == self._record.attempt
-
-    def _access_lost(self) -> str | None:
-        return access_lost(self._job, self._open_prefixes(), self._view.machine)
-
-    def _open_prefixes(self) -> tuple[str, ...]:
-        mac = self._context.cache.get(MacAgent, "", self._view.name)
-        labels = self._context.cache.namespace_labels(self._job.metadata.namespace)
-        return () if mac is None else open_prefixes(mac.spec.access, labels)
 
     def _block(self, blocker: Blocker) -> float:
         if self._blockers.report(self._job.metadata.uid, blocker):
