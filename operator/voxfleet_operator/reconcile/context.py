@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from voxfleet_api.kinds import Resource
 from voxfleet_operator.cache import Cache
+from voxfleet_operator.event_reasons import Announced
 from voxfleet_operator.fleet.mac_view import Fleet
 from voxfleet_operator.kube import Json
 from voxfleet_operator.queue import Key
@@ -62,7 +63,7 @@ class Leadership(Protocol):
 
 
 class Events(Protocol):
-    def publish(self, about: Resource, reason: str, note: str, *, warning: bool = False) -> None:
+    def publish(self, about: Resource, reason: Announced, note: str) -> None:
         """Records what happened, for people; never fails and never waits."""
         ...
 

@@ -10,6 +10,7 @@ from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
 from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.kinds.job_status import AudioBatchJobStatus
 from voxfleet_operator.cache import key_of
+from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.fleet.mac_view import Outcome
 from voxfleet_operator.kube import AlreadyExists
 from voxfleet_operator.queue import PLACEMENT, Key
@@ -86,7 +87,7 @@ class JobReconciler:
             self._written_seconds[job.metadata.uid] = self._context.clock()
             if decision.records_plan:
                 crash_points.point("plan-recorded")
-            self._announce(job, written, shards)
+            self._entered(job, written, shards)
         if not await self._create(job, decision.create):
             return NAME_TAKEN_RETRY_SECONDS
         if decision.create and self._taken_names.pop(job.metadata.uid, None) is not None:
@@ -161,8 +162,8 @@ class JobReconciler:
             return 0.0
         return max(0.0, last + self._context.options.progress_interval_seconds - self._context.clock())
 
-    def _announce(self, old: AudioBatchJob, new: AudioBatchJob, shards: JobShards) -> None:
-        """Publishes an event when the job enters a new state, and wakes live shards if it wants less of them now."""
+    def _entered(self, old: AudioBatchJob, new: AudioBatchJob, shards: JobShards) -> None:
+        """Logs that the job enters a new state, and wakes live shards if it wants less of them now."""
         if standing(old) != standing(new):
             for shard in filter(is_live, shards.all):
                 self._context.queue.add(key_of(shard))
@@ -170,9 +171,7 @@ class JobReconciler:
         after = find(new.status.conditions, ConditionType.COMPLETE)
         if after is None or (before is not None and before.reason == after.reason):
             return
-        failed = has_ended(new) and after.status != "True"
         log.info("job", job=new.metadata.name, namespace=new.metadata.namespace, state=after.reason)
-        self._context.events.publish(new, after.reason, after.message, warning=failed)
 
     async def _create(self, job: AudioBatchJob, wanted: tuple[NewShard, ...]) -> bool:
         """False if another object has a shard's name."""
@@ -201,7 +200,6 @@ class JobReconciler:
         if self._taken_names.get(job.metadata.uid) != blocker:
             self._taken_names[job.metadata.uid] = blocker
             log.warning("shard name taken", job=job.metadata.name, namespace=job.metadata.namespace, shard=name)
-            self._context.events.publish(job, blocker.reason, note, warning=True)
             self._context.queue.add(key_of(job))
         return False
 
@@ -251,7 +249,7 @@ class JobReconciler:
         if deletion.gave_up is not None:
             note = f"deleted although attempts may be left on Macs: {deletion.gave_up}; they are removed on contact"
             log.warning("deletion gave up", job=job.metadata.name, namespace=job.metadata.namespace, why=note)
-            context.events.publish(job, "CleanupIncomplete", note, warning=True)
+            context.events.publish(job, EventReason.CLEANUP_INCOMPLETE, note)
         return await self._finish_deletion(job, shards)
 
     def _is_gone(self, placed: PlacedAttempt) -> bool:

@@ -10,7 +10,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourS
 from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.protocol import AttemptKey, AttemptStatus
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.events import API_SERVER_RESTORED
+from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.fleet.closing import ClosingPhase
 from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
 from voxfleet_operator.queue import Key
@@ -28,7 +28,6 @@ SETTLE_SECONDS = 5.0
 """So long the rows of a removed Mac wait for their statement."""
 DELETE_POLL_SECONDS = 10.0
 """An answer comes earlier, unless the agent has too much to delete at once."""
-STOPPED_UNSEEN = "StoppedUnseen"
 AHEAD_NOTE = (
     "has attempts that are newer than what the API server knows of their shards: was it restored from a backup? They"
     " are deleted here, and what they did is done again where their results do not count any more"
@@ -89,10 +88,10 @@ class MacReconciler:
         if written is None:
             return 0.0
         for told in changes(mac.status, written.status):
-            context.events.publish(written, told.reason, told.note, warning=told.warning)
+            context.events.publish(written, told.reason, told.note)
         was_open = old is not None and old.phase is not ClosingPhase.STOPPED
         if left and was_open and phase is ClosingPhase.STOPPED and not view.connected:
-            context.events.publish(written, STOPPED_UNSEEN, unseen(left), warning=True)
+            context.events.publish(written, EventReason.STOPPED_UNSEEN, unseen(left))
         waits = (
             await self._delete_orphans(written, view),
             self._until_change(written),
@@ -163,7 +162,7 @@ class MacReconciler:
                 continue
             self._context.leader.check()
             if is_ahead(report, self._context.cache.by_uid(AudioShard, report.shard_uid)):
-                self._context.events.publish(mac, API_SERVER_RESTORED, AHEAD_NOTE, warning=True)
+                self._context.events.publish(mac, EventReason.API_SERVER_RESTORED, AHEAD_NOTE)
             if fleet.delete(view, key) is None:
                 break  # the agent has enough to do
         return again

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import structlog
 
-from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AudioShardStatus
 from voxfleet_api.protocol import AttemptKey
@@ -40,7 +39,7 @@ class EndedAttempts:
         if await write_status(self._context, shard, status) is None:
             return 0.0
         if splits:
-            self._announce_split(job, shard, status)
+            self._log_split(job, shard, status)
         for view, key in left.deletes:
             delete_attempt(self._context, view, key)
         if left.deletes:
@@ -66,11 +65,7 @@ class EndedAttempts:
             return False
         return is_split_due(shard, self.split_limits(job))
 
-    def _announce_split(self, job: AudioBatchJob, shard: AudioShard, status: AudioShardStatus) -> None:
-        found = find(status.conditions, ConditionType.COMMITTED)
-        if found is not None:
-            note = f"shard {shard.metadata.name} was {found.message}"
-            self._context.events.publish(job, Reason.SPLIT, note, warning=True)
+    def _log_split(self, job: AudioBatchJob, shard: AudioShard, status: AudioShardStatus) -> None:
         log.warning(
             "shard split",
             namespace=job.metadata.namespace,

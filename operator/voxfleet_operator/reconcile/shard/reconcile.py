@@ -23,7 +23,7 @@ from voxfleet_api.protocol import (
     AttemptState,
 )
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.events import API_SERVER_RESTORED
+from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.fleet.mac_view import AgentRefused, MacView, Order, Outcome, attempt_view
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
@@ -282,7 +282,7 @@ class _AssignedAttempt:
             f" server knows none after {self._record.attempt}: was it restored from a backup? Next is attempt"
             f" {used + 1}"
         )
-        self._context.events.publish(self._job, API_SERVER_RESTORED, note, warning=True)
+        self._context.events.publish(self._job, EventReason.API_SERVER_RESTORED, note)
 
     async def _commit(self) -> float | None:
         crash_points.point("commit-seen")
