@@ -22,11 +22,15 @@ class EventReason(StrEnum):
     EPOCH_RAISED = "EpochRaised"
     EXCLUDED = "Excluded"
     EXCLUSION_ENDED = "ExclusionEnded"
+    JOB_REPLACED = "JobReplaced"
+    JOB_STARTED = "JobStarted"
     LEASE_DELETED = "LeaseDeleted"
     LEDGER_BEGUN_ANEW = "LedgerBegunAnew"
     MACHINE_REPLACED = "MachineReplaced"
     MAC_REBOOTED = "MacRebooted"
     OTHER_FAILURE = "OtherFailure"
+    REQUEST_TOO_OLD = "RequestTooOld"
+    RUNS_MISSED = "RunsMissed"
     STOPPED_UNSEEN = "StoppedUnseen"
     UNBLOCKED = "Unblocked"
     VERSIONS_CHANGED = "VersionsChanged"
@@ -50,6 +54,7 @@ class Action(StrEnum):
     PLACE = "Place"
     PLAN = "Plan"
     RUN = "Run"
+    SCHEDULE = "Schedule"
     SETTLE = "Settle"
     SPLIT = "Split"
     VERIFY = "Verify"
@@ -129,6 +134,18 @@ FACTS: Mapping[Announced, EventFacts] = {
         normal=(Reason.FINALIZING, Reason.FINISHED),
         warning=(Reason.CLIPS_FAILED, Reason.FAILED, Reason.FINALIZE_DEADLINE_EXCEEDED),
     ),
+    **_facts(
+        Action.SCHEDULE,
+        normal=(EventReason.JOB_STARTED, Reason.SCHEDULED),
+        warning=(
+            EventReason.JOB_REPLACED,
+            EventReason.REQUEST_TOO_OLD,
+            EventReason.RUNS_MISSED,
+            Reason.JOB_FORBIDDEN,
+            Reason.JOB_NAME_TAKEN,
+            Reason.JOB_REFUSED,
+        ),
+    ),
     **_facts(Action.SPLIT, warning=(Reason.SPLIT,)),
     **_facts(Action.CLEAN_UP, warning=(EventReason.CLEANUP_INCOMPLETE, Reason.DELETION_HANGS)),
     **_facts(
@@ -200,6 +217,12 @@ TEXTS: Mapping[EventReason, EventText] = {
         "`voxfleet why mac NAME`, then `voxfleet-agent doctor` on the Mac.",
     ),
     EventReason.EXCLUSION_ENDED: EventText("MacAgent", "The Mac takes attempts again.", "Nothing."),
+    EventReason.JOB_REPLACED: EventText(
+        "AudioBatchSchedule",
+        "The schedule cancelled a job that was not done, since its policy is Replace and the next run was due.",
+        "Give the schedule more time between runs, or Macs; or let its policy be Forbid.",
+    ),
+    EventReason.JOB_STARTED: EventText("AudioBatchSchedule", "The schedule made the job of a run.", "Nothing."),
     EventReason.LEASE_DELETED: EventText(
         "Lease",
         "Somebody deleted the Lease of the operator.",
@@ -223,13 +246,23 @@ TEXTS: Mapping[EventReason, EventText] = {
         "An attempt failed with a class that only a newer agent knows; the note names it.",
         "Upgrade the operator.",
     ),
+    EventReason.REQUEST_TOO_OLD: EventText(
+        "AudioBatchSchedule",
+        "`requestedAt` names a time that lies too far back to start a run.",
+        "Write the time of now.",
+    ),
+    EventReason.RUNS_MISSED: EventText(
+        "AudioBatchSchedule",
+        "Runs were due while no operator could start them, or while an earlier job ran.",
+        "The note has the command that makes up for them: `voxfleet backfill`.",
+    ),
     EventReason.STOPPED_UNSEEN: EventText(
         "MacAgent",
         "The Mac's time is over, and without contact nobody knows whether its attempts stopped in time.",
         "See that the Mac is in contact once more, so that its signed rows are read.",
     ),
     EventReason.UNBLOCKED: EventText(
-        "AudioBatchJob", "What blocked the job is gone.", "Nothing: the job goes on by itself."
+        "AudioBatchJob, AudioBatchSchedule", "What blocked the object is gone.", "Nothing: it goes on by itself."
     ),
     EventReason.VERSIONS_CHANGED: EventText(
         "MacAgent", "The agent runs with other versions of itself or its packages.", "Nothing."
