@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from voxfleet_api.conditions import Condition, ConditionType, find
+from voxfleet_api.conditions import Condition, ConditionType, Reason, find
 from voxfleet_api.kinds.mac_agent import MacAgentStatus, Machine
 from voxfleet_operator.reconcile.mac.exclusion import exclusion_text
 
@@ -23,7 +23,7 @@ class Announcement:
 
 
 def changes(before: MacAgentStatus, after: MacAgentStatus) -> tuple[Announcement, ...]:
-    found = [_contact(before, after), _drained(before, after), _exclusion(before, after)]
+    found = [_contact(before, after), _drained(before, after), _exclusion(before, after), _refuses(before, after)]
     if before.machine is not None and after.machine is not None:
         found += _machine(before.machine, after.machine)
     return tuple(item for item in found if item is not None)
@@ -56,6 +56,13 @@ def _exclusion(before: MacAgentStatus, after: MacAgentStatus) -> Announcement | 
     if old is not None and new is None:
         return Announcement("ExclusionEnded", "takes attempts again")
     return None
+
+
+def _refuses(before: MacAgentStatus, after: MacAgentStatus) -> Announcement | None:
+    old, new = find(before.conditions, ConditionType.AVAILABLE), find(after.conditions, ConditionType.AVAILABLE)
+    if new is None or new.reason != Reason.REFUSES_ATTEMPTS or (old is not None and old.reason == new.reason):
+        return None
+    return Announcement(new.reason, new.message, warning=True)
 
 
 def _machine(old: Machine, new: Machine) -> Iterable[Announcement]:
