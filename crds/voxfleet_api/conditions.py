@@ -86,6 +86,7 @@ class Reason(StrEnum):
     OUTSIDE_WINDOW = "OutsideWindow"
     OUTSIDE_RENTAL = "OutsideRental"
     FAILS_TOO_OFTEN = "FailsTooOften"
+    REFUSES_ATTEMPTS = "RefusesAttempts"
     DELETION_HANGS = "DeletionHangs"
     CONNECTED = "Connected"
     CONNECTING = "Connecting"

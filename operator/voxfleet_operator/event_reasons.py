@@ -186,7 +186,7 @@ FACTS: Mapping[Announced, EventFacts] = {
     **_facts(
         Action.EXCLUDE,
         normal=(EventReason.EXCLUSION_ENDED,),
-        warning=(EventReason.EXCLUDED, Reason.FAILS_TOO_OFTEN),
+        warning=(EventReason.EXCLUDED, Reason.FAILS_TOO_OFTEN, Reason.REFUSES_ATTEMPTS),
     ),
     **_facts(Action.VERIFY, normal=(Reason.VERIFIED,), warning=(EventReason.LEDGER_BEGUN_ANEW, Reason.ROW_REFUSED)),
     **_facts(

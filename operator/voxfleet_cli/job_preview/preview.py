@@ -138,12 +138,13 @@ def _judged(job: AudioBatchJob, mac: MacAgent, found: JobFindings) -> _Judged:
 
 
 def _opens_by_itself(mac: MacAgent, now: datetime) -> bool:
-    """Whether the Mac is closed for a while: for its hours, its rental that is yet to begin, or its failures."""
+    """Whether the Mac is closed for a while: for its hours, a rental that is yet to begin, failures or refusals."""
     available = find(mac.status.conditions, ConditionType.AVAILABLE)
     if available is None:
         return False
     closed = available.reason in (Reason.OUTSIDE_WINDOW, Reason.OUTSIDE_RENTAL)
-    return available.reason == Reason.FAILS_TOO_OFTEN or (closed and opens_at(mac, now) is not None)
+    pauses = available.reason in (Reason.FAILS_TOO_OFTEN, Reason.REFUSES_ATTEMPTS)
+    return pauses or (closed and opens_at(mac, now) is not None)
 
 
 def _mac_line(judged: _Judged) -> Plain:

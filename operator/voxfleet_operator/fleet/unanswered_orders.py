@@ -9,7 +9,7 @@ from __future__ import annotations
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.mac_view import AgentRefused, Order
 
-LATE_STATUS, EPOCH_STATUS = 408, 412
+LATE_STATUS, EPOCH_STATUS, TAKES_NOTHING_STATUS = 408, 412, 503
 
 
 class UnansweredOrders:
@@ -42,9 +42,11 @@ def is_no_answer(order: Order, refusal: AgentRefused) -> bool:
     """Whether a refusal leaves an order as undone as silence does.
 
     No refusal of a DELETE says that nothing is left of its attempt, and only that of its epoch ends by itself. A PUT is
-    answered unless the agent is at fault or finds that it came late; with the class of a failure, as for want of room,
-    it is.
+    answered unless the agent is at fault or finds that it came late; with the class of a failure, or because it takes
+    nothing now, it is.
     """
     if order is Order.DELETE:
         return refusal.status != EPOCH_STATUS
-    return refusal.status == LATE_STATUS or (refusal.status >= 500 and refusal.problem.failure_class is None)
+    if refusal.status in (LATE_STATUS, TAKES_NOTHING_STATUS):
+        return refusal.status == LATE_STATUS
+    return refusal.status >= 500 and refusal.problem.failure_class is None

@@ -25,6 +25,9 @@ INCOMPATIBLE = Unavailable("has an incompatible runtime", "have an incompatible 
 UNVERIFIED = Unavailable("has ledger rows that do not verify", "have ledger rows that do not verify")
 DELETION_HANGS = Unavailable("hangs deleting an attempt", "hang deleting an attempt")
 FAILS_TOO_OFTEN = Unavailable("is excluded because it fails too often", "are excluded because they fail too often")
+REFUSES_ATTEMPTS = Unavailable(
+    "refuses attempts although it seems to have room", "refuse attempts although they seem to have room"
+)
 WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
     Obstacle.DELETED: DELETED,
     Obstacle.UNSCHEDULABLE: UNSCHEDULABLE,
@@ -38,6 +41,7 @@ WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
     Obstacle.UNVERIFIED: UNVERIFIED,
     Obstacle.DELETION_HANGS: DELETION_HANGS,
     Obstacle.FAILS_TOO_OFTEN: FAILS_TOO_OFTEN,
+    Obstacle.REFUSES_ATTEMPTS: REFUSES_ATTEMPTS,
 }
 SELECTOR = Unavailable("does not match the job's macSelector", "do not match the job's macSelector")
 NO_ACCESS = Unavailable(

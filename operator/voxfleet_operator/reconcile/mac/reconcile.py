@@ -21,6 +21,7 @@ from voxfleet_operator.reconcile.mac.decide import awaits, is_ahead, left_to_end
 from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion, stored_exclusion
 from voxfleet_operator.reconcile.mac.status import mac_status, unseen
 from voxfleet_operator.reconcile.mac_closing import closing, next_change
+from voxfleet_operator.reconcile.refusing_macs import FORGET_SECONDS, RefusingMacs
 from voxfleet_operator.reconcile.shard.by_machine import ShardsByMachine
 from voxfleet_operator.reconcile.status_writer import observe, write_status
 
@@ -56,9 +57,10 @@ class _Shown:
 
 
 class MacReconciler:
-    def __init__(self, context: Context, exclusions: Exclusions) -> None:
+    def __init__(self, context: Context, exclusions: Exclusions, refusing: RefusingMacs) -> None:
         self._context = context
         self._exclusions = exclusions
+        self._refusing = refusing
         self._by_machine = ShardsByMachine(context.cache)
         self._shown: dict[str, _Shown] = {}
         self._removed_seconds: dict[str, float] = {}
@@ -80,11 +82,13 @@ class MacReconciler:
         phase, old = closes.phase(now), self._shown.get(key.name)
         self._wake_waiting_shards(key.name, _Shown.of(view, phase, mac.spec.access))
         clock_seconds = context.clock()
-        exclusion = self._exclusions.of(known_machine(mac, view), clock_seconds)
+        machine = known_machine(mac, view)
+        exclusion, refusing = self._exclusions.of(machine, clock_seconds), self._refusing.of(machine, clock_seconds)
         shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
         counts = mac.spec.drain is not None or phase is ClosingPhase.STOPPED
         left = left_to_end(self._by_machine.of(view), view) if counts else ()
-        written = await write_status(context, mac, mac_status(mac, view, context.timestamp(), shown, left))
+        status = mac_status(mac, view, context.timestamp(), shown, left, refusing)
+        written = await write_status(context, mac, status)
         if written is None:
             return 0.0
         for told in changes(mac.status, written.status):
@@ -96,6 +100,7 @@ class MacReconciler:
             await self._delete_orphans(written, view),
             self._until_change(written),
             None if exclusion is None else max(0.0, exclusion.until_seconds - context.clock()),
+            None if refusing is None else max(0.0, refusing.at_seconds + FORGET_SECONDS - context.clock()),
         )
         return min((seconds for seconds in waits if seconds is not None), default=None)
 

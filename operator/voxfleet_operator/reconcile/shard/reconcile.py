@@ -107,6 +107,7 @@ class _AssignedAttempt:
         self._context = reconciler._context
         self._backoffs = reconciler._findings.backoffs
         self._exclusions = reconciler._findings.exclusions
+        self._refusing = reconciler._findings.refusing
         self._blockers = reconciler._findings.blockers
         self._lease_clock = reconciler._findings.lease_clock
         self._credentials = reconciler._credentials
@@ -126,6 +127,7 @@ class _AssignedAttempt:
 
     async def reconcile(self) -> float | None:
         works_elsewhere = self._delete_superseded()
+        self._count_taken()
         contact = self._lease_clock.mac_contact(self._record, self._shard.status.lease_seconds or 0)
         wish = wish_of(self._job, self._shard.spec.stage)
         match decide(self._shard, self._view, contact.state, wish, self._recall()):
@@ -269,10 +271,14 @@ class _AssignedAttempt:
         meaning = put_refusal(refusal, self._record.attempt)
         if meaning.used_attempt is not None and meaning.used_attempt > self._record.attempt:
             self._announce_restored(meaning.used_attempt)
-        if meaning.no_room or meaning.used_attempt is not None:
-            # The Mac pauses and not the shard, so that meanwhile another one takes it.
-            pause_seconds = refusal.retry_after_seconds or 0.0
-            self._backoffs.mac_failed(machine_of(self._record), self._context.clock(), pause_seconds)
+        # The Mac pauses and not the shard, so that meanwhile another one takes it.
+        machine, now = machine_of(self._record), self._context.clock()
+        asked_seconds, said = refusal.retry_after_seconds or 0.0, refusal.problem.message
+        if meaning.no_room:
+            if self._refusing.refused(machine, refusal.status, said, now, asked_seconds).is_shown:
+                self._wake_mac()
+        elif meaning.used_attempt is not None:
+            self._backoffs.mac_failed(machine, now, asked_seconds)
         outcome = refused_as(meaning, self._shard.status)
         return await self._revoke(meaning.failure_class, meaning.message, outcome, used_attempt=meaning.used_attempt)
 
@@ -396,6 +402,15 @@ class _AssignedAttempt:
         machine = machine_of(self._record)
         self._backoffs.mac_succeeded(machine)
         if self._shard.spec.stage is Stage.PROCESS and self._exclusions.succeeded(machine, self._context.clock()):
+            self._wake_mac()
+            self._context.queue.add(PLACEMENT)
+
+    def _count_taken(self) -> None:
+        """A Mac that took the attempt has room."""
+        answer = self._context.fleet.answer(self._view, Order.PUT, self._key)
+        if answer is None or answer.outcome is not Outcome.ACCEPTED or answer.renews:
+            return
+        if self._refusing.took(machine_of(self._record), answer.at_seconds):
             self._wake_mac()
             self._context.queue.add(PLACEMENT)
 

@@ -56,6 +56,7 @@ from voxfleet_operator.placement.snapshot import (
 from voxfleet_operator.reconcile.exclusions import Exclusion
 from voxfleet_operator.reconcile.job_findings import Blocker
 from voxfleet_operator.reconcile.mac.exclusion import known_machine
+from voxfleet_operator.reconcile.refusing_macs import REFUSALS
 from voxfleet_operator.reconcile.registration import SharedFindings
 
 SHAPE = Shape(jobs=4, shards_a_job=4, macs=5, live=6, committed=1)
@@ -84,7 +85,8 @@ class Changes:
             *(self.shard_written, self.shard_written, self.shard_written, self.shard_assumed, self.shard_gone),
             *(self.job_written, self.job_gone, self.job_comes, self.job_blocked, self.shard_pauses),
             *(self.view_changes, self.view_changes, self.mac_written, self.mac_gone, self.mac_comes),
-            *(self.mac_pauses, self.mac_excluded, self.rows_settled, self.labels_change, self.time_passes),
+            *(self.mac_pauses, self.mac_excluded, self.mac_refuses, self.mac_takes),
+            *(self.rows_settled, self.labels_change, self.time_passes),
         )
 
     def happen(self) -> str:
@@ -272,6 +274,23 @@ class Changes:
             machine, clock_seconds = known_machine(mac, self.fleet.view(mac.metadata.name)), self.fleet.clock_seconds
             found = Exclusion(clock_seconds + 900.0, 5, "MemoryExceeded", 1)
             self.findings.exclusions.restore(machine, found, clock_seconds)
+
+    def mac_refuses(self) -> None:
+        mac = self._any(MacAgent)
+        if mac is not None:
+            machine = known_machine(mac, self.fleet.view(mac.metadata.name))
+            for _ in range(self.random.choice([1, 2 * REFUSALS])):
+                refusing = self.findings.refusing.of(machine, self.fleet.clock_seconds)
+                self.fleet.clock_seconds = max(
+                    self.fleet.clock_seconds, 0.0 if refusing is None else refusing.until_seconds
+                )
+                self.findings.refusing.refused(machine, 429, "every lane is taken", self.fleet.clock_seconds)
+
+    def mac_takes(self) -> None:
+        mac = self._any(MacAgent)
+        if mac is not None:
+            machine = known_machine(mac, self.fleet.view(mac.metadata.name))
+            self.findings.refusing.took(machine, self.fleet.clock_seconds)
 
     def rows_settled(self) -> None:
         number = self.random.randrange(SHAPE.macs)

@@ -65,6 +65,7 @@ PHRASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "are outside their rental": ({"unavailable": filters.OUTSIDE_RENTAL}, {}, {}),
     "hang deleting an attempt": ({"unavailable": filters.DELETION_HANGS}, {}, {}),
     "are excluded because they fail too often": ({"unavailable": filters.FAILS_TOO_OFTEN}, {}, {}),
+    "refuse attempts although they seem to have room": ({"unavailable": filters.REFUSES_ATTEMPTS}, {}, {}),
     "have an untolerated taint {rented: night}": ({"taints": NIGHT}, {}, {}),
     "do not match the job's macSelector": ({}, {"mac_selector": LabelSelector(match_labels={"site": "b"})}, {}),
     "give this namespace no access to the job's addresses (spec.access of MacAgent)": ({"access": ()}, {}, {}),

@@ -205,6 +205,8 @@ def test_puts_count_together_and_not_across_a_time_without_any() -> None:
         (Order.DELETE, AgentRefused(404, Problem(message="no such path")), True),
         (Order.DELETE, AgentRefused(409, Problem(message="held")), True),
         (Order.PUT, AgentRefused(408, Problem(message="late")), True),
+        (Order.PUT, AgentRefused(503, Problem(message="it takes nothing")), False),
+        (Order.DELETE, AgentRefused(503, Problem(message="it takes nothing")), True),
     ],
 )
 def test_an_error_of_the_agents_own_is_no_answer(order: Order, refusal: AgentRefused, silent: bool) -> None:
