@@ -111,6 +111,18 @@ class Access(SpecModel):
             min_length=1, max_length=32, json_schema_extra=list_set(), description="Prefixes; each ends with a slash."
         ),
     ]
+    billing_keys: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=63)], ...],
+        Field(
+            max_length=32,
+            json_schema_extra={**list_set(), **NOT_FILLED_IN},
+            description="Only jobs whose billingKey is one of these; absent: all jobs, also those without one.",
+        ),
+    ] = ()
+
+    def takes(self, billing_key: str | None) -> bool:
+        """Whether the rule lets jobs with this billing key in."""
+        return not self.billing_keys or billing_key in self.billing_keys
 
 
 LONGEST_LEASE_SECONDS = 24 * 3600
