@@ -28,13 +28,13 @@ class Issued:
 
 
 class Authority:
-    def __init__(self, name: str = "VoxFleet fleet") -> None:
+    def __init__(self, name: str = "VoxFleet fleet", days: int = 1) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
         constraints = x509.BasicConstraints(ca=True, path_length=0)
         usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
         self._certificate = (
-            _builder(self._name, self._name, self._key.public_key(), -DAY, DAY)
+            _builder(self._name, self._name, self._key.public_key(), -DAY, days * DAY)
             .add_extension(constraints, critical=True)
             .add_extension(usage, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
