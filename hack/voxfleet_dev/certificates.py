@@ -52,14 +52,14 @@ class Authority:
     def for_client(self, name: str, *, begins: timedelta = -DAY, ends: timedelta = DAY) -> Issued:
         return self._issue(name, (), ExtendedKeyUsageOID.CLIENT_AUTH, begins, ends)
 
-    def revocations(self, *revoked: Issued) -> str:
-        """The list of revoked certificates, in PEM form."""
+    def revocations(self, *revoked: Issued, ends: timedelta = DAY) -> str:
+        """The list of revoked certificates, in PEM form; `ends` counts from now."""
         now = datetime.now(UTC)
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self._name)
             .last_update(now - DAY)
-            .next_update(now + DAY)
+            .next_update(now + ends)
         )
         for issued in revoked:
             entry = x509.RevokedCertificateBuilder().serial_number(issued.certificate.serial_number)

@@ -167,14 +167,17 @@ class Mac:
             },
         }
 
+    def https(self) -> dict[str, object]:
+        """The value of MacAgent.spec.https, of a Mac that has `tls`."""
+        return {
+            "url": self.url,
+            "caBundleRef": {"name": CA_SECRET, "key": CA_KEY},
+            "clientCertificateSecretRef": {"name": CLIENT_SECRET},
+        }
+
     def _transport(self) -> dict[str, object]:
         if self.tls is not None:
-            https = {
-                "url": self.url,
-                "caBundleRef": {"name": CA_SECRET, "key": CA_KEY},
-                "clientCertificateSecretRef": {"name": CLIENT_SECRET},
-            }
-            return {"https": https}
+            return {"https": self.https()}
         ssh = {
             "host": HOST,
             "port": self.sshd.port,

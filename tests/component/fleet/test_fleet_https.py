@@ -190,6 +190,13 @@ async def test_a_revoked_operator_is_cut_off_while_it_is_connected(mac: HttpsMac
     await mac.rig.connected(MAC)
 
 
+async def test_an_expired_list_of_revocations_lets_nobody_in_and_is_named(mac: HttpsMac) -> None:
+    (mac.folder / "ca.crl").write_text(mac.authority.revocations(ends=-HOUR))
+    mac.show(mac.authority.for_server("127.0.0.1"))  # which is read with the list
+    await mac.shows_what_it_holds()
+    assert "renew the agent's listen.tls.clientCrlFile" in await mac.refused(Reason.CLIENT_CERTIFICATE_EXPIRED)
+
+
 @pytest.mark.parametrize("lacks", ["ca", "certificate", "key"])
 async def test_a_secret_that_holds_something_else_is_named(mac: HttpsMac, lacks: str) -> None:
     name = {"ca": ("ca", "ca.crt"), "certificate": ("client", "tls.crt"), "key": ("client", "tls.key")}[lacks]
