@@ -48,16 +48,11 @@ def _absolute(path: Path) -> Path:
     return path
 
 
-def _loopback(host: str) -> str:
-    if host == "localhost":
-        return host
+def _own_address(host: str) -> str:
     try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ValueError("the agent listens on loopback only (the operator comes through SSH); write 127.0.0.1")
-    return host
+        return host if host == "localhost" else str(ipaddress.ip_address(host))
+    except ValueError as error:
+        raise ValueError("write an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them") from error
 
 
 def checked_prefix(uri: str) -> str:
@@ -95,10 +90,41 @@ def _file_timeout(text: str) -> str:
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
+class ListenTls(SpecModel):
+    """What the agent shows its clients, and which clients it trusts. It reads files that are replaced by itself."""
+
+    certificate_file: AbsolutePath
+    """With what lies between it and its authority, in PEM form."""
+    key_file: AbsolutePath
+    client_ca_file: AbsolutePath
+    """The authorities that sign the operator's certificate; no other client gets as far as a request."""
+    client_crl_file: AbsolutePath | None = None
+    """The authority's list of revoked certificates; once it has expired, no client is trusted."""
+
+    @property
+    def trust_files(self) -> tuple[Path, ...]:
+        """What says which clients are trusted."""
+        return (self.client_ca_file,) if self.client_crl_file is None else (self.client_ca_file, self.client_crl_file)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.certificate_file, self.key_file, *self.trust_files)
+
+
 class Listen(SpecModel):
-    host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
+    host: Annotated[str, AfterValidator(_own_address)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
     """0 picks any free port, which the log names."""
+    tls: ListenTls | None = None
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Listen:
+        if self.tls is None and self.host != "localhost" and not ipaddress.ip_address(self.host).is_loopback:
+            raise ValueError(
+                "beyond loopback the agent serves TLS alone: write tls: {certificateFile, keyFile, clientCaFile}"
+                " (docs/how-to/add-a-mac.md), or host: 127.0.0.1, where the operator comes through SSH"
+            )
+        return self
 
 
 class ScratchConfig(SpecModel):

@@ -17,7 +17,7 @@ from voxfleet_operator.composition import OperatorEnvironment, compose, secret_r
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.fleet import MacFleet
-from voxfleet_operator.fleet.ssh.dialer import SshDialer
+from voxfleet_operator.fleet.transports import Transports
 from voxfleet_operator.health import HealthServer
 from voxfleet_operator.heartbeat import Heartbeat
 from voxfleet_operator.kube import Kube, KubeError
@@ -42,7 +42,7 @@ class WatchEnded(Exception):
     """The watches on the API server have ended."""
 
 
-def run(options: OperatorOptions, make_dialer: MakeDialer = SshDialer) -> int:
+def run(options: OperatorOptions, make_dialer: MakeDialer = Transports) -> int:
     """Runs the operator until SIGTERM or SIGINT; returns the exit code. `make_dialer`: the transport to all Macs."""
     try:
         asyncio.run(_operate(options, make_dialer))

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -21,7 +21,7 @@ from voxfleet_api.rows import ClipStatus, ResultRow
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.demo_report import read_rows, result_folder
 from voxfleet_dev.locations import REPOSITORY
-from voxfleet_dev.mac import Mac
+from voxfleet_dev.mac import FleetTls, Mac
 from voxfleet_dev.operator_process import OperatorProcess
 from voxfleet_dev.processes import wait_ended
 from voxfleet_dev.sshd import generate_identity
@@ -62,24 +62,29 @@ class Fleet:
         macs: int = 2,
         lost_after: str = "10m",
         operator_namespace: str | None = None,
+        over_https: Collection[int] = (),
     ) -> None:
-        """`operator_namespace`: where the operator and the Macs' Secrets are, unless in the namespace of the jobs."""
+        """`operator_namespace`: where the operator and the Macs' Secrets are, unless in the namespace of the jobs.
+
+        `over_https`: the numbers of the Macs that are reached in this way.
+        """
         self.control_plane = control_plane
         self.directory = directory
         self.namespace = namespace
         self.operator_namespace = operator_namespace or namespace
         self.shared = directory / "shared"
         shutil.copytree(CLIPS, self.shared / "clips")
-        identity = generate_identity()
+        identity, tls = generate_identity(), FleetTls.made()
         self.macs = [
             Mac(
                 f"{namespace}-mac-{letter}",
                 directory / f"mac-{letter}",
                 allow=[f"file://{self.shared}/"],
                 identity_pem=identity,
+                tls=tls if number in over_https else None,
                 lost_after=lost_after,
             )
-            for letter in "abcdefgh"[:macs]
+            for number, letter in enumerate("abcdefgh"[:macs])
         ]
         self.operator = self.make_operator("operator")
         self._server = ApiServer(control_plane)

@@ -106,22 +106,28 @@ def assert_survivors_finished(fleet: Fleet, job: AudioBatchJob, lost: str) -> No
 
 
 @pytest.mark.parametrize(
-    "edges",
+    ("edges", "over_https"),
     [
         pytest.param(
-            ("finalizer-added", "put-answered", "plan-recorded", "shard-created@2", "assigned"), id="until work begins"
+            ("finalizer-added", "put-answered", "plan-recorded", "shard-created@2", "assigned"),
+            (),
+            id="until work begins",
         ),
-        pytest.param(("assigned@2", "put-answered@2", "commit-seen", "finalize-committed"), id="while work is done"),
+        pytest.param(
+            ("assigned@2", "put-answered@2", "commit-seen", "finalize-committed"),
+            (0, 1),
+            id="while work is done over HTTPS",
+        ),
     ],
 )
 def test_an_operator_that_dies_at_each_crash_point_loses_and_repeats_nothing(
-    make_fleet: MakeFleet, edges: tuple[str, ...]
+    make_fleet: MakeFleet, edges: tuple[str, ...], over_https: tuple[int, ...]
 ) -> None:
     """`assigned` lies between the status write and the call, `put-answered` after the agent's answer.
 
     `assigned` comes last: another worker may see the status and make the call, and the plan then ends meanwhile.
     """
-    fleet = make_fleet(macs=2)
+    fleet = make_fleet(macs=2, over_https=over_https)
     fleet.start(operator_env={"VOXFLEET_CRASH_AT": edges[0]})
     fleet.submit("job", CLIPS)
     for edge, following in zip(edges, [*edges[1:], None], strict=True):

@@ -23,7 +23,7 @@ from voxfleet_operator.fleet.closing import Closing, renews_leases
 from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
 from voxfleet_operator.fleet.dialer import DialError
 from voxfleet_operator.fleet.event_pace import EventPace
-from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine
+from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine, nonce_for
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
 from voxfleet_operator.fleet.mac_view import (
@@ -189,7 +189,7 @@ class MacSession:
                 raise connection.refusal from error  # the transport knows better why there was no answer
 
     async def _prove_identity(self, client: AgentClient) -> None:
-        nonce = secrets.token_hex(32)
+        nonce = nonce_for(self.mac, secrets.token_hex(32))
         identity = await client.identity(nonce)
         check_identity(
             identity,

@@ -77,6 +77,7 @@ def placement_job_of(job: AudioBatchJob, said: SaidByShards) -> PlacementJob:
         needs=job_needs(job, said.chip),
         model_digest=None if plan is None else plan.model_digest,
         has_pieces=said.has_pieces,
+        billing_key=job.spec.billing_key,
     )
 
 

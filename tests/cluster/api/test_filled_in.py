@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, SPEAK, STATEMENT, Json
+from tests.cluster.api.specs import CONTRACT, HTTPS_MAC, JOB, MAC, SHARD, SPEAK, STATEMENT, Json
 from tests.rig.api_server import ApiServer
 
 OF_EVERY_JOB = """
@@ -30,6 +30,7 @@ FILLED_IN: dict[str, tuple[Json, str]] = {
     "speaking job": (SPEAK, f"{OF_EVERY_JOB} spec.synthesis.speedPercent spec.synthesis.streamingInterval"),
     "shard": (SHARD, ""),
     "Mac": (MAC, "spec.access spec.disconnect.lostAfter spec.ssh.agentPort spec.ssh.port spec.unschedulable"),
+    "Mac over HTTPS": (HTTPS_MAC, "spec.access spec.disconnect.lostAfter spec.unschedulable"),
     "statement": (STATEMENT, ""),
 }
 """An object that uses no new field, and what is added to it. The lists never become longer."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.unit.operator.decisions.placement_objects import (
+    ACCESS,
     NIGHT,
     NOW,
     SAME_CHIP,
@@ -69,6 +70,11 @@ PHRASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "have an untolerated taint {rented: night}": ({"taints": NIGHT}, {}, {}),
     "do not match the job's macSelector": ({}, {"mac_selector": LabelSelector(match_labels={"site": "b"})}, {}),
     "give this namespace no access to the job's addresses (spec.access of MacAgent)": ({"access": ()}, {}, {}),
+    "do not take the job's billing key (spec.access[].billingKeys of MacAgent)": (
+        {"access": (ACCESS[0].model_copy(update={"billing_keys": ("speech",)}),)},
+        {},
+        {},
+    ),
     "have agents too old to keep the clips of a manifest within spec.access; upgrade them": (
         {},
         {"names_clips_elsewhere": True},
