@@ -21,6 +21,7 @@ MESSAGE_LIMIT = 1024
 
 class ConditionType(StrEnum):
     ACCEPTED = "Accepted"
+    READY = "Ready"  # of a schedule: jobs can be made
     COMPLETE = "Complete"
     COMMITTED = "Committed"
     FAILED = "Failed"
@@ -72,6 +73,11 @@ class Reason(StrEnum):
     ASSIGNED = "Assigned"
     COMMITTED = "Committed"
     SPLIT = "Split"
+    # A schedule.
+    SCHEDULED = "Scheduled"
+    JOB_NAME_TAKEN = "JobNameTaken"
+    JOB_REFUSED = "JobRefused"
+    JOB_FORBIDDEN = "JobForbidden"
     # A Mac.
     AVAILABLE = "Available"
     UNSCHEDULABLE = "Unschedulable"

@@ -231,13 +231,20 @@ class Kube:
         name: str,
         changes: Mapping[str, object],
         *,
-        field_manager: str,
+        field_manager: str = FIELD_MANAGER,
+        uid: str | None = None,
     ) -> R:
-        """Changes some fields of a spec, whatever the others are now."""
+        """Changes some fields of a spec, whatever the others are now.
+
+        With a UID, it raises Conflict if another object has the name meanwhile.
+        """
+        body: dict[str, object] = {"spec": dict(changes)}
+        if uid is not None:
+            body["metadata"] = {"uid": uid}
         answer = await self.request(
             "PATCH",
             resource_path(kind, namespace, name),
-            body={"spec": dict(changes)},
+            body=body,
             query={"fieldManager": field_manager},
             content_type="application/merge-patch+json",
         )
@@ -290,6 +297,19 @@ class Kube:
             "PATCH",
             resource_path(kind, namespace, name),
             body={"metadata": {"finalizers": [*finalizers], "resourceVersion": resource_version}},
+            query={"fieldManager": FIELD_MANAGER},
+            content_type="application/merge-patch+json",
+        )
+        return parse(kind, answer)
+
+    async def set_owner(
+        self, kind: type[R], namespace: str, name: str, owner: Mapping[str, object], resource_version: str
+    ) -> R:
+        """Makes `owner` the only owner. Raises Conflict if the object has changed since `resource_version`."""
+        answer = await self.request(
+            "PATCH",
+            resource_path(kind, namespace, name),
+            body={"metadata": {"ownerReferences": [dict(owner)], "resourceVersion": resource_version}},
             query={"fieldManager": FIELD_MANAGER},
             content_type="application/merge-patch+json",
         )

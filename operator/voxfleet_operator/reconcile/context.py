@@ -25,7 +25,11 @@ class Api(Protocol):
 
     async def get(self, kind: type[R], namespace: str, name: str) -> R | None: ...
 
-    async def create(self, resource: Mapping[str, object]) -> Json: ...
+    async def create(self, resource: Mapping[str, object], *, dry_run: bool = False) -> Json: ...
+
+    async def change_spec(
+        self, kind: type[R], namespace: str, name: str, changes: Mapping[str, object], *, uid: str
+    ) -> R: ...
 
     async def apply_status(
         self,
@@ -38,6 +42,10 @@ class Api(Protocol):
 
     async def set_finalizers(
         self, kind: type[R], namespace: str, name: str, finalizers: list[str], resource_version: str
+    ) -> R: ...
+
+    async def set_owner(
+        self, kind: type[R], namespace: str, name: str, owner: Mapping[str, object], resource_version: str
     ) -> R: ...
 
     async def delete(self, kind: type[Resource], namespace: str, name: str, uid: str) -> None: ...

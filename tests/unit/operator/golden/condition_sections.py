@@ -8,10 +8,18 @@ from tests.unit.operator.decisions.job_objects import NOW, a_contract
 from tests.unit.operator.decisions.job_states import job_states
 from tests.unit.operator.golden.mac_states import mac_states
 from tests.unit.operator.golden.markdown_tables import Section
+from tests.unit.operator.golden.schedule_states import schedule_states
 from tests.unit.operator.golden.shard_states import shard_states
 
 from voxfleet_api.conditions import Condition, ConditionType, find
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement, VoiceContract
+from voxfleet_api.kinds import (
+    AudioBatchJob,
+    AudioBatchSchedule,
+    AudioShard,
+    MacAgent,
+    MachineHourStatement,
+    VoiceContract,
+)
 from voxfleet_api.kinds.machine_hour_statement import MachineHourStatementStatus
 from voxfleet_api.kinds.resource import Resource
 from voxfleet_operator.reconcile.contract.status import contract_status
@@ -28,6 +36,8 @@ KSTATUS, EVENTS = "kstatus", "events"
 TEXTS: Mapping[type[Resource], str] = {
     AudioBatchJob: "A job waits, runs and ends as a batch/v1 Job does; `STATE` in `kubectl get abj` is the reason of"
     " Complete. Where the reason is a failure class, any class that no retry mends may stand there.",
+    AudioBatchSchedule: "A schedule is current as soon as somebody has looked at it, as a batch/v1 CronJob is, unless"
+    " no job can be made.",
     AudioShard: "Where the reason is a failure class, any class may stand there, also one of an agent to come.",
     MacAgent: "A Mac is current as soon as somebody has looked at it: GitOps does not wait for machines. `events` are"
     " what people are told when a Mac that took attempts comes to be so.",
@@ -44,6 +54,7 @@ def states() -> dict[type[Resource], dict[str, Resource]]:
     kept = MachineHourStatementStatus(observed_generation=0)
     return {
         AudioBatchJob: {**job_states()},
+        AudioBatchSchedule: {**schedule_states()},
         AudioShard: {**shard_states()},
         MacAgent: {**mac_states()},
         VoiceContract: {
