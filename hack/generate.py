@@ -1,4 +1,4 @@
-"""Writes crds/*.yaml and docs/reference/*.md from the types in crds/voxfleet_api.
+"""Writes crds/*.yaml, docs/reference/*.md and parts of gitops/ from the types in crds/voxfleet_api.
 
 python hack/generate.py            write what differs
 python hack/generate.py --check    write nothing; exit 1 and name what differs
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from voxfleet_api.kinds import KINDS
 from voxfleet_generate.crds import HEADER, crd_file_name, crd_yaml, kustomization_yaml
+from voxfleet_generate.gitops import RULE, argo_cd_files, flux_files
 from voxfleet_generate.reference import api_page, failures_page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +25,8 @@ def outputs() -> dict[str, str]:
         "crds/kustomization.yaml": kustomization_yaml(KINDS),
         "docs/reference/api.md": api_page(KINDS),
         "docs/reference/failures.md": failures_page(),
+        **argo_cd_files(KINDS, (ROOT / RULE).read_text()),
+        **flux_files(KINDS),
     }
 
 
