@@ -58,9 +58,9 @@ def _waiting_shards(job: AudioBatchJob, named: Iterable[AudioShard]) -> Iterable
     common = placement_job(job, shards)
     plan = job.status.plan
     shard_time = None if plan is None else ShardTime.of(plan, shards.process)
-    for shard in unfinished(job, shards):
-        if not is_live(shard):
-            yield pending_shard(common, shard, expected_seconds=held_seconds(plan, shard_time, shard))
+    for found in unfinished(job, shards):
+        if not found.is_live:
+            yield pending_shard(common, found, expected_seconds=held_seconds(plan, shard_time, found.shard))
 
 
 def _standings(pending: Iterable[PendingShard], around: Surroundings) -> Mapping[str, NamespaceStanding]:

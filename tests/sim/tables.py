@@ -70,6 +70,7 @@ def sizes(roots: Mapping[str, object]) -> dict[str, int]:
             found["Cache._gone"] += len(item._gone)
             found["Cache._assumed"] += len(item._assumed)
             found["Cache.indexed_values"] += item.indexed_values
+            found["Cache.derived_values"] += item.derived_values
             found["Cache._key_by_uid"] += len(item._key_by_uid) - found["Cache.MachineHourStatement"]
         elif isinstance(item, CONTAINERS):
             todo.extend(item.values() if isinstance(item, dict) else item)

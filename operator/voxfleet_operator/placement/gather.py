@@ -132,7 +132,7 @@ class PlacementGatherer:
                 record = live.record
                 if record.machine is not None and in_contact.get(record.mac) == record.machine:
                     continue
-                if self._may_be_replaced(opened.job, live.shard, opened.limits):
+                if self._may_be_replaced(opened.job, live.facts.shard, opened.limits):
                     following = opened.following(live)
                     yield replace(following, not_before_seconds=pauses.get(following.uid, 0.0))
 

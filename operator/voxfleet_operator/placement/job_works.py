@@ -12,6 +12,7 @@ from voxfleet_operator.placement.one_of_equals import OneOfEquals
 from voxfleet_operator.placement.snapshot import JobNeeds, PendingShard
 from voxfleet_operator.placement.uncounted_use import UncountedUse
 from voxfleet_operator.placement.waiting import LaneHistory
+from voxfleet_operator.reconcile.shard.facts import ShardFacts
 
 T = TypeVar("T")
 
@@ -30,7 +31,8 @@ class JobWorks:
         self._changed = (self._owned.follow(), cache.by_own_uid(AudioBatchJob).follow(), self._stale)
         """A job is in them until it was taken in: what raises loses no change."""
         self.needs: OneOfEquals[JobNeeds] = OneOfEquals()
-        self._maker = WorkMaker(retry_limit, self.needs.of, cache.is_assumed)
+        facts = cache.derived(AudioShard, ShardFacts.of)
+        self._maker = WorkMaker(retry_limit, self.needs.of, cache.is_assumed, facts.of)
         self._agents_can = False
         self._blocked: frozenset[str] = frozenset()
         self._works: dict[str, JobWork] = {}

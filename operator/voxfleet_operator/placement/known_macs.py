@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.kinds.audio_shard import AttemptRecord, MachineIdentity, Stage
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, MachineIdentity, Stage
 from voxfleet_api.protocol import AttemptKey, AttemptStatus, Capability
-from voxfleet_operator.fleet.mac_view import MacView, attempt_view
+from voxfleet_operator.fleet.mac_view import MacView, attempt_view, stands_for
 from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
 from voxfleet_operator.placement.one_of_equals import OneOfEquals
 from voxfleet_operator.placement.snapshot import CONTROL_SLOTS, MacSlot, MacTraits
@@ -24,7 +24,7 @@ from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes, 
 from voxfleet_operator.reconcile.refusing_macs import Refusing
 from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.by_machine import ShardsByMachine
-from voxfleet_operator.reconcile.shard.status import current, is_live
+from voxfleet_operator.reconcile.shard.status import current
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,9 @@ class KnownMacs:
         control_slots = 0
         for shard in self._by_machine.of(view):
             record = current(shard.status)
-            if record is None or not is_live(shard) or shard.spec.job_ref.uid in self._blocked:
+            if record is None or record.outcome is not AttemptOutcome.ASSIGNED:
+                continue
+            if shard.spec.job_ref.uid in self._blocked:
                 continue
             if not self._is_on(view, record):
                 continue
@@ -221,6 +223,8 @@ class KnownMacs:
         return len(lanes), control_slots
 
     def _is_on(self, view: MacView, record: AttemptRecord) -> bool:
+        if record.mac == view.name:
+            return stands_for(view, record)
         found = attempt_view(record, self._context.fleet.views())
         return found is not None and found.name == view.name
 

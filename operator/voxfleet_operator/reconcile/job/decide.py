@@ -332,7 +332,7 @@ class _JobDecider:
 
     def _progress(self, reason: Reason, message: str) -> None:
         """Tells a job on which no Mac works, because none takes its next shard, from one that moves on."""
-        if self._snapshot.pending_reason is not None and not any(is_live(shard) for shard in self._shards.all):
+        if self._snapshot.pending_reason is not None and not any(found.is_live for found in self._shards.facts):
             reason, message = Reason.WAITING_FOR_MAC, "no Mac takes its next shard; status.pendingReason says why"
         self._state(reason, message)
 

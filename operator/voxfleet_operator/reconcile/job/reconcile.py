@@ -26,6 +26,7 @@ from voxfleet_operator.reconcile.job_life import has_ended, standing
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.registration import OutlookOf
+from voxfleet_operator.reconcile.shard.facts import ShardFacts
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, belongs, shard_body, shard_name
 from voxfleet_operator.reconcile.shard.status import current, is_live
 from voxfleet_operator.reconcile.status_writer import differs, observe, write_finalizers, write_status
@@ -50,8 +51,7 @@ class JobReconciler:
         self._outlook = outlook
         self._outlooks: dict[str, tuple[float, LaneOutlook]] = {}
         """By job UID: when all Macs were looked at for it, and what was found."""
-        self._shards: dict[str, JobShards] = {}
-        """By job UID, as they were last."""
+        self._facts = context.cache.derived(AudioShard, ShardFacts.of)
         self._written_seconds: dict[str, float] = {}
         self._taken_names: dict[str, Blocker] = {}
         """By job UID: the shard's name that another object has."""
@@ -65,8 +65,7 @@ class JobReconciler:
             self._forget_gone()
             return None
         uid = job.metadata.uid
-        shards = JobShards.of(job, self._context.cache.owned_by(AudioShard, uid), self._shards.get(uid))
-        self._shards[uid] = shards
+        shards = JobShards.of(job, self._context.cache.owned_by(AudioShard, uid), self._facts.of)
         if job.metadata.deletion_timestamp is not None:
             return await self._delete(job, shards)
         again = await self._advance(job, shards)
@@ -274,11 +273,10 @@ class JobReconciler:
     def _forget_gone(self) -> None:
         """Whoever deleted a job, and however: nothing is remembered of it."""
         known = self._written_seconds.keys() | self._confirmed.keys() | self._taken_names.keys() | self._blockers.jobs()
-        known |= self._outlooks.keys() | self._shards.keys()
+        known |= self._outlooks.keys()
         for uid in [uid for uid in known if self._context.cache.by_uid(AudioBatchJob, uid) is None]:
             self._written_seconds.pop(uid, None)
             self._outlooks.pop(uid, None)
-            self._shards.pop(uid, None)
             self._confirmed.pop(uid, None)
             self._taken_names.pop(uid, None)
             self._blockers.clear(uid)
