@@ -357,6 +357,9 @@ class MachineFacts(StatusModel):
     """Digests of the models that lanes hold in memory."""
     lacks_scratch: bool = False
     """Whether an attempt that needs a lane would be refused now for want of scratch (507)."""
+    scratch_reserved_bytes: int | None = None
+    """What attempts hold of scratch; None, as for the quota: an agent that does not say."""
+    scratch_quota_bytes: int | None = None
     ledger_chain_id: str
     ledger_sequence: int
     ladder_profile: Digest | None = None

@@ -75,6 +75,7 @@ def compose(environment: OperatorEnvironment) -> Operator:
             clock=environment.clock,
             now=environment.now,
             synced=environment.synced,
+            metrics=environment.metrics.work,
         )
     )
     return Operator(fleet, made, Workers(environment.queue, made, environment.leader, environment.metrics))

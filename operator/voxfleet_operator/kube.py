@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableSequence, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,6 +39,12 @@ R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
 Json = dict[str, Any]
 """A JSON object as the API server sends it."""
+ObserveRequest = Callable[[str, int | None, float], None]
+"""Hears of each request: its method, the status of the answer (None: there was none), and the seconds that it took."""
+
+
+def _unobserved(_verb: str, _code: int | None, _seconds: float) -> None:
+    return
 
 
 class KubeError(Exception):
@@ -144,8 +151,14 @@ class Kube:
     """
 
     def __init__(
-        self, configuration: Configuration, *, user_agent: str = FIELD_MANAGER, namespace: str = "default"
+        self,
+        configuration: Configuration,
+        *,
+        user_agent: str = FIELD_MANAGER,
+        namespace: str = "default",
+        observe: ObserveRequest = _unobserved,
     ) -> None:
+        self._observe = observe
         self._client = ApiClient(configuration)
         self._user_agent = user_agent
         self.namespace = namespace
@@ -153,7 +166,12 @@ class Kube:
 
     @classmethod
     async def connect(
-        cls, kubeconfig: Path | None = None, *, context: str | None = None, user_agent: str = FIELD_MANAGER
+        cls,
+        kubeconfig: Path | None = None,
+        *,
+        context: str | None = None,
+        user_agent: str = FIELD_MANAGER,
+        observe: ObserveRequest = _unobserved,
     ) -> Self:
         """Uses `kubeconfig`, else KUBECONFIG, else ~/.kube/config, else the service account of this pod.
 
@@ -175,7 +193,7 @@ class Kube:
         except ConfigException as error:
             where = "there is no kubeconfig, and this is no pod" if location is None else f"{location} gives none"
             raise NoCluster(f"no cluster access: {where} ({error}); set KUBECONFIG or pass --kubeconfig") from error
-        return cls(configuration, user_agent=user_agent, namespace=namespace)
+        return cls(configuration, user_agent=user_agent, namespace=namespace, observe=observe)
 
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]
@@ -401,6 +419,8 @@ class Kube:
         url = f"{self._client.configuration.host}{path}"
         if query:
             url = f"{url}?{urlencode(query)}"
+        started = time.perf_counter()
+        code: int | None = None
         try:
             await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
@@ -411,9 +431,12 @@ class Kube:
                 _request_timeout=aiohttp.ClientTimeout(total=timeout_seconds),
             )
             content: bytes = await response.read()
+            code = response.status
         except (aiohttp.ClientError, TimeoutError, OSError, ConfigException) as error:
             server = self._client.configuration.host
             raise ApiUnavailable(_no_answer(f"{method} {path}", server, error, timeout_seconds)) from error
+        finally:
+            self._observe(method, code, time.perf_counter() - started)
         if 200 <= response.status < 300:
             answer: Json = json.loads(content)
             return answer

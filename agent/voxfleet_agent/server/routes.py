@@ -115,6 +115,8 @@ class Routes:
                 pools=tuple(pools.facts()),
                 loaded_models=tuple(pools.loaded_models()),
                 lacks_scratch=self._services.scratch.shortage() is not None,
+                scratch_reserved_bytes=self._services.scratch.reserved_bytes,
+                scratch_quota_bytes=self._services.scratch.quota_bytes,
                 ledger_chain_id=ledger.chain_id,
                 ledger_sequence=sequence,
                 ladder_profile=ladders.profile(),

@@ -62,6 +62,8 @@ class MacSession:
         self._shortest_lease_seconds: float = mac.spec.disconnect.lease_seconds
         self._closing = Closing()
         self._pace = EventPace(context.clock())
+        self.last_answer_seconds: float | None = None
+        """On the fleet's clock."""
         self._renew_now = asyncio.Event()
         self._redial = asyncio.Event()
         self._failures = 0
@@ -392,6 +394,7 @@ class MacSession:
             self._renew_now.set()
 
     def _machine_reported(self, machine: MachineFacts) -> None:
+        self.last_answer_seconds = self._context.clock()
         key = self.mac.spec.ledger_public_key
         self._record.rows_settled(partial(self._context.stored_head, key))
         if self._record.machine_reported(machine):

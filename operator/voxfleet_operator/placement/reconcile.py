@@ -59,8 +59,11 @@ class PlacementReconciler:
             return 1.0
         self._backoffs.forget_pauses(self._context.clock())
         settled = await self._writer.resend()
+        began_seconds = self._context.clock()
         snapshot = self._gatherer.gather()
         plan = place(snapshot, self._context.clock(), self._gatherer.alike(snapshot))
+        waiting_shards = len(snapshot.shards) - len(plan.assignments)
+        self._context.metrics.placed(self._context.clock() - began_seconds, waiting_shards, len(plan.pending))
         self._publish(plan.pending)
         conflicts = False
         for assignment in plan.assignments:

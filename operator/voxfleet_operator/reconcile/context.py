@@ -6,7 +6,7 @@ No field is ever replaced, and reconcilers leave no findings for each other in i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from voxfleet_operator.cache import Cache
 from voxfleet_operator.event_reasons import Announced
 from voxfleet_operator.fleet.mac_view import Fleet
 from voxfleet_operator.kube import Json
+from voxfleet_operator.metrics import WorkMetrics
 from voxfleet_operator.queue import Key
 from voxfleet_operator.triggers import Triggers
 
@@ -108,6 +109,7 @@ class Context:
     """In UTC."""
     synced: Callable[[], bool]
     """Whether the cache has seen a full list of every kind."""
+    metrics: WorkMetrics = field(default_factory=WorkMetrics)
 
     def timestamp(self) -> str:
         return self.now().strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,7 +1,7 @@
 """The writes that reconcilers share.
 
 Each checks leadership first and puts the answer into the cache, so that the next decision sees it. A change of
-conditions is told in events here, and nowhere else.
+conditions is told in events here and nowhere else, and what ended is counted.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from voxfleet_api.base import StatusModel
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
 from voxfleet_operator.kube import Conflict, NotFound
 from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.counted_writes import count_write
 from voxfleet_operator.reconcile.transitions import conditions_of, shard_transitions, transitions
 
 R = TypeVar("R", bound=Resource)
@@ -36,6 +37,7 @@ async def write_status(context: Context, resource: R, status: StatusModel) -> R 
         return None
     observe(context, written)
     _announce(context, resource, written)
+    count_write(context.metrics, resource, written)
     return written
 
 

@@ -13,6 +13,7 @@ import pytest
 from voxfleet_api import API_VERSION
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.processes import Child, free_port
+from voxfleet_operator.metric_list import METRICS
 
 PATIENCE_SECONDS = 60.0
 
@@ -70,6 +71,11 @@ def test_it_accepts_a_contract_answers_its_probes_and_frees_the_lease_on_sigterm
     metrics = operator.answer("/metrics")
     assert "voxfleet_leader 1.0" in metrics
     assert 'voxfleet_reconcile_total{kind="VoiceContract",result="success"}' in metrics
+    typed = {line.split()[2] for line in metrics.splitlines() if line.startswith("# TYPE voxfleet_")}
+    assert typed == {spec.name for spec in METRICS}
+    assert 'voxfleet_watch_starts_total{code="200",resource="macagents"}' in metrics
+    assert 'voxfleet_watch_starts_total{code="200",resource="namespaces"}' in metrics
+    assert 'voxfleet_api_requests_total{code="200",verb="PUT"}' in metrics, "the Lease is renewed"
 
     operator.child.stop()
     assert operator.child.exit_code == 0
