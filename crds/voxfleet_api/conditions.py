@@ -98,7 +98,7 @@ class Reason(StrEnum):
     TLS_NOT_SPOKEN = "TlsNotSpoken"
     TLS_HANDSHAKE_FAILED = "TlsHandshakeFailed"
     SERVER_CERTIFICATE_UNTRUSTED = "ServerCertificateUntrusted"
-    SERVER_CERTIFICATE_OF_ANOTHER_NAME = "ServerCertificateOfAnotherName"
+    SERVER_NAME_MISMATCH = "ServerNameMismatch"
     SERVER_CERTIFICATE_EXPIRED = "ServerCertificateExpired"
     SERVER_CERTIFICATE_NOT_YET_VALID = "ServerCertificateNotYetValid"
     CLIENT_CERTIFICATE_REFUSED = "ClientCertificateRefused"

@@ -118,6 +118,7 @@ async def test_one_address_has_no_more_than_its_share_of_unfinished_handshakes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tls_listener, "PENDING_OF_ONE_PEER", 2)
+    monkeypatch.setattr(tls_listener, "HANDSHAKE_SECONDS", 600.0)
     async with serving(tls_files(tmp_path)) as port:
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -134,7 +134,7 @@ async def test_it_connects_and_survives_new_certificates_on_both_sides(mac: Http
     ("shown", "reason", "advice"),
     [
         (lambda _: Authority().for_server("127.0.0.1"), Reason.SERVER_CERTIFICATE_UNTRUSTED, "Secret ca, key ca.crt"),
-        (lambda own: own.for_server("mac-02"), Reason.SERVER_CERTIFICATE_OF_ANOTHER_NAME, "spec.https.url"),
+        (lambda own: own.for_server("mac-02"), Reason.SERVER_NAME_MISMATCH, "spec.https.url"),
         (
             lambda own: own.for_server("127.0.0.1", ends=-HOUR),
             Reason.SERVER_CERTIFICATE_EXPIRED,

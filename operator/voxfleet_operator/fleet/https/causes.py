@@ -47,7 +47,7 @@ def _of_server_certificate(error: ssl.SSLCertVerificationError, access: HttpsAcc
     shown = f"the certificate that {access.url} shows"
     if error.verify_code in (_OTHER_NAME, _OTHER_ADDRESS):
         return DialError(
-            Reason.SERVER_CERTIFICATE_OF_ANOTHER_NAME,
+            Reason.SERVER_NAME_MISMATCH,
             f"{shown} is for another name; {_NOTHING_SENT}. Correct spec.https.url, or give the agent a certificate"
             " with this host among its names (listen.tls.certificateFile)",
         )
