@@ -154,7 +154,7 @@ def assert_each_writes_its_own(objects: Objects, tool: SyncTool) -> None:
 
 
 def assert_synced_and_healthy(objects: Objects) -> None:
-    script = HealthScript((REPOSITORY / RULE).read_text())
+    script = HealthScript(RULE.read_text())
     ours = {name: item for name, item in objects.items() if "voxfleet.dev/" in item["apiVersion"]}
     assert kstatus(*ours.values()) == ["Current"] * len(ours)
     assert {name: script.health(item).status for name, item in ours.items()} == dict.fromkeys(ours, "Healthy")
