@@ -12,7 +12,8 @@ from pathlib import Path
 
 from voxfleet_api.kinds import KINDS
 from voxfleet_generate.crds import HEADER, crd_file_name, crd_yaml, kustomization_yaml
-from voxfleet_generate.gitops import RULE, argo_cd_files, flux_files
+from voxfleet_generate.gitops import argo_cd_files, flux_files
+from voxfleet_generate.kustomize import REFERENCES, references_yaml
 from voxfleet_generate.reference import api_page, failures_page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,8 +26,9 @@ def outputs() -> dict[str, str]:
         "crds/kustomization.yaml": kustomization_yaml(KINDS),
         "docs/reference/api.md": api_page(KINDS),
         "docs/reference/failures.md": failures_page(),
-        **argo_cd_files(KINDS, (ROOT / RULE).read_text()),
+        **argo_cd_files(KINDS),
         **flux_files(KINDS),
+        REFERENCES: references_yaml(KINDS),
     }
 
 

@@ -96,6 +96,7 @@ async def test_three_nights_without_a_fight(
         names = {*job.metadata.labels, *job.metadata.annotations}
         assert {name.split("/")[0] for name in names} == {"team", "voxfleet.dev"}
     await assert_a_commit_asks_for_one_run(installed_crds, kube, tool, git, operator)
+    await assert_a_pause_by_hand_stays(installed_crds, kube, tool, git)
 
 
 async def assert_a_commit_asks_for_one_run(
@@ -109,6 +110,14 @@ async def assert_a_commit_asks_for_one_run(
         assert tool.drift(control_plane, git.folder) == ""
         started = [job for job in await made_by_schedule(kube, git) if job.metadata.uid not in before]
         assert len(started) == 1 and is_true(started[0].status.conditions, ConditionType.COMPLETE)
+
+
+async def assert_a_pause_by_hand_stays(control_plane: ControlPlane, kube: Kube, tool: SyncTool, git: Git) -> None:
+    """Git does not have the field, so it is nothing to a sync."""
+    await kube.change_spec(AudioBatchSchedule, git.namespace, "calls", {"suspend": True}, field_manager="voxfleet-cli")
+    assert tool.drift(control_plane, git.folder) == ""
+    tool.sync(control_plane, git.folder)
+    assert (await schedule(kube, git)).spec.suspend
 
 
 def tomorrow_noon() -> datetime:
@@ -154,7 +163,7 @@ def assert_each_writes_its_own(objects: Objects, tool: SyncTool) -> None:
 
 
 def assert_synced_and_healthy(objects: Objects) -> None:
-    script = HealthScript((REPOSITORY / RULE).read_text())
+    script = HealthScript(RULE.read_text())
     ours = {name: item for name, item in objects.items() if "voxfleet.dev/" in item["apiVersion"]}
     assert kstatus(*ours.values()) == ["Current"] * len(ours)
     assert {name: script.health(item).status for name, item in ours.items()} == dict.fromkeys(ours, "Healthy")

@@ -157,7 +157,7 @@ def test_rules_stay_where_they_are_declared() -> None:
 def test_names_columns_and_subresource_are_in_the_crd() -> None:
     made = crd(AudioBatchJob)
     names, version = made["spec"]["names"], made["spec"]["versions"][0]
-    assert (names["shortNames"], names["categories"]) == (["abj"], ["voxfleet"])
+    assert (names["shortNames"], names["categories"]) == (["abj"], ["audio", "voxfleet"])
     assert version["subresources"] == {"status": {}}
     assert version["additionalPrinterColumns"][0]["jsonPath"].endswith(".reason")
 

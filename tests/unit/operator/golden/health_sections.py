@@ -24,8 +24,8 @@ FILE = REPOSITORY / "gitops" / "health.md"
 INTRODUCTION = """# State -> health
 
 What a sync sees of every object in every state: by the library kstatus, which Flux asks where nobody tells it more; by
-`flux/until-accepted.yaml`; and by `argocd/health.lua`, with the reason that Argo CD shows. For a job, `to its end` is
-what it is to whoever waits for its end: with `flux/until-the-end.yaml`, or as a hook of Argo CD.
+`flux/until-accepted.yaml`; and by `argocd/argocd-cm.yaml`, with the reason that Argo CD shows. For a job, `to its end`
+is what it is to whoever waits for its end: with `flux/until-the-end.yaml`, or as a hook of Argo CD.
 `tests/unit/operator/golden/test_health.py` runs each row.
 """
 ARGO_CD, FLUX, TO_ITS_END, REASON = "Argo CD", "Flux", "to its end", "reason shown"
@@ -35,7 +35,7 @@ WAITS = {"Progressing": "InProgress", "Healthy": "Current", "Degraded": "Failed"
 
 @cache
 def script() -> HealthScript:
-    return HealthScript((REPOSITORY / RULE).read_text())
+    return HealthScript(RULE.read_text())
 
 
 @cache

@@ -124,7 +124,7 @@ def test_the_tests_for_the_repository_of_argo_cd_pass(kind: type[Resource]) -> N
 
 def test_the_config_map_has_the_rule_for_every_kind() -> None:
     data = yaml.safe_load((REPOSITORY / CONFIG_MAP).read_text())["data"]
-    rule = (REPOSITORY / RULE).read_text()
+    rule = RULE.read_text()
     assert data == {f"resource.customizations.health.{GROUP}_{kind.crd.kind}": rule for kind in KINDS}
 
 

@@ -1,3 +1,4 @@
+-- Generated from crds/voxfleet_api by `make generate`; do not edit.
 -- What Argo CD shows of an object of VoxFleet: the conventions of kstatus, as Flux reads them.
 -- Healthy means accepted, not done: a sync never waits for a night's work, nor for a Mac. Suspended is never returned,
 -- since a sync with waves would wait until somebody resumes the job. A job that is an Argo CD hook is waited for.
