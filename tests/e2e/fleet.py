@@ -25,6 +25,7 @@ from voxfleet_dev.mac import FleetTls, Mac
 from voxfleet_dev.operator_process import OperatorProcess
 from voxfleet_dev.processes import wait_ended
 from voxfleet_dev.sshd import generate_identity
+from voxfleet_operator.leader import LEASE_NAME
 
 CLIPS = REPOSITORY / "examples" / "clips"
 WAIT_SECONDS = 150.0
@@ -122,6 +123,14 @@ class Fleet:
             namespace=self.operator_namespace,
             flags=["--progress-interval-seconds", "1", "--lost-margin-seconds", str(LOST_MARGIN_SECONDS), *flags],
         )
+
+    def restart_operator(self, env: Mapping[str, str] | None = None) -> None:
+        """Starts the operator, which has died, again. It leads at once, as if the dead one's Lease had run out."""
+        free = json.dumps({"spec": {"holderIdentity": ""}})
+        self.control_plane.kubectl(
+            "patch", "lease", LEASE_NAME, "-n", self.operator_namespace, "--type=merge", "-p", free
+        )
+        self.operator.start(env)
 
     def register(self, mac: Mac, spec: Mapping[str, object] | None = None) -> None:
         """Applies a Mac's Secrets and its MacAgent, with some fields of its spec replaced."""

@@ -67,7 +67,7 @@ def test_an_agent_that_dies_at_each_crash_point_finishes_the_same_attempts(make_
 
 
 def test_a_mac_that_is_gone_for_good_is_replaced(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(lost_after="30s")
+    fleet = make_fleet(lost_after="15s")
     fleet.start()
     fleet.submit("job", CLIPS)
     by_name = {mac.name: mac for mac in fleet.macs}
@@ -133,7 +133,7 @@ def test_an_operator_that_dies_at_each_crash_point_loses_and_repeats_nothing(
     for edge, following in zip(edges, [*edges[1:], None], strict=True):
         fleet.wait_for(f"the operator crashed at {edge}", lambda: not fleet.operator.child.running)
         assert fleet.operator.child.exit_code == CRASH_EXIT_CODE
-        fleet.operator.start({"VOXFLEET_CRASH_AT": following} if following else None)
+        fleet.restart_operator({"VOXFLEET_CRASH_AT": following} if following else None)
     assert_whole(fleet, fleet.wait_for_end("job"))
     assert_one_attempt_each(fleet, "job")
 
@@ -146,7 +146,7 @@ def test_an_operator_that_dies_while_it_deletes_finishes_after_its_restart(make_
     fleet.control_plane.kubectl("delete", "abj", "job", "-n", fleet.namespace, "--wait=false")
     fleet.wait_for("the operator crashed after the agent's answer", lambda: not fleet.operator.child.running)
     assert fleet.operator.child.exit_code == CRASH_EXIT_CODE
-    fleet.operator.start()
+    fleet.restart_operator()
     fleet.control_plane.kubectl(
         "wait", "--for=delete", "abj/job", "-n", fleet.namespace, "--timeout=60s", timeout_seconds=70
     )
