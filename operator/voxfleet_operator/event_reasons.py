@@ -176,7 +176,7 @@ FACTS: Mapping[Announced, EventFacts] = {
             Reason.OTHER_CONTROL_PLANE,
             Reason.SERVER_CERTIFICATE_EXPIRED,
             Reason.SERVER_CERTIFICATE_NOT_YET_VALID,
-            Reason.SERVER_CERTIFICATE_OF_ANOTHER_NAME,
+            Reason.SERVER_NAME_MISMATCH,
             Reason.SERVER_CERTIFICATE_UNTRUSTED,
             Reason.SSH_AUTHENTICATION_FAILED,
             Reason.SSH_UNREACHABLE,

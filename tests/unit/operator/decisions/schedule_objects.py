@@ -35,7 +35,8 @@ def schedule_body(name: str = "nightly", namespace: str = "team", **spec: object
 
 
 def a_schedule(status: dict[str, Any] | None = None, **spec: object) -> AudioBatchSchedule:
-    body = schedule_body(**spec)
+    body = schedule_body()
+    body["spec"] |= spec
     body["metadata"] |= {"uid": "nightly-uid", "generation": 1, "creationTimestamp": CREATED}
     return AudioBatchSchedule.load(body | {"status": status or {}})
 
