@@ -1,4 +1,4 @@
-"""Writes crds/*.yaml, docs/reference/*.md and parts of gitops/ from the types in crds/voxfleet_api.
+"""Writes crds/*.yaml, docs/reference/*.md and parts of gitops/ from crds/voxfleet_api, and from what both sides list.
 
 python hack/generate.py            write what differs
 python hack/generate.py --check    write nothing; exit 1 and name what differs
@@ -12,9 +12,12 @@ from pathlib import Path
 
 from voxfleet_api.kinds import KINDS
 from voxfleet_generate.crds import HEADER, crd_file_name, crd_yaml, kustomization_yaml
+from voxfleet_generate.exit_codes import exit_codes_page
 from voxfleet_generate.gitops import argo_cd_files, flux_files
 from voxfleet_generate.kustomize import REFERENCES, references_yaml
+from voxfleet_generate.operations import conditions_page, events_page, metrics_page
 from voxfleet_generate.reference import api_page, failures_page
+from voxfleet_generate.settings import settings_page
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,7 +28,12 @@ def outputs() -> dict[str, str]:
         **{f"crds/{crd_file_name(kind)}": crd_yaml(kind) for kind in KINDS},
         "crds/kustomization.yaml": kustomization_yaml(KINDS),
         "docs/reference/api.md": api_page(KINDS),
+        "docs/reference/conditions.md": conditions_page(),
+        "docs/reference/events.md": events_page(),
+        "docs/reference/exit-codes.md": exit_codes_page(),
         "docs/reference/failures.md": failures_page(),
+        "docs/reference/metrics.md": metrics_page(),
+        "docs/reference/settings.md": settings_page(),
         **argo_cd_files(KINDS),
         **flux_files(KINDS),
         REFERENCES: references_yaml(KINDS),

@@ -113,6 +113,7 @@ class ListenTls(SpecModel):
 
 class Listen(SpecModel):
     host: Annotated[str, AfterValidator(_own_address)] = "127.0.0.1"
+    """A loopback address where the operator comes through SSH; any other wants `tls`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
     """0 picks any free port, which the log names."""
     tls: ListenTls | None = None
@@ -129,8 +130,11 @@ class Listen(SpecModel):
 
 class ScratchConfig(SpecModel):
     path: AbsolutePath
+    """A folder on a local volume; it is swept."""
     quota: Size
+    """How much attempts may hold together."""
     min_free: Quantity = "1Gi"
+    """What stays free on the volume for others; below it no attempt is admitted."""
     quarantine_quota: Quantity = "1Gi"
     """Room for the clips that contracts ask to retain; the oldest are evicted first."""
 
@@ -149,8 +153,11 @@ class ScratchConfig(SpecModel):
 
 class PoolConfig(SpecModel):
     name: Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    """Its name, which ledger rows have."""
     kind: Literal["Offline"] = "Offline"
+    """Offline: batches."""
     lanes: Annotated[int, Field(ge=1, le=16)] = 1
+    """How many attempts work at once, each with a process and a model of its own."""
     memory_cap: Size = "4Gi"
     """The cap per lane, for the model, the ring of decoded audio and the batch together."""
     batch_size: Annotated[int, Field(ge=1, le=8)] = 4
@@ -163,7 +170,9 @@ class PoolConfig(SpecModel):
 
 class ModelCacheConfig(SpecModel):
     path: AbsolutePath
+    """A folder for fetched models."""
     quota: Size = "100Gi"
+    """Beyond it, models that no attempt needs go, those first that were needed least lately."""
     unload_after: Duration = "15m"
     """How long a lane without work keeps its model in memory."""
 
@@ -196,17 +205,25 @@ class HttpsConfig(SpecModel):
 
 class AgentConfig(SpecModel):
     state_dir: AbsolutePath
+    """Journal, ledger and ladders; the agent's alone."""
     listen: Listen = Listen()
+    """Where the agent answers."""
     token_file: AbsolutePath
+    """The bearer token, of 16 characters or more; nobody else may read it."""
     ledger_key_file: AbsolutePath
+    """The Ed25519 key that signs machine-hours; nobody else may read it."""
     scratch: ScratchConfig
+    """Where attempts keep what they fetch and make."""
     pools: Annotated[tuple[PoolConfig, ...], Field(min_length=1, max_length=8)] = (PoolConfig(name="offline"),)
+    """Groups of lanes; absent: one lane named offline."""
     allow: Annotated[tuple[Annotated[str, AfterValidator(checked_prefix)], ...], Field(max_length=32)] = ()
     """Prefixes that attempts may read and write; empty: none."""
     models: ModelsConfig = ModelsConfig()
+    """What jobs may name as their model."""
     model_cache: ModelCacheConfig | None = None
     """Where fetched models are kept; absent: below stateDir, with 100Gi."""
     https: HttpsConfig = HttpsConfig()
+    """How https:// addresses are reached."""
     file_timeout: Annotated[Duration, AfterValidator(_file_timeout)] = "60s"
     """How long a call of a file:// folder or of a model's folder may make no progress before it fails as Transport."""
     lane_user: Annotated[str | None, Field(min_length=1, max_length=64)] = None

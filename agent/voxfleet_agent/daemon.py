@@ -150,5 +150,6 @@ def metrics_of(supervisor: Supervisor, services: AttemptServices) -> AgentMetric
             quarantine_bytes=services.quarantine.size_bytes,
             quarantined_clips=services.quarantine.count,
             ready=supervisor.ready,
-        )
+        ),
+        services.clip_metrics,
     )

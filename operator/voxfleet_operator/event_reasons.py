@@ -226,7 +226,7 @@ TEXTS: Mapping[EventReason, EventText] = {
     EventReason.EXCLUDED: EventText(
         "MacAgent",
         "Attempts of several jobs failed there in a row, so that the Mac takes nothing for a while.",
-        "`voxfleet why mac NAME`, then `voxfleet-agent doctor` on the Mac.",
+        "`voxfleet why mac/NAME`, then `voxfleet-agent doctor` on the Mac.",
     ),
     EventReason.EXCLUSION_ENDED: EventText("MacAgent", "The Mac takes attempts again.", "Nothing."),
     EventReason.JOB_REPLACED: EventText(
