@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from voxfleet_api.base import (
+    NOT_FILLED_IN,
     Name,
     ObservedGeneration,
     SpecModel,
@@ -106,9 +107,10 @@ class JobTemplateSpec(
 class JobTemplate(SpecModel):
     """The job that each run makes."""
 
-    metadata: Annotated[JobTemplateMetadata, Field(description="Labels and annotations of each job.")] = (
-        JobTemplateMetadata()
-    )
+    metadata: Annotated[
+        JobTemplateMetadata,
+        Field(json_schema_extra=NOT_FILLED_IN, description="Labels and annotations of each job; absent: none."),
+    ] = JobTemplateMetadata()
     spec: Annotated[
         JobTemplateSpec,
         Field(
@@ -282,11 +284,10 @@ class AudioBatchSchedule(
         columns=(
             PrinterColumn("Schedule", "string", ".spec.schedule", "When jobs are made"),
             PrinterColumn("Zone", "string", ".spec.timeZone", "The time zone of the schedule"),
-            PrinterColumn("Suspend", "boolean", ".spec.suspend", "Whether no job is made"),
-            PrinterColumn("Ready", "string", f"{_READY}.status", "Whether jobs can be made"),
+            PrinterColumn("State", "string", f"{_READY}.reason", "Whether jobs are made, or why not"),
             PrinterColumn("Last", "date", ".status.lastScheduleTime", "Since the slot of the last job"),
             PrinterColumn("Next", "string", ".status.nextScheduleTimes[0]", "The next slot, in UTC"),
-            PrinterColumn("Reason", "string", f"{_READY}.reason", "Why it is ready or not", priority=1),
+            PrinterColumn("Suspend", "boolean", ".spec.suspend", "Whether no job is made", priority=1),
             PrinterColumn("Next-Runs", "string", ".status.nextScheduleTimes", "The next slots, in UTC", priority=1),
             AGE_COLUMN,
         ),

@@ -51,6 +51,12 @@ RERUN: Json = {
         "output": {"uri": "file:///data/results/"},
     },
 }
+SCHEDULE: Json = {
+    "apiVersion": API_VERSION,
+    "kind": "AudioBatchSchedule",
+    "metadata": {"name": "case"},
+    "spec": {"schedule": "30 2 * * *", "jobTemplate": {"spec": JOB["spec"]}},
+}
 SHARD: Json = {
     "apiVersion": API_VERSION,
     "kind": "AudioShard",
