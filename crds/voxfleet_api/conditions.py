@@ -152,10 +152,13 @@ def condition(
     generation: int,
     now: str,
 ) -> Condition:
-    """Returns a condition whose transition time is `now` only if its status differs from the previous status."""
+    """Returns a condition whose transition time is `now` only if its status differs from the previous status.
+
+    Or if the time lies ahead: it is of a clock that was fast, and what counts from it would wait for as long.
+    """
     text: Literal["True", "False", "Unknown"] = "Unknown" if status is None else ("True" if status else "False")
     old = find(previous, type_)
-    since = old.last_transition_time if old is not None and old.status == text else now
+    since = min(old.last_transition_time, now) if old is not None and old.status == text else now
     return Condition(
         type=type_,
         status=text,
