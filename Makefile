@@ -62,6 +62,8 @@ lock: setup ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra agent --extra operator --extra plot --group dev --upgrade pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--extra operator --upgrade -c requirements.lock pyproject.toml -o requirements-operator.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra agent --extra tts --upgrade -c requirements.lock pyproject.toml -o requirements-tts.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--group bench --upgrade -c requirements.lock pyproject.toml -o requirements-bench.lock

@@ -1,4 +1,6 @@
-"""Writes crds/*.yaml, docs/reference/*.md and parts of gitops/ from crds/voxfleet_api, and from what both sides list.
+"""Writes crds/*.yaml, the chart's copies of them, docs/reference/*.md and parts of gitops/.
+
+All follows from crds/voxfleet_api, and from what both sides list.
 
 python hack/generate.py            write what differs
 python hack/generate.py --check    write nothing; exit 1 and name what differs
@@ -11,7 +13,9 @@ import sys
 from pathlib import Path
 
 from voxfleet_api.kinds import KINDS
-from voxfleet_generate.crds import HEADER, crd_file_name, crd_yaml, kustomization_yaml
+from voxfleet_generate.chart import FOLDER as CHART_CRDS
+from voxfleet_generate.chart import crd_template, crd_template_path
+from voxfleet_generate.crds import NOTE, crd_file_name, crd_yaml, kustomization_yaml
 from voxfleet_generate.exit_codes import exit_codes_page
 from voxfleet_generate.gitops import argo_cd_files, flux_files
 from voxfleet_generate.kustomize import REFERENCES, references_yaml
@@ -27,6 +31,7 @@ def outputs() -> dict[str, str]:
     return {
         **{f"crds/{crd_file_name(kind)}": crd_yaml(kind) for kind in KINDS},
         "crds/kustomization.yaml": kustomization_yaml(KINDS),
+        **{crd_template_path(kind): crd_template(kind) for kind in KINDS},
         "docs/reference/api.md": api_page(KINDS),
         "docs/reference/conditions.md": conditions_page(),
         "docs/reference/events.md": events_page(),
@@ -44,9 +49,10 @@ def differing(root: Path, wanted: dict[str, str]) -> list[str]:
     """Returns the paths whose file is missing, differs, or is left over from a kind that no longer exists."""
     changed = [path for path, text in wanted.items() if _read(root / path) != text]
     leftovers = [
-        f"crds/{file.name}"
-        for file in (root / "crds").glob("*.yaml")
-        if f"crds/{file.name}" not in wanted and file.read_text().startswith(HEADER)
+        f"{folder}/{file.name}"
+        for folder in ("crds", CHART_CRDS)
+        for file in (root / folder).glob("*.yaml")
+        if f"{folder}/{file.name}" not in wanted and NOTE in file.read_text()
     ]
     return sorted(changed + leftovers)
 

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableSequence, Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ from voxfleet_api.kinds import KINDS, Resource
 FIELD_MANAGER = "voxfleet-operator"
 PAGE_SIZE = 500
 REQUEST_TIMEOUT_SECONDS = 30.0
+SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
 START_SECONDS, START_PAUSE_SECONDS = 60.0, 1.0
 
 log = structlog.get_logger(__name__)
@@ -87,10 +89,17 @@ class SecretNotFound(KubeError):
 
 
 class SecretForbidden(KubeError):
-    def __init__(self, namespace: str, name: str) -> None:
+    """`user`: who was refused, as the API server names the operator."""
+
+    def __init__(self, namespace: str, name: str, user: str) -> None:
+        role = f"voxfleet-reads-{name}"
+        account = user.removeprefix(SERVICE_ACCOUNT_PREFIX)
+        subject = f"--user={user}" if account == user else f"--serviceaccount={account}"
         super().__init__(
-            f"the operator may not read Secret {namespace}/{name}; in namespace {namespace} create a Role with"
-            f" get on secrets, resourceNames: [{name}], and a RoleBinding of it to the operator's service account"
+            f"the operator may not read Secret {namespace}/{name}. Name it in the chart's values (credentialNamespaces,"
+            f" or fleetSecrets for a Mac's), or run: kubectl create role {role} -n {namespace} --verb=get"
+            f" --resource=secrets --resource-name={name} && kubectl create rolebinding {role} -n {namespace}"
+            f" --role={role} {subject}"
         )
         self.namespace = namespace
         self.name = name
@@ -353,7 +362,7 @@ class Kube:
         except NotFound as error:
             raise SecretNotFound(namespace, name) from error
         except Forbidden as error:
-            raise SecretForbidden(namespace, name) from error
+            raise SecretForbidden(namespace, name, _refused_user(error)) from error
         return {key: base64.b64decode(value) for key, value in (answer.get("data") or {}).items()}
 
     async def namespace_labels(self, namespace: str) -> dict[str, str]:
@@ -441,6 +450,12 @@ class Kube:
             answer: Json = json.loads(content)
             return answer
         raise _error(f"{method} {path}", response.status, content)
+
+
+def _refused_user(error: Forbidden) -> str:
+    """Who was refused, as the API server's message says."""
+    found = re.search(r'User "([^"]+)" cannot', str(error))
+    return found[1] if found else "THE-OPERATOR"
 
 
 def _no_answer(call: str, server: str, error: Exception, timeout_seconds: float) -> str:

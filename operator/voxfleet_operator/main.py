@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import Any
@@ -70,7 +70,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
         control_plane = await kube.patiently(kube.kube_system_uid, stop)
 
         cache, queue = Cache(), WorkQueue(observer=metrics)
-        watch, ended = _start_watch(stack, kube, cache, queue, stop, background.ended)
+        watch, ended = _start_watch(stack, kube, options.watch_namespaces, cache, queue, stop, background.ended)
         leader = Leader(connect, options.namespace, heartbeat)
         metrics.registry.register(ProcessCollector(leader, heartbeat, watch.health))
         metrics.registry.register(QueueCollector(queue))
@@ -129,6 +129,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
 def _start_watch(
     stack: AsyncExitStack,
     kube: Kube,
+    namespaces: Sequence[str],
     cache: Cache,
     queue: WorkQueue,
     stop: asyncio.Event,
@@ -139,7 +140,9 @@ def _start_watch(
     The task raises if the watch or a background task has failed.
     """
 
-    watch, watch_stop = Watch(kube, cache, wake_by_change(queue, cache), lambda: queue.add(PLACEMENT)), asyncio.Event()
+    on_change = wake_by_change(queue, cache)
+    watch = Watch(kube, cache, on_change, lambda: queue.add(PLACEMENT), namespaces=namespaces)
+    watch_stop = asyncio.Event()
     watching = asyncio.create_task(watch.run(watch_stop))
 
     async def until_end() -> None:

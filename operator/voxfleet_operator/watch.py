@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -20,7 +20,7 @@ import structlog
 
 from voxfleet_api import GROUP, VERSION
 from voxfleet_api.kinds import KINDS, Resource
-from voxfleet_operator.cache import Cache
+from voxfleet_operator.cache import Cache, version_number
 from voxfleet_operator.kube import Connection, Json, Kube, KubeError, NotFound, Unreadable, parse, resource_path
 from voxfleet_operator.watch_health import RELIST_SECONDS, WATCH_SECONDS, WatchHealth
 
@@ -49,12 +49,16 @@ class Watch:
         cache: Cache,
         on_change: Callable[[Resource], None],
         on_namespaces: Callable[[], None] = lambda: None,
+        *,
+        namespaces: Sequence[str] = (),
     ) -> None:
+        """`namespaces`: where objects are watched that belong to one; empty for everywhere."""
         self._kube = kube
         self._cache = cache
         self._on_change = on_change
         self._on_namespaces = on_namespaces
         self.health = WatchHealth((NAMESPACES, *(kind.crd.plural for kind in KINDS)), time.monotonic)
+        self._namespaces = tuple(dict.fromkeys(namespaces))
         self.synced = asyncio.Event()
         """Set once every kind has been listed while the watches are running."""
 
@@ -91,7 +95,8 @@ class Watch:
                 registry=self._registry(loop),
                 settings=_settings(),
                 standalone=True,
-                clusterwide=True,
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
                 stop_flag=stop_flag,
                 ready_flag=ready,
             )
@@ -113,7 +118,7 @@ class Watch:
             self._on_namespaces()
 
     async def _relist_kind(self, kind: type[Resource]) -> None:
-        items, version = await self._kube.list_objects(resource_path(kind))
+        items, version = await self._list(kind)
         readable: list[Resource] = []
         unreadable: set[str] = set()
         for item in items:
@@ -127,6 +132,17 @@ class Watch:
             self.health.missed[kind.crd.plural] += len(changed)
         for resource in changed:
             self._on_change(resource)
+
+    async def _list(self, kind: type[Resource]) -> tuple[Sequence[Json], str]:
+        """The objects of every place, and the resourceVersion at which each of them was listed or later."""
+        lists = [await self._kube.list_objects(path) for path in self._paths(kind)]
+        version = min((version for _, version in lists), key=version_number)
+        return [item for items, _ in lists for item in items], version
+
+    def _paths(self, kind: type[Resource]) -> list[str]:
+        if kind.crd.scope == "Cluster" or not self._namespaces:
+            return [resource_path(kind)]
+        return [resource_path(kind, namespace) for namespace in self._namespaces]
 
     async def _list_forever(self, ready: Future[None]) -> None:
         await asyncio.wrap_future(ready)
@@ -148,7 +164,7 @@ class Watch:
     async def _check_crds(self) -> None:
         for kind in KINDS:
             try:
-                await self._kube.request("GET", resource_path(kind), query={"limit": "1"})
+                await self._kube.request("GET", self._paths(kind)[0], query={"limit": "1"})
             except NotFound as error:
                 raise CrdsMissing(
                     f"the API server does not know {kind.crd.plural}.{GROUP}; run: kubectl apply -k crds/"

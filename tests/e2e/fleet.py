@@ -22,6 +22,7 @@ from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.demo_report import read_rows, result_folder
 from voxfleet_dev.locations import REPOSITORY
 from voxfleet_dev.mac import FleetTls, Mac
+from voxfleet_dev.operator_account import OperatorAccount
 from voxfleet_dev.operator_process import OperatorProcess
 from voxfleet_dev.processes import wait_ended
 from voxfleet_dev.sshd import generate_identity
@@ -64,15 +65,18 @@ class Fleet:
         lost_after: str = "10m",
         operator_namespace: str | None = None,
         over_https: Collection[int] = (),
+        account: OperatorAccount | None = None,
     ) -> None:
         """`operator_namespace`: where the operator and the Macs' Secrets are, unless in the namespace of the jobs.
 
         `over_https`: the numbers of the Macs that are reached in this way.
+        `account`: the operator's, in that namespace, if it is to have other rights than those of every fleet.
         """
         self.control_plane = control_plane
         self.directory = directory
         self.namespace = namespace
-        self.operator_namespace = operator_namespace or namespace
+        self.account = account or OperatorAccount(control_plane, operator_namespace or namespace)
+        self.operator_namespace = self.account.namespace
         self.shared = directory / "shared"
         shutil.copytree(CLIPS, self.shared / "clips")
         identity, tls = generate_identity(), FleetTls.made()
@@ -93,6 +97,7 @@ class Fleet:
 
     def __enter__(self) -> Self:
         self._stack.enter_context(self._server)
+        self.account.grant()
         self._stack.callback(self._clean_up)
         for mac in self.macs:
             self._stack.callback(mac.stop)
@@ -119,7 +124,7 @@ class Fleet:
         """One replica; the fleet starts and stops only `operator`."""
         return OperatorProcess(
             self.directory / name,
-            kubeconfig=self.control_plane.kubeconfig,
+            kubeconfig=self.account.kubeconfig,
             namespace=self.operator_namespace,
             flags=["--progress-interval-seconds", "1", "--lost-margin-seconds", str(LOST_MARGIN_SECONDS), *flags],
         )

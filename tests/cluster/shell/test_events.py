@@ -18,8 +18,8 @@ from voxfleet_operator.kube import Json, Kube
 
 
 @pytest.fixture
-async def recorder(kube: Kube) -> AsyncIterator[EventRecorder]:
-    made = EventRecorder(kube, "test-1")
+async def recorder(operator_kube: Kube) -> AsyncIterator[EventRecorder]:
+    made = EventRecorder(operator_kube, "test-1")
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()
