@@ -94,8 +94,9 @@ class ListenTls(SpecModel):
     """What the agent shows its clients, and which clients it trusts. It reads files that are replaced by itself."""
 
     certificate_file: AbsolutePath
-    """With what lies between it and its authority, in PEM form."""
+    """The agent's certificate, with what lies between it and its authority, in PEM form."""
     key_file: AbsolutePath
+    """The certificate's private key, readable for the agent's user alone."""
     client_ca_file: AbsolutePath
     """The authorities that sign the operator's certificate; no other client gets as far as a request."""
     client_crl_file: AbsolutePath | None = None
@@ -117,6 +118,7 @@ class Listen(SpecModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
     """0 picks any free port, which the log names."""
     tls: ListenTls | None = None
+    """What it shows its clients, and which it trusts; without it the agent speaks plain HTTP, on loopback alone."""
 
     @model_validator(mode="after")
     def _encrypted(self) -> Listen:

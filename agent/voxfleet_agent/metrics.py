@@ -38,7 +38,8 @@ class AgentMetrics(Collector):
 
     def __init__(self, read: Callable[[], AgentReading], clips: ClipMetrics) -> None:
         self._read = read
-        disable_created_metrics()  # a series more for each, which says when it began
+        # Otherwise each has a series more, which says when it began.
+        disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
         self.registry = CollectorRegistry()
         self.registry.register(self)
         clips.register(self.registry)

@@ -27,6 +27,7 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
     ConditionType.ACCEPTED: ConditionText(
         "AudioBatchJob, MacAgent, VoiceContract", "What the object asks for is complete, and will be done.", "True"
     ),
+    ConditionType.READY: ConditionText("AudioBatchSchedule", "The schedule can make jobs.", "True"),
     ConditionType.COMPLETE: ConditionText(
         "AudioBatchJob", "The job has its results. Its reason is the job's state until then.", "True at its end"
     ),
@@ -42,7 +43,7 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
         "AudioBatchJob", "Something that it needs may still come, as kstatus understands it.", "absent"
     ),
     ConditionType.STALLED: ConditionText(
-        "AudioBatchJob", "A person has to do something, as kstatus understands it.", "absent"
+        "AudioBatchJob, AudioBatchSchedule", "A person has to do something, as kstatus understands it.", "absent"
     ),
     ConditionType.QUARANTINED: ConditionText("AudioBatchJob", "Some clips are in quarantine.", "absent"),
     ConditionType.AVAILABLE: ConditionText("MacAgent", "The Mac takes attempts.", "True"),
@@ -56,6 +57,7 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
 
 _SECRET = "Create the Secret in the job's namespace; the message names it."
 _MAC_SECRET = "The message names the Secret; see docs/how-to/add-a-mac.md."
+_CERTIFICATES = "The message says which one; docs/how-to/add-a-mac.md says how it is made."
 
 REASONS: Mapping[Reason, ReasonText] = {
     Reason.ACCEPTED: ReasonText("It can be done as it is written."),
@@ -114,6 +116,14 @@ REASONS: Mapping[Reason, ReasonText] = {
     Reason.ASSIGNED: ReasonText("An attempt of the shard is on a Mac."),
     Reason.COMMITTED: ReasonText("The shard's result is recorded."),
     Reason.SPLIT: ReasonText("The shard kept failing and was split into halves, which take over."),
+    Reason.SCHEDULED: ReasonText("Jobs are made when they are due; status has the next times."),
+    Reason.JOB_NAME_TAKEN: ReasonText(
+        "A job that is not the schedule's has the name of a run's job.", "Delete or rename the job that is named."
+    ),
+    Reason.JOB_REFUSED: ReasonText("The API server refuses jobs of this template.", "Mend `spec.jobTemplate`."),
+    Reason.JOB_FORBIDDEN: ReasonText(
+        "The operator may not make jobs here.", "Raise the quota, or grant the right that the message names."
+    ),
     Reason.AVAILABLE: ReasonText("The Mac takes attempts."),
     Reason.UNSCHEDULABLE: ReasonText("`spec.unschedulable` is set, or the MacAgent is being deleted."),
     Reason.DRAINING: ReasonText("`spec.drain` is set; what runs ends in time."),
@@ -122,6 +132,10 @@ REASONS: Mapping[Reason, ReasonText] = {
     Reason.OUTSIDE_RENTAL: ReasonText("The Mac's rental has not begun, or is over."),
     Reason.FAILS_TOO_OFTEN: ReasonText(
         "Attempts of several jobs failed there in a row.", "`voxfleet why mac/MAC`, then `voxfleet-agent doctor` there."
+    ),
+    Reason.REFUSES_ATTEMPTS: ReasonText(
+        "The agent has no room for attempts, time after time, although it should.",
+        "Look at the agent's log, and at what else runs on the Mac.",
     ),
     Reason.DELETION_HANGS: ReasonText(
         "The agent does not finish deleting an attempt.", "See docs/runbooks/VoxFleetDeletionHangs.md."
@@ -136,6 +150,30 @@ REASONS: Mapping[Reason, ReasonText] = {
         "sshd refuses the operator's key.", "Add its public key to the user's authorized_keys."
     ),
     Reason.SSH_UNREACHABLE: ReasonText("sshd does not answer.", "See that the Mac is on, awake and on the network."),
+    Reason.HTTPS_UNREACHABLE: ReasonText(
+        "Nothing answers at `spec.https.url`.", "See that the Mac is on and its agent listens there."
+    ),
+    Reason.CONNECTION_RESET: ReasonText(
+        "Something between operator and agent ends the connection.", "Look at proxies and firewalls on the way."
+    ),
+    Reason.TLS_NOT_SPOKEN: ReasonText("What answers at the port speaks no TLS.", "Mend `spec.https.url`."),
+    Reason.TLS_HANDSHAKE_FAILED: ReasonText("Operator and agent agree on no TLS connection.", _CERTIFICATES),
+    Reason.SERVER_CERTIFICATE_UNTRUSTED: ReasonText(
+        "The agent's certificate is from another authority than `spec.https.caBundleRef`.", _CERTIFICATES
+    ),
+    Reason.SERVER_NAME_MISMATCH: ReasonText(
+        "The agent's certificate is for another name than `spec.https.url` has.", _CERTIFICATES
+    ),
+    Reason.SERVER_CERTIFICATE_EXPIRED: ReasonText("The agent's certificate has expired.", _CERTIFICATES),
+    Reason.SERVER_CERTIFICATE_NOT_YET_VALID: ReasonText(
+        "The agent's certificate is not valid yet.", "Set the clocks of the Mac and of the operator's node."
+    ),
+    Reason.CLIENT_CERTIFICATE_REFUSED: ReasonText(
+        "The agent does not trust the operator's certificate.", _CERTIFICATES
+    ),
+    Reason.CLIENT_CERTIFICATE_EXPIRED: ReasonText("The operator's certificate has expired.", _CERTIFICATES),
+    Reason.CLIENT_CERTIFICATE_REVOKED: ReasonText("The agent's list of revoked certificates has ours.", _CERTIFICATES),
+    Reason.CERTIFICATE_UNREADABLE: ReasonText("A Secret holds no usable certificate or key.", _CERTIFICATES),
     Reason.AGENT_UNREACHABLE: ReasonText(
         "sshd answers, the agent does not.", "Start the agent; `voxfleet-agent doctor` says what it lacks."
     ),

@@ -132,6 +132,7 @@ def test_the_pages_are_read() -> None:
         "add-a-mac.md",
         "empty-a-mac.md",
         "try-a-real-model.md",
+        "run-every-night.md",
         "use-gitops.md",
     }
     told = {found.text for found in commands()}
