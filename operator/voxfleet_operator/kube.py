@@ -382,7 +382,8 @@ class Kube:
         if query:
             url = f"{url}?{urlencode(query)}"
         try:
-            await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            async with asyncio.timeout(timeout_seconds) as authorizing:  # a plugin of the kubeconfig may give the token
+                await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
                 method,
                 url,
@@ -393,6 +394,8 @@ class Kube:
             content: bytes = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError, ConfigException) as error:
             server = self._client.configuration.host
+            if authorizing.expired():
+                server = "asks for a token first, and the credential plugin that the kubeconfig names"
             raise ApiUnavailable(_no_answer(f"{method} {path}", server, error, timeout_seconds)) from error
         if 200 <= response.status < 300:
             answer: Json = json.loads(content)

@@ -122,6 +122,9 @@ class _Requeue:
     def add(self, key: Key) -> None:
         return
 
+    def add_after(self, key: Key, seconds: float) -> None:
+        return
+
 
 class _Events:
     def publish(self, about: Resource, reason: str, note: str, *, warning: bool = False) -> None:

@@ -44,13 +44,14 @@ from voxfleet_operator.reconcile.shard.decide import (
     put_refusal,
     put_wait_seconds,
     refused_as,
-    superseded,
     usage_of,
 )
 from voxfleet_operator.reconcile.shard.ended_attempts import (
     UNANSWERED_POLL_SECONDS,
     EndedAttempts,
     delete_attempt,
+    is_being_deleted,
+    left_of_superseded,
 )
 from voxfleet_operator.reconcile.shard.envelope import Envelope
 from voxfleet_operator.reconcile.shard.new_shard import belongs
@@ -168,7 +169,7 @@ class _AssignedAttempt:
         Returns whether one that works may go on doing so, because its Mac did not answer.
         """
         works = False
-        for view, key in superseded(self._shard, self._context.fleet.views()).deletes:
+        for view, key in left_of_superseded(self._context, self._shard).deletes:
             report = view.attempts[key]
             stopped = delete_attempt(self._context, view, key) in (Outcome.DELETING, Outcome.GONE)
             works |= not (stopped or report.has_ended or report.state is AttemptState.PARKED)
@@ -339,7 +340,8 @@ class _AssignedAttempt:
         """Ends an attempt for good. Its Mac deletes it first, so that a late PUT finds a tombstone."""
         if not self._deleted():
             return UNANSWERED_POLL_SECONDS
-        usage = usage_of(self._shard, self._record, self._view)
+        deleting = is_being_deleted(self._context, self._view, self._key)
+        usage = usage_of(self._shard, self._record, self._view, is_being_deleted=deleting)
         status = attempt_ended(
             self._shard,
             outcome,
@@ -432,7 +434,7 @@ class _AssignedAttempt:
         self._context.queue.add(Key(MacAgent.crd.kind, "", self._view.name))
 
     def _with_superseded_usages(self, status: AudioShardStatus) -> AudioShardStatus:
-        return with_usages(status, superseded(self._shard, self._context.fleet.views()).usages)
+        return with_usages(status, left_of_superseded(self._context, self._shard).usages)
 
 
 def _why_stopped(job: AudioBatchJob) -> str:
