@@ -33,7 +33,7 @@ class JobWorks:
         self._stale: set[str] = set()
         """Jobs without a change of their own that are looked at again."""
         self._changed = (self._owned.follow(), cache.by_own_uid(AudioBatchJob).follow(), self._stale)
-        """A job is in them until it was taken in, or left out."""
+        """A job is in them until it was taken in: what raises loses no change."""
         self.needs: OneOfEquals[JobNeeds] = OneOfEquals()
         facts = cache.derived(AudioShard, ShardFacts.of)
         self._maker = WorkMaker(retry_limit, self.needs.of, cache.is_assumed, facts.of)
@@ -45,7 +45,7 @@ class JobWorks:
         self.due_to_split: dict[str, OpenJob] = {}
         self.lanes: dict[str, LaneHistory] = {}
         self.unreadable: dict[str, str] = {}
-        """Why placement cannot tell what a job brings. It is left out until one of its objects changes."""
+        """Why placement cannot tell what a job brings. It is left out, and asked for again in each look."""
         self.uncounted = UncountedUse()
 
     def __len__(self) -> int:
@@ -74,11 +74,11 @@ class JobWorks:
         return self._works.get(uid)
 
     def _leave_out(self, uid: str, error: Exception) -> None:
-        log.error("placement cannot read a job", job_uid=uid, exc_info=error)
+        if uid not in self.unreadable:
+            log.error("placement cannot read a job", job_uid=uid, exc_info=error)
         self.unreadable[uid] = f"placement cannot read this job ({type(error).__name__}); see the operator's log"
         self._works.pop(uid, None)
         self._enter(uid)
-        self._looked_at(uid)
 
     def _take_in(self, uid: str) -> None:
         work, owned = None, self._owned.of(uid)
@@ -88,9 +88,6 @@ class JobWorks:
         _set(self._works, uid, work)
         self._enter(uid)
         self.unreadable.pop(uid, None)
-        self._looked_at(uid)
-
-    def _looked_at(self, uid: str) -> None:
         for changed in self._changed:
             changed.discard(uid)
 

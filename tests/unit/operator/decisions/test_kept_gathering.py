@@ -364,7 +364,7 @@ def test_a_shard_of_a_lost_mac_pauses_like_any_other() -> None:
 
 
 @pytest.mark.parametrize("change", ["the shard was assigned", "the job was blocked", "agents know no pieces"])
-def test_a_pass_that_fails_loses_no_change(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_cannot_be_read_is_left_out_and_loses_no_change(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = Changes(Random(1))  # noqa: S311 # no secret
     first = changes.kept.gather().shards[0]
     shard = changes.fleet.cache.by_uid(AudioShard, first.uid)
@@ -380,9 +380,10 @@ def test_a_pass_that_fails_loses_no_change(change: str, monkeypatch: pytest.Monk
             changes.fleet.by_name[name] = replace(view, machine=facts)
     with monkeypatch.context() as patched:
         patched.setattr(WorkMaker, "make", _raises)
-        with pytest.raises(ValueError, match="one bad value"):
-            changes.kept.gather()
+        left = changes.kept.gather()
+        assert first.uid not in {shard.uid for shard in left.shards} and first.job.uid in changes.kept.unreadable
     assert told(changes.kept.gather()) == told(changes.fresh())
+    assert not changes.kept.unreadable
     known = changes.kept.shards_of(job).all
     assert list(known) == changes.fleet.cache.owned_by(AudioShard, first.job.uid)
 
