@@ -14,6 +14,7 @@ import structlog
 from voxfleet_operator.background import BackgroundEnded, BackgroundTasks
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.composition import OperatorEnvironment, compose, secret_reader, wake_by_change
+from voxfleet_operator.crd_age import tell_of_older_crds
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.fleet import MacFleet
@@ -62,6 +63,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
         background.start(stack, heartbeat.run(), "heartbeat")
         kube = await stack.enter_async_context(await Kube.connect(options.kubeconfig))
         control_plane = await kube.patiently(kube.kube_system_uid, stop)
+        await tell_of_older_crds(kube)
 
         cache, queue, metrics = Cache(), WorkQueue(), OperatorMetrics()
         watch, ended = _start_watch(stack, kube, cache, queue, stop, background.ended)
