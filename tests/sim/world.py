@@ -321,7 +321,9 @@ class World:
             ExhaustedShard(
                 shard["metadata"]["name"],
                 shard["status"].get("folded", {}).get("retries", 0)
-                + sum(record["outcome"] in ("Failed", "Lost") for record in shard["status"].get("attempts", ())),
+                + sum(
+                    record["outcome"] in ("Failed", "Lost", "Refused") for record in shard["status"].get("attempts", ())
+                ),
             )
             for shard in self.server.list("AudioShard")
             if any(item["reason"] == "AttemptsExhausted" for item in shard["status"].get("conditions", ()))
