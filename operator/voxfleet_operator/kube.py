@@ -431,7 +431,8 @@ class Kube:
         started = time.perf_counter()
         code: int | None = None
         try:
-            await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            async with asyncio.timeout(timeout_seconds) as authorizing:  # a plugin of the kubeconfig may give the token
+                await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
                 method,
                 url,
@@ -443,6 +444,8 @@ class Kube:
             code = response.status
         except (aiohttp.ClientError, TimeoutError, OSError, ConfigException) as error:
             server = self._client.configuration.host
+            if authorizing.expired():
+                server = "asks for a token first, and the credential plugin that the kubeconfig names"
             raise ApiUnavailable(_no_answer(f"{method} {path}", server, error, timeout_seconds)) from error
         finally:
             self._observe(method, code, time.perf_counter() - started)

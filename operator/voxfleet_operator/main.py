@@ -15,6 +15,7 @@ import structlog
 from voxfleet_operator.background import BackgroundEnded, BackgroundTasks
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.composition import OperatorEnvironment, compose, secret_reader, wake_by_change
+from voxfleet_operator.crd_age import tell_of_older_crds
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.transports import Transports
@@ -68,6 +69,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
         connect = partial(Kube.connect, options.kubeconfig, observe=metrics.api_requested)
         kube = await stack.enter_async_context(await connect())
         control_plane = await kube.patiently(kube.kube_system_uid, stop)
+        await tell_of_older_crds(kube)
 
         cache, queue = Cache(), WorkQueue(observer=metrics)
         watch, ended = _start_watch(stack, kube, options.watch_namespaces, cache, queue, stop, background.ended)

@@ -123,6 +123,9 @@ class _Requeue:
     def add(self, key: Key) -> None:
         return
 
+    def add_after(self, key: Key, seconds: float) -> None:
+        return
+
 
 class _Events:
     def publish(self, about: Resource, reason: Announced, note: str) -> None:

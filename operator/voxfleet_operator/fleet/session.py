@@ -345,7 +345,7 @@ class MacSession:
         except AgentRefused as error:
             outcome, refusal = Outcome.REFUSED, error
             if is_no_answer(letter.order, error):
-                self._patience.unanswered(letter.order, key)
+                self._patience.unanswered(letter.order, key, refused=True)
             else:
                 self._patience.answered(letter.order, key)
         except AgentUnreachable as error:

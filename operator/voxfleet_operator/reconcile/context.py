@@ -82,6 +82,8 @@ class Requeue(Protocol):
 
     def add(self, key: Key) -> None: ...
 
+    def add_after(self, key: Key, seconds: float) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class ReconcileOptions:

@@ -65,6 +65,14 @@ def stages_at_work(job: AudioBatchJob) -> frozenset[Stage]:
 _NO_STAGE, _FINALIZE, _ALL_STAGES = frozenset[Stage](), frozenset({Stage.FINALIZE}), frozenset(Stage)
 
 
+def why_stopped(job: AudioBatchJob) -> str:
+    """Why it wants less of its attempts than work."""
+    if is_suspended(job):
+        return "the job is suspended"
+    halted = halted_condition(job)
+    return "the job has ended" if halted is None else f"the job is halted: {halted.message}"
+
+
 def standing(job: AudioBatchJob) -> tuple[bool, str | None, bool]:
     """What its status says that changes what it wants of its attempts."""
     halted, suspended = halted_condition(job), is_true(job.status.conditions, ConditionType.SUSPENDED)

@@ -53,8 +53,7 @@ class RefusingMacs:
 
     def refused(self, machine: Machine, status: int, message: str, now: float, asked_seconds: float = 0.0) -> Refusing:
         """Counts an answer that the machine has no room. `asked_seconds`: how long it asks to be left alone."""
-        for other in [other for other in self._known if self.of(other, now) is None]:
-            del self._known[other]
+        self.forget(now)
         before = self._known.get(machine)
         if before is not None and now < before.until_seconds:
             return before
@@ -63,6 +62,11 @@ class RefusingMacs:
         until_seconds = now + min(ASKED_LONGEST_SECONDS, max(asked_seconds, pause_seconds))
         self._known[machine] = Refusing(refusals, status, message, now, until_seconds)
         return self._known[machine]
+
+    def forget(self, now: float) -> None:
+        """Forgets what is an hour old; to be called now and then, as no other refusal may come."""
+        for machine in [machine for machine in self._known if self.of(machine, now) is None]:
+            del self._known[machine]
 
     def took(self, machine: Machine, at_seconds: float) -> bool:
         """Takes that the machine took an attempt at that moment; returns whether it was shown as one that refuses."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import structlog
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AudioShardStatus
 from voxfleet_api.protocol import AttemptKey
-from voxfleet_operator.fleet.mac_view import MacView, Outcome
+from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job_life import JobWish, wish_of
 from voxfleet_operator.reconcile.shard.coverage import Coverage
-from voxfleet_operator.reconcile.shard.decide import superseded
+from voxfleet_operator.reconcile.shard.decide import Superseded, superseded
 from voxfleet_operator.reconcile.shard.missing_rows import LOOK_SECONDS, awaits_rows, given_up, may_stand_for
 from voxfleet_operator.reconcile.shard.new_shard import belongs
 from voxfleet_operator.reconcile.shard.split import SplitLimits, closed, is_split_due, is_suspect, knows_pieces
@@ -30,7 +32,7 @@ class EndedAttempts:
 
     async def settle(self, job: AudioBatchJob, shard: AudioShard) -> float | None:
         """Records their machine time, deletes what their Macs still hold of them, and closes a shard that is split."""
-        left = superseded(shard, self._context.fleet.views())
+        left = left_of_superseded(self._context, shard)
         missing = given_up(job, shard, self._is_removed, self._context.now())
         status = with_usages(shard.status, (*missing, *left.usages))
         splits = self._is_split_due(job, shard)
@@ -77,6 +79,15 @@ class EndedAttempts:
 
 def job_shards(context: Context, job: AudioBatchJob) -> list[AudioShard]:
     return [shard for shard in context.cache.owned_by(AudioShard, job.metadata.uid) if belongs(shard, job)]
+
+
+def left_of_superseded(context: Context, shard: AudioShard) -> Superseded:
+    return superseded(shard, context.fleet.views(), partial(is_being_deleted, context))
+
+
+def is_being_deleted(context: Context, mac: MacView, key: AttemptKey) -> bool:
+    answer = context.fleet.answer(mac, Order.DELETE, key)
+    return answer is not None and answer.outcome is Outcome.DELETING
 
 
 def delete_attempt(context: Context, mac: MacView, key: AttemptKey) -> Outcome | None:

@@ -69,6 +69,8 @@ def test_macs_that_refused_an_hour_ago_are_forgotten() -> None:
         refusals(macs, 1, f"mac-{number}", now)
         assert macs.of(f"mac-{number}", now + FORGET_SECONDS) is None
     assert len(macs) == 1
+    macs.forget(now + FORGET_SECONDS)
+    assert len(macs) == 0, "although no other refusal comes"
 
 
 # Whole lives.
