@@ -145,7 +145,7 @@ class ScheduleReconciler:
         """Asks the API server whether it would take a job, so that a template is refused by day. Raises KubeError."""
         self._context.leader.check()
         try:
-            await self._context.api.create(job_body(schedule, Run(self._context.now(), StartedBy.SLOT)), dry_run=True)
+            await self._context.api.check(job_body(schedule, Run(self._context.now(), StartedBy.SLOT)))
         except AlreadyExists:
             return
 

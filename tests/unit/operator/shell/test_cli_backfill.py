@@ -63,11 +63,9 @@ def test_a_range_that_makes_no_sense_is_refused_with_what_to_write(
 
 def test_each_slot_says_what_it_has() -> None:
     done = slot_job(SCHEDULE, moment("2026-11-21 01:00"), ended="Complete", at="2026-11-21T03:00:00Z")
-    foreign = slot_job(a_schedule(name="other"), moment("2026-11-22 01:00"))
+    foreign = slot_job(SCHEDULE, moment("2026-11-22 01:00"))
     foreign = foreign.model_copy(
-        update={
-            "metadata": foreign.metadata.model_copy(update={"name": "nightly-202611220100", "owner_references": ()})
-        }
+        update={"metadata": foreign.metadata.model_copy(update={"labels": {}, "owner_references": ()})}
     )
     found = backfill_slots(SCHEDULE, "2026-11-21", "2026-11-23", [done, foreign], NOW)
     assert [item.missing for item in found] == [False, False, True]

@@ -51,7 +51,8 @@ def test_a_path_may_choose_a_list_item() -> None:
 
 
 def test_a_path_may_name_the_item_of_a_list_by_its_number() -> None:
-    status = {"status": {"nextScheduleTimes": ["2026-11-21T02:00:00Z", "2026-11-22T02:00:00Z"]}}
+    slots = ["2026-11-21T02:00:00Z", "2026-11-22T02:00:00Z"]
+    status: dict[str, object] = {"status": {"nextScheduleTimes": slots}}
     assert look_up(status, ".status.nextScheduleTimes[1]") == "2026-11-22T02:00:00Z"
     assert look_up(status, ".status.nextScheduleTimes[2]") is None
     assert look_up({"status": {}}, ".status.nextScheduleTimes[0]") is None
