@@ -153,6 +153,17 @@ async def test_a_refused_run_cancels_nothing() -> None:
     assert [job.spec.cancel for job in world.jobs] == [False]
 
 
+async def test_a_run_whose_name_is_taken_cancels_nothing() -> None:
+    world = hourly(concurrencyPolicy="Replace")
+    await world.wait_until(FIRST)
+    body = job_body(world.schedule, Run(FIRST + timedelta(hours=1), StartedBy.SLOT))
+    body["metadata"] |= {"ownerReferences": [], "labels": {}}
+    world.api.add(body)
+    await world.wait_until(FIRST + timedelta(hours=1, minutes=5))
+    assert condition(world, ConditionType.READY) == f"False {Reason.JOB_NAME_TAKEN}"
+    assert [job.spec.cancel for job in world.jobs] == [False, False]
+
+
 async def test_a_run_that_waits_starts_as_soon_as_the_earlier_one_ends() -> None:
     world = hourly(concurrencyPolicy="Forbid")
     await world.wait_until(FIRST + timedelta(hours=1, minutes=5))
