@@ -70,7 +70,8 @@ def look(kube: Kube, namespace: str) -> Any:
 
 
 def schedule(namespace: str, **changes: object) -> Json:
-    return changed(SCHEDULE, {"metadata": {"name": "nightly", "namespace": namespace}, **changes})
+    metadata = {"name": "nightly", "namespace": namespace}
+    return changed(SCHEDULE, {"metadata": metadata, "spec.startingDeadlineSeconds": 3600, **changes})
 
 
 async def jobs(kube: Kube, namespace: str) -> dict[str, AudioBatchJob]:

@@ -135,7 +135,10 @@ async def test_a_refusal_by_day_is_a_condition_and_no_hot_loop(error: KubeError,
     await world.settle()
     assert set(asked) == {"check"} and len(asked) <= 2 and condition(world, ConditionType.STALLED) == f"True {reason}"
     message = world.schedule.status.conditions[0].message
-    assert str(error) in message and ("role" if reason is Reason.JOB_FORBIDDEN else "spec.jobTemplate") in message
+    assert (
+        str(error) in message
+        and ("a Role with create, patch" if reason is Reason.JOB_FORBIDDEN else "spec.jobTemplate") in message
+    )
     await world.wait_until(START + timedelta(minutes=30))
     assert len(asked) <= 32 and told(world) == [reason]
     await world.wait_until(FIRST + timedelta(minutes=30))
