@@ -107,8 +107,8 @@ class ScheduleReconciler:
             namespace = schedule.metadata.namespace
             return Blocker(
                 Reason.JOB_FORBIDDEN,
-                f"{error}; where a quota or a policy refuses jobs, raise it; else create in namespace {namespace} a Role"
-                " with create, patch and delete on audiobatchjobs.voxfleet.dev, and a RoleBinding of it to the"
+                f"{error}; where a quota or a policy refuses jobs, raise it; else create in namespace {namespace} a"
+                " Role with create, patch and delete on audiobatchjobs.voxfleet.dev, and a RoleBinding of it to the"
                 " operator's service account",
             )
         except Invalid as error:
