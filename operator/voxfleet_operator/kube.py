@@ -268,13 +268,18 @@ class Kube:
         body: dict[str, object] = {"spec": dict(changes)}
         if uid is not None:
             body["metadata"] = {"uid": uid}
-        answer = await self.request(
-            "PATCH",
-            resource_path(kind, namespace, name),
-            body=body,
-            query={"fieldManager": field_manager},
-            content_type="application/merge-patch+json",
-        )
+        try:
+            answer = await self.request(
+                "PATCH",
+                resource_path(kind, namespace, name),
+                body=body,
+                query={"fieldManager": field_manager},
+                content_type="application/merge-patch+json",
+            )
+        except Invalid as error:
+            if uid is not None and "metadata.uid" in str(error):  # what it says of a custom resource, instead of 409
+                raise Conflict(str(error)) from error
+            raise
         return parse(kind, answer)
 
     async def check(self, resource: Mapping[str, Any]) -> Json:

@@ -105,10 +105,12 @@ class ScheduleReconciler:
             if plan.problem is None and (_is_new(schedule) or is_blocked(schedule)):
                 await self._try(schedule)
         except Forbidden as error:
+            namespace = schedule.metadata.namespace
             return Blocker(
                 Reason.JOB_FORBIDDEN,
-                f"{error}; where a quota or an admission policy refuses jobs, raise it; else let the operator's role"
-                f" create and patch audiobatchjobs in namespace {schedule.metadata.namespace}",
+                f"{error}; where a quota or a policy refuses jobs, raise it; else create in namespace {namespace} a"
+                " Role with create, patch and delete on audiobatchjobs.voxfleet.dev, and a RoleBinding of it to the"
+                " operator's service account",
             )
         except Invalid as error:
             return Blocker(Reason.JOB_REFUSED, f"{error}; mend spec.jobTemplate")
@@ -146,7 +148,7 @@ class ScheduleReconciler:
         """Asks the API server whether it would take a job, so that a template is refused by day. Raises KubeError."""
         self._context.leader.check()
         try:
-            await self._context.api.create(job_body(schedule, Run(self._context.now(), StartedBy.SLOT)), dry_run=True)
+            await self._context.api.check(job_body(schedule, Run(self._context.now(), StartedBy.SLOT)))
         except AlreadyExists:
             return
 
