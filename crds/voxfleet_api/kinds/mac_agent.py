@@ -68,6 +68,13 @@ class SshAccess(SpecModel):
     agent_port: Annotated[Port, Field(description="The agent's loopback port on the Mac.")] = 8765
 
 
+class CaBundleRef(SpecModel):
+    """Certificates to trust, which are no secret: one key of a Secret in the operator's namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, description="Name of the Secret.")]
+    key: Annotated[str, Field(min_length=1, max_length=253, description="Key in the Secret's data.")]
+
+
 class HttpsAccess(SpecModel):
     """How to reach the agent's own TLS listener. Both sides show a certificate."""
 
@@ -82,7 +89,7 @@ class HttpsAccess(SpecModel):
         ),
     ]
     ca_bundle_ref: Annotated[
-        SecretKeyRef,
+        CaBundleRef,
         Field(
             description="Certificates of the authorities that may sign the agent's, in PEM form: a Secret in the"
             " operator's namespace. No others are trusted."
