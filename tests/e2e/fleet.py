@@ -75,6 +75,7 @@ class Fleet:
         self.control_plane = control_plane
         self.directory = directory
         self.namespace = namespace
+        self._namespaces = [namespace]
         self.account = account or OperatorAccount(control_plane, operator_namespace or namespace)
         self.operator_namespace = self.account.namespace
         self.shared = directory / "shared"
@@ -149,6 +150,7 @@ class Fleet:
         """Creates another namespace, with the contract, for what is applied from now on."""
         self.control_plane.kubectl("create", "namespace", namespace)
         self.namespace = namespace
+        self._namespaces.append(namespace)
         self.apply(CONTRACT)
 
     def apply(self, manifest: Mapping[str, object]) -> None:
@@ -270,11 +272,12 @@ class Fleet:
         names = [mac.name for mac in self.macs]
         if names:
             self.control_plane.kubectl("delete", "macagents", "--ignore-not-found", *names)
-        for line in self.control_plane.kubectl("get", "abj", "-n", self.namespace, "-o", "name").split():
-            self.control_plane.kubectl(
-                "patch", line, "-n", self.namespace, "--type=merge", "-p", '{"metadata":{"finalizers":null}}'
-            )
-        self.control_plane.kubectl("delete", "abj,ash", "--all", "-n", self.namespace)
+        for namespace in self._namespaces:
+            jobs = self.control_plane.kubectl("get", "abj", "-n", namespace, "-o", "name").split()
+            if jobs:
+                free = '{"metadata":{"finalizers":null}}'
+                self.control_plane.kubectl("patch", *jobs, "-n", namespace, "--type=merge", "-p", free)
+            self.control_plane.kubectl("delete", "abj,ash", "--all", "-n", namespace)
 
 
 def wait_for_processes_to_end(processes: Iterable[psutil.Process], timeout_seconds: float = 15.0) -> None:

@@ -67,7 +67,7 @@ def test_an_agent_that_dies_at_each_crash_point_finishes_the_same_attempts(make_
 
 
 def test_a_mac_that_is_gone_for_good_is_replaced(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(lost_after="15s")
+    fleet = make_fleet(lost_after="30s")
     fleet.start()
     fleet.submit("job", CLIPS)
     by_name = {mac.name: mac for mac in fleet.macs}

@@ -119,5 +119,5 @@ class MacCollector(Collector):
         )
 
     def _statement_age_seconds(self, mac: MacAgent) -> float:
-        last = self._statements.updated_at(mac.metadata.name) or mac.metadata.creation_timestamp
+        last = max(self._statements.written_at(mac.metadata.name), default=mac.metadata.creation_timestamp)
         return max(0.0, (self._now() - datetime.fromisoformat(last)).total_seconds())
