@@ -28,7 +28,7 @@ from voxfleet_cli.names import no_such
 from voxfleet_operator.kube import AlreadyExists, Kube
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.schedule.addresses import UnknownPlaceholder
-from voxfleet_operator.reconcile.schedule.slot_job import Run, job_body, timestamp
+from voxfleet_operator.reconcile.schedule.slot_job import Kinship, Run, job_body, kinship, timestamp
 
 POLL_SECONDS = 5.0
 
@@ -77,6 +77,9 @@ async def _backfill(
     missing = [slot for slot in slots if slot.missing]
     if not yes:
         return await _show(kube, schedule, slots, missing)
+    for slot in slots:
+        if slot.found is not None and kinship(slot.found, schedule) is Kinship.FOREIGN:
+            print(f"job {slot.job} is not of this schedule; its slot does not run", file=sys.stderr)
     active, made = running(schedule, jobs), 0
     for slot in missing:
         active = await _room(kube, place, active, concurrency)
@@ -84,7 +87,7 @@ async def _backfill(
             made += 1
             print(f"job {slot.job} runs for {timestamp(slot.slot)} ({made} of {len(missing)})", flush=True)
         active.add(slot.job)
-    print(f"{_jobs(made)} made; {len(slots) - made} of {len(slots)} slots had one")
+    print(f"{_jobs(made)} made; {len(slots) - made} of {len(slots)} slots have one already")
     return Exit.OK
 
 

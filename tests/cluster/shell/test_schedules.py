@@ -166,9 +166,9 @@ def test_backfill_shows_makes_what_is_missing_and_goes_on_where_it_was(
     asyncio.run(apply())
     assert "3 jobs would be made; nothing was created" in backfill()
     assert installed_crds.kubectl("get", "abj", "-n", namespace, "-o", "name") == ""
-    assert "3 jobs made; 0 of 3 slots had one" in backfill("--yes", "--concurrency", "3")
+    assert "3 jobs made; 0 of 3 slots have one already" in backfill("--yes", "--concurrency", "3")
     owned = installed_crds.kubectl("get", "abj", "-n", namespace, "-o", "jsonpath={.items[*].metadata.ownerReferences}")
     assert owned.strip() == ""
-    assert "every slot has its job" in backfill() and "0 jobs made; 3 of 3 slots had one" in backfill("--yes")
+    assert "every slot has its job" in backfill() and "0 jobs made; 3 of 3 slots have one already" in backfill("--yes")
     names = installed_crds.kubectl("get", "abj", "-n", namespace, "-o", "name").split()
     assert names == [f"audiobatchjob.voxfleet.dev/nightly-2026110{day}0230" for day in (1, 2, 3)]

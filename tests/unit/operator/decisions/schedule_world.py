@@ -57,6 +57,7 @@ class ScheduleWorld:
         self.api = RecordingApi(self.random, self.clock)
         self.journal = Journal()
         self.passes = 0
+        self.synced = True
         self.api.add(schedule_body(**spec))
         self.start_operator()
 
@@ -79,7 +80,7 @@ class ScheduleWorld:
                 options=ReconcileOptions("uid"),
                 clock=self.clock.monotonic,
                 now=self.clock.now,
-                synced=lambda: True,
+                synced=lambda: self.synced,
             )
         )
         self.queue.add(KEY)

@@ -209,6 +209,16 @@ async def test_an_ended_job_goes_when_its_time_is_over() -> None:
     assert not world.jobs
 
 
+async def test_nothing_starts_before_every_job_is_known() -> None:
+    world = hourly(concurrencyPolicy="Forbid")
+    world.synced = False
+    await world.wait_until(FIRST + timedelta(minutes=5))
+    assert not world.jobs and world.schedule.status.observed_generation == -1
+    world.synced = True
+    await world.wait_until(FIRST + timedelta(minutes=5, seconds=2))
+    assert len(world.jobs) == 1
+
+
 async def test_a_schedule_that_is_deleted_makes_nothing() -> None:
     world = hourly()
     key = Key("AudioBatchSchedule", "team", "nightly")
