@@ -133,7 +133,6 @@ def test_the_pages_are_read() -> None:
         "add-a-mac.md",
         "empty-a-mac.md",
         "try-a-real-model.md",
-        "run-every-night.md",
         "use-gitops.md",
     }
     told = {found.text for found in commands()}

@@ -16,7 +16,10 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="package")
 def running_fleet(served_kinds: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Two Macs, one of them over HTTPS. It is stopped before the tests of other folders begin, as an operator works for the whole cluster."""
+    """Two Macs, one of them over HTTPS.
+
+    It is stopped before the tests of other folders begin, as an operator works for the whole cluster.
+    """
     with making_fleets(served_kinds, tmp_path_factory.mktemp("shared")) as make:
         fleet = make(over_https=[1])
         fleet.start()
