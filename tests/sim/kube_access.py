@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from tests.sim.api_server import ApiServer
-from tests.sim.kinds import COLLECTIONS
+from tests.sim.kinds import COLLECTIONS, NEVER_MADE
 from tests.sim.virtual_loop import Process
 
 from voxfleet_api.protocol import AttemptKey
@@ -78,6 +78,8 @@ class SimKube(Kube):
     ) -> Json:
         link, key, subresource = self._link, *_parse(path)
         link.process.check_alive()
+        if COLLECTIONS[key.kind] in NEVER_MADE:
+            return self._act(method, key, subresource, body)
         collection, sent = key.kind, asyncio.get_running_loop().time()
         if subresource == "status" and body is not None:
             link.server.moments.status_sent(collection, key.name, body["status"])

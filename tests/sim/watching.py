@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from tests.sim.kinds import KIND_OF
+from tests.sim.kinds import KIND_OF, NEVER_MADE
 from tests.sim.kube_access import ApiLink, SimKube
 
 from voxfleet_api.kinds import Resource
@@ -42,7 +42,7 @@ class SimWatch:
     def break_streams(self, until: float) -> None:
         """What happens until then is never told; afterwards a full list says what is there, but not what went."""
         now = asyncio.get_running_loop().time()
-        for kind in (*KIND_OF, "Namespace"):
+        for kind in (*(kind for kind in KIND_OF if kind not in NEVER_MADE), "Namespace"):
             if self._broken.get(kind, 0.0) <= now:
                 self._link.process.spawn(self._reopen(kind, until + self._link.random.uniform(0, 3)))
             self._broken[kind] = max(until, self._broken.get(kind, 0.0))

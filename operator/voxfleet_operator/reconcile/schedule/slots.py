@@ -24,8 +24,7 @@ NAMES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
 }
-_WINDOWS = (timedelta(hours=1), timedelta(days=1), timedelta(days=32), timedelta(days=400))
-"""How far back the latest slot is looked for first: a schedule with many slots is not read from its beginning."""
+_READ_THROUGH = timedelta(hours=1)
 
 
 class UnusableSchedule(ValueError):
@@ -74,13 +73,19 @@ class SlotRule:
             ) from error
 
     def latest(self, after: datetime, until: datetime) -> datetime | None:
-        """The last slot after `after`, up to and including `until`. Raises UnusableSchedule."""
-        starts = [until - window for window in _WINDOWS if until - window > after]
-        for start in (*starts, after):
-            found = max(self._between(start, until), default=None)
-            if found is not None:
-                return found
-        return None
+        """The last slot after `after`, up to and including `until`. Raises UnusableSchedule.
+
+        It halves the time to look through, and so reads some hundred slots, however many there are.
+        """
+        if not self._has_one(after, until):
+            return None
+        while until - after > _READ_THROUGH:
+            middle = after + (until - after) / 2
+            if self._has_one(middle, until):
+                after = middle
+            else:
+                until = middle
+        return max(self._between(after, until))
 
     def count(self, after: datetime, before: datetime, limit: int) -> int:
         """How many slots lie between two moments; `limit` stands for as many or more. Raises UnusableSchedule."""
@@ -89,6 +94,9 @@ class SlotRule:
     def upcoming(self, now: datetime, number: int) -> tuple[datetime, ...]:
         """Raises UnusableSchedule."""
         return tuple(islice(self.after(now), number))
+
+    def _has_one(self, after: datetime, until: datetime) -> bool:
+        return next(self._between(after, until), None) is not None
 
     def _between(self, after: datetime, until: datetime) -> Iterator[datetime]:
         return takewhile(lambda slot: slot <= until, self.after(after))

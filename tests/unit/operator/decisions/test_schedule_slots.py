@@ -103,10 +103,10 @@ def test_what_has_no_slots_is_refused_with_the_field_and_what_to_write(schedule:
     assert schedule in str(caught.value) or zone in str(caught.value)
 
 
-def test_a_long_wait_is_no_long_search() -> None:
+@pytest.mark.parametrize("schedule", ["* * * * *", "* * 2-29 * *", "0 0 29 2 *"])
+def test_a_long_wait_is_no_long_search(schedule: str) -> None:
     """The number of slots that are read does not grow with the time that has passed."""
-    rule = SlotRule("* * * * *", "Europe/Berlin")
-    now = datetime(2026, 11, 30, tzinfo=UTC)
+    now = datetime(2026, 12, 1, 12, tzinfo=UTC)
     read = 0
 
     class Counted(SlotRule):
@@ -116,5 +116,5 @@ def test_a_long_wait_is_no_long_search() -> None:
                 read += 1
                 yield slot
 
-    assert Counted(rule.schedule, rule.time_zone).latest(now - timedelta(days=3650), now) == now
-    assert read <= 70
+    assert Counted(schedule, "Europe/Berlin").latest(now - timedelta(days=3650), now) is not None
+    assert read <= 120
