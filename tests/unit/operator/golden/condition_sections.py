@@ -39,8 +39,8 @@ TEXTS: Mapping[type[Resource], str] = {
     AudioBatchSchedule: "A schedule is current as soon as somebody has looked at it, as a batch/v1 CronJob is, unless"
     " no job can be made.",
     AudioShard: "Where the reason is a failure class, any class may stand there, also one of an agent to come.",
-    MacAgent: "A Mac is current as soon as somebody has looked at it: GitOps does not wait for machines. `events` are"
-    " what people are told when a Mac that took attempts comes to be so.",
+    MacAgent: "A Mac is current as soon as somebody has looked at it, unless its spec cannot be used: GitOps does not"
+    " wait for machines. `events` are what people are told when a Mac that took attempts comes to be so.",
     VoiceContract: "Jobs copy a contract, so it has nothing to wait for.",
     MachineHourStatement: "A statement only grows; it has no conditions.",
 }
