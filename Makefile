@@ -35,7 +35,7 @@ check: setup ## Check format, lint, types, layering and generated files
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python hack/generate.py --check
 
-generate: setup ## Write the CRDs and the reference pages from the API's types
+generate: setup ## Write the CRDs and the reference pages from types and lists
 	@$(BIN)/python hack/generate.py
 
 bench: setup ## Measure, print and write .bench/results.json; BENCH_ARGS="--only whisper"
@@ -61,6 +61,8 @@ corpus: setup ## Run the audio files inside other projects' packages through the
 lock: setup ## Renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra agent --extra operator --extra plot --group dev --upgrade pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
+		--extra operator --upgrade -c requirements.lock pyproject.toml -o requirements-operator.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--extra agent --extra tts --upgrade -c requirements.lock pyproject.toml -o requirements-tts.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \

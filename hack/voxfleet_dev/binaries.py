@@ -1,4 +1,4 @@
-"""The servers and tools of SOURCES, in the right version: Kubernetes, etcd, versitygw (S3), kwok and kstatus.
+"""The servers and tools of SOURCES, in the right version: Kubernetes, etcd, Helm, versitygw (S3), kwok and kstatus.
 
 They come from $KUBEBUILDER_ASSETS or PATH when their versions fit. Otherwise they are built once into the cache, from
 the Go modules below hack/.
@@ -23,6 +23,8 @@ from voxfleet_dev.locations import REPOSITORY, cache_directory
 from voxfleet_dev.processes import exit_on_signals
 
 SERVERS = ("etcd", "kube-apiserver", "kubectl")
+FOR_EVERYTHING = (*SERVERS, "helm")
+"""What `make setup` builds: the demo, and every operator in a test, gets its rights from the chart."""
 MODULES = REPOSITORY / "hack"
 
 
@@ -47,6 +49,8 @@ class Source:
 
     @property
     def linker_flags(self) -> str:
+        if self.module == "helm":
+            return f"-s -w -X helm.sh/helm/v4/internal/version.version=v{self.version}"
         if self.module in ("versitygw", "kstatus"):
             return f"-s -w -X main.Version=v{self.version}"
         if self.module != "controlplane/kubernetes":
@@ -71,6 +75,7 @@ SOURCES = {
     "kubectl": _kubernetes("kubectl", "version", "--client"),
     "kube-controller-manager": _kubernetes("kube-controller-manager"),
     "kube-scheduler": _kubernetes("kube-scheduler"),
+    "helm": Source("helm", "helm.sh/helm/v4", "helm.sh/helm/v4/cmd/helm", ("version", "--short")),
     "kwok": Source("kwok", "sigs.k8s.io/kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     "kstatus": Source("kstatus", "sigs.k8s.io/cli-utils", "."),
     "versitygw": Source("versitygw", "github.com/versity/versitygw", "github.com/versity/versitygw/cmd/versitygw"),
@@ -177,7 +182,7 @@ def _build_lock() -> Iterator[None]:
 def main() -> int:
     exit_on_signals()
     try:
-        ensure(sys.argv[1:] or SERVERS)
+        ensure(sys.argv[1:] or FOR_EVERYTHING)
     except go_build.BuildFailed as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from voxfleet_dev import binaries
+from voxfleet_dev.api_request import ApiRequests
 from voxfleet_dev.kube_component import answers, start_component
 from voxfleet_dev.processes import Child, ChildFailed, accepts_connections, free_port, stop_all
 
@@ -161,6 +162,10 @@ class ControlPlane:
     def environment(self) -> dict[str, str]:
         """This process's environment, with variables that point kubectl and clients at this server."""
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.directory / "kubectl-cache")}
+
+    def admin(self) -> ApiRequests:
+        """Single requests with all rights."""
+        return ApiRequests(self.url, self.ca_file, self.token)
 
     @property
     def kubectl_path(self) -> Path:

@@ -1,8 +1,9 @@
 """`make demo`: runs the whole product with real servers on this machine.
 
-Starts etcd and kube-apiserver, two "Macs" (each an sshd and an agent with its own scratch and token) and the
-operator, applies `examples/` and shows the job until it ends. All files are in one folder, `.demo/`. With
-MODEL=whisper-tiny a real model transcribes people; model and recordings are fetched once into the cache.
+Starts etcd and kube-apiserver and two "Macs" (each an sshd and an agent with its own scratch and token), installs the
+Helm chart, runs the operator as a pod of its Deployment would, applies `examples/` and shows the job until it ends.
+All files are in one folder, `.demo/`. With MODEL=whisper-tiny a real model transcribes people; model and recordings
+are fetched once into the cache.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from rich.console import Console
 
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_dev.chart import HelmFailed
+from voxfleet_dev.chart_release import ChartRelease
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.demo_inputs import DemoModel, prepare
 from voxfleet_dev.demo_progress import job_progress
@@ -74,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("Interrupted: everything that the demo started has been stopped.")
         return 130
-    except (ChildFailed, PackageUnavailable, AnotherModel) as error:
+    except (ChildFailed, HelmFailed, PackageUnavailable, AnotherModel) as error:
         console.print(str(error), style="red", markup=False)
         return 1
 
@@ -97,19 +100,13 @@ def run(folder: Path, model: DemoModel, *, keep: bool) -> int:
     with ExitStack() as stack:
         control_plane, macs = _start_servers(stack, folder)
         _print(f"etcd, kube-apiserver and two Macs are up after {time.monotonic() - started:.0f} s")
-        control_plane.apply(REPOSITORY / "crds")
+        release = ChartRelease(control_plane, OPERATOR_NAMESPACE)
+        release.install(yaml.safe_load((EXAMPLES / "values.yaml").read_text()))
         control_plane.kubectl("wait", "--for=condition=Established", "--all", "crd", "--timeout=30s")
-        control_plane.kubectl("create", "namespace", OPERATOR_NAMESPACE)
-        operator = stack.enter_context(
-            OperatorProcess(
-                folder / "operator",
-                kubeconfig=control_plane.kubeconfig,
-                namespace=OPERATOR_NAMESPACE,
-                flags=["--progress-interval-seconds", "1"],
-            )
-        )
+        operator = stack.enter_context(release.pod(folder / "operator", "--progress-interval-seconds=1"))
+        _print("Helm has installed the chart; the operator runs under its ServiceAccount, with its rights alone")
         _apply_examples(control_plane, macs, f"file://{folder}/shared", job_model)
-        _print("the operator is up and examples/ are applied")
+        _print("examples/ are applied")
         job = _follow(control_plane, operator)
         report = gather(control_plane, job, macs)
         summary = folder / "summary.json"

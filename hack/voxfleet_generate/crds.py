@@ -11,7 +11,8 @@ from voxfleet_api.kinds import Resource
 from voxfleet_api.kinds.resource import PrinterColumn
 from voxfleet_generate.structural import kind_schema
 
-HEADER = "# Generated from crds/voxfleet_api by `make generate`; do not edit.\n"
+NOTE = "Generated from crds/voxfleet_api by `make generate`; do not edit."
+HEADER = f"# {NOTE}\n"
 CATEGORIES = ["audio", "voxfleet"]
 """What `kubectl get` takes for all kinds."""
 
@@ -21,11 +22,11 @@ def crd_file_name(kind: type[Resource]) -> str:
 
 
 def crd_yaml(kind: type[Resource]) -> str:
-    return HEADER + _yaml(crd(kind))
+    return HEADER + yaml_text(crd(kind))
 
 
 def kustomization_yaml(kinds: tuple[type[Resource], ...]) -> str:
-    return HEADER + _yaml(
+    return HEADER + yaml_text(
         {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
@@ -77,11 +78,12 @@ def _column(column: PrinterColumn) -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes every list and map in full, without anchors."""
+    """Writes no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-def _yaml(document: dict[str, Any]) -> str:
+def yaml_text(document: dict[str, Any]) -> str:
+    """Returns the document with sorted keys, and every list and map in full."""
     return yaml.dump(document, Dumper=_Dumper, sort_keys=True, width=120, allow_unicode=True)

@@ -17,6 +17,13 @@ def operator(
     namespace: Annotated[
         str, typer.Option(envvar="VOXFLEET_NAMESPACE", help="Namespace of the Lease and of the MacAgents' Secrets.")
     ] = DEFAULTS.namespace,
+    watch_namespaces: Annotated[
+        str,
+        typer.Option(
+            envvar="VOXFLEET_WATCH_NAMESPACES",
+            help="The namespaces whose jobs it looks after, with commas between them; empty for all.",
+        ),
+    ] = ",".join(DEFAULTS.watch_namespaces),
     lost_margin_seconds: Annotated[
         float,
         typer.Option(
@@ -68,6 +75,7 @@ def operator(
         health_host=health_host,
         health_port=health_port,
         kubeconfig=kubeconfig,
+        watch_namespaces=tuple(name.strip() for name in watch_namespaces.split(",") if name.strip()),
     )
     raise typer.Exit(run(options))
 

@@ -10,6 +10,8 @@ import asyncio
 import base64
 import json
 import os
+import re
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableSequence, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +32,7 @@ from voxfleet_api.kinds import KINDS, Resource
 FIELD_MANAGER = "voxfleet-operator"
 PAGE_SIZE = 500
 REQUEST_TIMEOUT_SECONDS = 30.0
+SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
 START_SECONDS, START_PAUSE_SECONDS = 60.0, 1.0
 
 log = structlog.get_logger(__name__)
@@ -38,6 +41,12 @@ R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
 Json = dict[str, Any]
 """A JSON object as the API server sends it."""
+ObserveRequest = Callable[[str, int | None, float], None]
+"""Hears of each request: its method, the status of the answer (None: there was none), and the seconds that it took."""
+
+
+def _unobserved(_verb: str, _code: int | None, _seconds: float) -> None:
+    return
 
 
 class KubeError(Exception):
@@ -80,10 +89,17 @@ class SecretNotFound(KubeError):
 
 
 class SecretForbidden(KubeError):
-    def __init__(self, namespace: str, name: str) -> None:
+    """`user`: who was refused, as the API server names the operator."""
+
+    def __init__(self, namespace: str, name: str, user: str) -> None:
+        role = f"voxfleet-reads-{name}"
+        account = user.removeprefix(SERVICE_ACCOUNT_PREFIX)
+        subject = f"--user={user}" if account == user else f"--serviceaccount={account}"
         super().__init__(
-            f"the operator may not read Secret {namespace}/{name}; in namespace {namespace} create a Role with"
-            f" get on secrets, resourceNames: [{name}], and a RoleBinding of it to the operator's service account"
+            f"the operator may not read Secret {namespace}/{name}. Name it in the chart's values (credentialNamespaces,"
+            f" or fleetSecrets for a Mac's), or run: kubectl create role {role} -n {namespace} --verb=get"
+            f" --resource=secrets --resource-name={name} && kubectl create rolebinding {role} -n {namespace}"
+            f" --role={role} {subject}"
         )
         self.namespace = namespace
         self.name = name
@@ -144,8 +160,14 @@ class Kube:
     """
 
     def __init__(
-        self, configuration: Configuration, *, user_agent: str = FIELD_MANAGER, namespace: str = "default"
+        self,
+        configuration: Configuration,
+        *,
+        user_agent: str = FIELD_MANAGER,
+        namespace: str = "default",
+        observe: ObserveRequest = _unobserved,
     ) -> None:
+        self._observe = observe
         self._client = ApiClient(configuration)
         self._user_agent = user_agent
         self.namespace = namespace
@@ -153,7 +175,12 @@ class Kube:
 
     @classmethod
     async def connect(
-        cls, kubeconfig: Path | None = None, *, context: str | None = None, user_agent: str = FIELD_MANAGER
+        cls,
+        kubeconfig: Path | None = None,
+        *,
+        context: str | None = None,
+        user_agent: str = FIELD_MANAGER,
+        observe: ObserveRequest = _unobserved,
     ) -> Self:
         """Uses `kubeconfig`, else KUBECONFIG, else ~/.kube/config, else the service account of this pod.
 
@@ -175,7 +202,7 @@ class Kube:
         except ConfigException as error:
             where = "there is no kubeconfig, and this is no pod" if location is None else f"{location} gives none"
             raise NoCluster(f"no cluster access: {where} ({error}); set KUBECONFIG or pass --kubeconfig") from error
-        return cls(configuration, user_agent=user_agent, namespace=namespace)
+        return cls(configuration, user_agent=user_agent, namespace=namespace, observe=observe)
 
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]
@@ -241,13 +268,18 @@ class Kube:
         body: dict[str, object] = {"spec": dict(changes)}
         if uid is not None:
             body["metadata"] = {"uid": uid}
-        answer = await self.request(
-            "PATCH",
-            resource_path(kind, namespace, name),
-            body=body,
-            query={"fieldManager": field_manager},
-            content_type="application/merge-patch+json",
-        )
+        try:
+            answer = await self.request(
+                "PATCH",
+                resource_path(kind, namespace, name),
+                body=body,
+                query={"fieldManager": field_manager},
+                content_type="application/merge-patch+json",
+            )
+        except Invalid as error:
+            if uid is not None and "metadata.uid" in str(error):  # what it says of a custom resource, instead of 409
+                raise Conflict(str(error)) from error
+            raise
         return parse(kind, answer)
 
     async def check(self, resource: Mapping[str, Any]) -> Json:
@@ -335,7 +367,7 @@ class Kube:
         except NotFound as error:
             raise SecretNotFound(namespace, name) from error
         except Forbidden as error:
-            raise SecretForbidden(namespace, name) from error
+            raise SecretForbidden(namespace, name, _refused_user(error)) from error
         return {key: base64.b64decode(value) for key, value in (answer.get("data") or {}).items()}
 
     async def namespace_labels(self, namespace: str) -> dict[str, str]:
@@ -401,8 +433,11 @@ class Kube:
         url = f"{self._client.configuration.host}{path}"
         if query:
             url = f"{url}?{urlencode(query)}"
+        started = time.perf_counter()
+        code: int | None = None
         try:
-            await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            async with asyncio.timeout(timeout_seconds) as authorizing:  # a plugin of the kubeconfig may give the token
+                await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
                 method,
                 url,
@@ -411,13 +446,24 @@ class Kube:
                 _request_timeout=aiohttp.ClientTimeout(total=timeout_seconds),
             )
             content: bytes = await response.read()
+            code = response.status
         except (aiohttp.ClientError, TimeoutError, OSError, ConfigException) as error:
             server = self._client.configuration.host
+            if authorizing.expired():
+                server = "asks for a token first, and the credential plugin that the kubeconfig names"
             raise ApiUnavailable(_no_answer(f"{method} {path}", server, error, timeout_seconds)) from error
+        finally:
+            self._observe(method, code, time.perf_counter() - started)
         if 200 <= response.status < 300:
             answer: Json = json.loads(content)
             return answer
         raise _error(f"{method} {path}", response.status, content)
+
+
+def _refused_user(error: Forbidden) -> str:
+    """Who was refused, as the API server's message says."""
+    found = re.search(r'User "([^"]+)" cannot', str(error))
+    return found[1] if found else "THE-OPERATOR"
 
 
 def _no_answer(call: str, server: str, error: Exception, timeout_seconds: float) -> str:

@@ -17,3 +17,5 @@ class OperatorOptions:
     health_port: int | None = None
     """None for no health server, 0 for any free port."""
     kubeconfig: Path | None = None
+    watch_namespaces: tuple[str, ...] = ()
+    """Jobs elsewhere are not looked at; empty for all namespaces."""

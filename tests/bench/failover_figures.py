@@ -52,9 +52,7 @@ def _fail_over(rig: Rig, pool: Pool, job: str, stack: ExitStack) -> float:
 
 def _start_standby(rig: Rig, name: str) -> OperatorProcess:
     """Returns once it waits for the Lease, which it does with all objects listed."""
-    standby = OperatorProcess(
-        rig.directory / name, kubeconfig=rig.control_plane.kubeconfig, namespace=OPERATOR_NAMESPACE
-    )
+    standby = OperatorProcess(rig.directory / name, kubeconfig=rig.account.kubeconfig, namespace=OPERATOR_NAMESPACE)
     standby.start()
     standby.child.wait_until(lambda: WAITS in standby.log.read_text(), TIMEOUT_SECONDS, "waiting for the Lease")
     return standby

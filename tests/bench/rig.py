@@ -22,6 +22,7 @@ from voxfleet_api.protocol import AttemptList, AttemptStatus, MachineFacts
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.locations import REPOSITORY
 from voxfleet_dev.mac import Mac
+from voxfleet_dev.operator_account import OperatorAccount
 from voxfleet_dev.operator_process import OperatorProcess
 from voxfleet_dev.sshd import generate_identity
 
@@ -59,8 +60,9 @@ class Rig(StartedTogether):
             Mac(f"mac-{letter}", directory / f"mac-{letter}", allow=allow, identity_pem=identity)
             for letter in "abcdefgh"[:macs]
         ]
+        self.account = OperatorAccount(self.control_plane, OPERATOR_NAMESPACE)
         self.operator = OperatorProcess(
-            directory / "operator", kubeconfig=self.control_plane.kubeconfig, namespace=OPERATOR_NAMESPACE
+            directory / "operator", kubeconfig=self.account.kubeconfig, namespace=OPERATOR_NAMESPACE
         )
         self._stack = ExitStack()
         self._opener: urllib.request.OpenerDirector | None = None
@@ -141,6 +143,7 @@ class Rig(StartedTogether):
         for mac in self.macs:
             self.control_plane.apply(*mac.secret_manifests(OPERATOR_NAMESPACE), mac.mac_agent_manifest())
         self.control_plane.apply(self._contract, namespace=NAMESPACE)
+        self.account.grant()
         self._stack.callback(self.operator.stop)
         self.operator.start()
         self.wait_for("every Mac available", self._macs_are_available, READY_TIMEOUT_SECONDS)

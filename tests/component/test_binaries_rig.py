@@ -31,7 +31,8 @@ def bare_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_required_versions_come_from_the_go_modules() -> None:
-    assert {source.version for source in binaries.SOURCES.values()} == {"1.36.3", "3.6.16", "1.8.0", "0.37.2", "0.8.0"}
+    versions = {source.version for source in binaries.SOURCES.values()}
+    assert versions == {"1.36.3", "3.6.16", "4.3.1", "1.8.0", "0.37.2", "0.8.0"}
 
 
 def test_assets_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`kubectl apply` a batch: two Macs transcribe it, and machine-hours land in its status."""
+"""`kubectl apply` a batch: two Macs, over SSH and HTTPS, transcribe it, and machine-hours land in its status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def transcripts(fleet: Fleet, job: AudioBatchJob) -> dict[str, str | None]:
 
 
 def test_a_batch_from_apply_to_bill(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet()
+    fleet = make_fleet(over_https=[1])
     fleet.start()
     fleet.submit("first")
     fleet.control_plane.kubectl(

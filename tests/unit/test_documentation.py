@@ -129,10 +129,10 @@ def test_the_pages_are_read() -> None:
         "rerun-what-failed.md",
         "speak-texts.md",
         "run-without-a-cluster.md",
-        "run-every-night.md",
         "add-a-mac.md",
         "empty-a-mac.md",
         "try-a-real-model.md",
+        "run-every-night.md",
         "use-gitops.md",
     }
     told = {found.text for found in commands()}

@@ -200,7 +200,7 @@ class AudioBatchScheduleSpec(
     requested_at: Annotated[
         str | None,
         Field(
-            max_length=20,
+            max_length=32,
             pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$",
             json_schema_extra=validations(
                 cel("timestamp(self) > timestamp('2020-01-01T00:00:00Z')", "write a time in UTC, 2026-11-30T09:30:00Z")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, REMOVE, RERUN, SCHEDULE, SHARD, SPEAK, Json, changed
+from tests.cluster.api.specs import CONTRACT, HTTPS_MAC, JOB, MAC, REMOVE, RERUN, SCHEDULE, SHARD, SPEAK, Json, changed
 
 GOOD: dict[str, Json] = {
     "contract": CONTRACT,
@@ -105,6 +105,16 @@ GOOD: dict[str, Json] = {
     "process shard": SHARD,
     "plan shard": changed(SHARD, {"spec.stage": "Plan", "spec.ordinal": REMOVE, "spec.indexes": REMOVE}),
     "mac": MAC,
+    "mac over https": HTTPS_MAC,
+    "mac over https by address": changed(HTTPS_MAC, {"spec.https.url": "https://[fd00::1]:8765/"}),
+    "mac that takes some billing keys": changed(
+        MAC,
+        {
+            "spec.access": [
+                {"namespaceSelector": {}, "uriPrefixes": ["file:///data/"], "billingKeys": ["speech", "night"]}
+            ]
+        },
+    ),
     "mac with hours, a rental and a drain": changed(
         MAC,
         {

@@ -78,6 +78,20 @@ MAC: Json = {
         "ledgerPublicKey": "A" * 43 + "=",
     },
 }
+HTTPS_MAC: Json = {
+    "apiVersion": API_VERSION,
+    "kind": "MacAgent",
+    "metadata": {"name": "case"},
+    "spec": {
+        "https": {
+            "url": "https://mac.example:8765",
+            "caBundleRef": {"name": "fleet-ca", "key": "ca.crt"},
+            "clientCertificateSecretRef": {"name": "fleet-client"},
+        },
+        "tokenSecretRef": {"name": "mac", "key": "token"},
+        "ledgerPublicKey": "A" * 43 + "=",
+    },
+}
 STATEMENT: Json = {
     "apiVersion": API_VERSION,
     "kind": "MachineHourStatement",

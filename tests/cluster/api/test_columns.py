@@ -75,7 +75,7 @@ OBJECTS: dict[str, tuple[Json, Json]] = {
         changed(MAC, {"metadata.name": "mac-studio-berlin-01", "spec.ssh.host": "mac-studio-01.berlin.example"}),
         {
             "conditions": [
-                condition("Available", "False", "SshAuthenticationFailed"),
+                condition("Available", "False", "ServerCertificateNotYetValid"),
                 condition("LedgerVerified", "Unknown", "Unknown"),
             ],
             "machine": {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AudioShardStatus, MachineIdentity
-from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.kube import Conflict, Invalid, Kube
 from voxfleet_operator.queue import WorkQueue
@@ -39,9 +37,8 @@ class Silent:
 
 
 @pytest.fixture
-async def kube(installed_crds: ControlPlane) -> AsyncIterator[Kube]:
-    async with await Kube.connect(installed_crds.kubeconfig) as connected:
-        yield connected
+async def kube(operator_kube: Kube) -> Kube:
+    return operator_kube
 
 
 @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import shlex
 
 import pytest
 
@@ -21,6 +23,7 @@ from voxfleet_operator.kube import (
     SecretNotFound,
 )
 
+PATIENCE_SECONDS = 30.0
 DIGEST = f"sha256:{'a' * 64}"
 
 
@@ -125,9 +128,25 @@ async def test_secrets(kube: Kube, namespace: str, control_plane: ControlPlane) 
         await kube.secret(namespace, "nobody")
 
 
-async def test_what_is_forbidden_says_which_role_is_missing(stranger: Kube, namespace: str) -> None:
-    with pytest.raises(SecretForbidden, match="create a Role"):
-        await stranger.secret(namespace, "s")
+async def test_the_commands_of_a_forbidden_secret_grant_that_one_and_no_other(
+    stranger: Kube, namespace: str, installed_crds: ControlPlane
+) -> None:
+    with pytest.raises(SecretForbidden) as refused:
+        await stranger.secret(namespace, "s3-calls")
+    commands = str(refused.value).partition("or run: ")[2].split(" && ")
+    assert len(commands) == 2
+    for command in commands:
+        installed_crds.kubectl(*shlex.split(command)[1:])
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while True:  # the API server learns of rights by a watch of its own
+            try:
+                await stranger.secret(namespace, "s3-calls")
+            except SecretForbidden:
+                await asyncio.sleep(0.02)
+            except SecretNotFound:
+                break
+    with pytest.raises(SecretForbidden):
+        await stranger.secret(namespace, "another")
     with pytest.raises(Forbidden):
         await stranger.list(VoiceContract)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from voxfleet_dev.controlplane import ControlPlane
+from voxfleet_dev.operator_account import OperatorAccount
 from voxfleet_operator.heartbeat import STALL_SECONDS, Heartbeat
 from voxfleet_operator.kube import Json, Kube
 from voxfleet_operator.leader import LEASE_NAME, RENEW_DEADLINE_SECONDS, Leader, NotLeader
@@ -63,11 +64,11 @@ async def heartbeat() -> AsyncIterator[Heartbeat]:
 
 
 @pytest.fixture
-async def candidate(installed_crds: ControlPlane, namespace: str) -> AsyncIterator[MakeCandidate]:
+async def candidate(account_here: OperatorAccount, namespace: str) -> AsyncIterator[MakeCandidate]:
     made: list[Candidate] = []
 
     def make(heartbeat: Heartbeat) -> Candidate:
-        made.append(Candidate(installed_crds.kubeconfig, namespace, heartbeat))
+        made.append(Candidate(account_here.kubeconfig, namespace, heartbeat))
         return made[-1]
 
     yield make
@@ -94,7 +95,7 @@ def seconds_of(timestamp: str) -> float:
 
 
 async def test_the_second_takes_over_after_the_first_is_killed_and_never_before(
-    installed_crds: ControlPlane,
+    account_here: OperatorAccount,
     kube: Kube,
     namespace: str,
     heartbeat: Heartbeat,
@@ -106,7 +107,7 @@ async def test_the_second_takes_over_after_the_first_is_killed_and_never_before(
         sys.executable,
         "-c",
         HOLDER,
-        str(installed_crds.kubeconfig),
+        str(account_here.kubeconfig),
         namespace,
         str(epoch_file),
         stdout=asyncio.subprocess.PIPE,

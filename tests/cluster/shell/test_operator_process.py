@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from tests.rig.rights import Right, RoleWithout, bound_to, requests_of, rights_of
 
 from voxfleet_api import API_VERSION
 from voxfleet_dev.controlplane import ControlPlane
+from voxfleet_dev.operator_account import OperatorAccount
 from voxfleet_dev.processes import Child, free_port
+from voxfleet_operator.metric_list import METRICS
 
 PATIENCE_SECONDS = 60.0
 
 
 class Operator:
-    def __init__(self, control_plane: ControlPlane, namespace: str, folder: Path) -> None:
+    def __init__(self, account: OperatorAccount, folder: Path, *flags: str) -> None:
         self.health_url = f"http://127.0.0.1:{(port := free_port())}"
-        argv = [sys.executable, "-m", "voxfleet_operator", "--namespace", namespace, "--health-port", str(port)]
-        self.child = Child("operator", argv, folder / "operator.log", env=control_plane.environment())
+        argv = [sys.executable, "-m", "voxfleet_operator", "--namespace", account.namespace, "--health-port", str(port)]
+        environment = {**os.environ, "KUBECONFIG": str(account.kubeconfig)}
+        self.child = Child("operator", [*argv, *flags], folder / "operator.log", env=environment)
 
     def answer(self, path: str) -> str:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -40,29 +46,33 @@ class Operator:
 
 
 @pytest.fixture
-def operator(installed_crds: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Operator]:
-    made = Operator(installed_crds, namespace, tmp_path)
+def operator(account_here: OperatorAccount, tmp_path: Path) -> Iterator[Operator]:
+    made = Operator(account_here, tmp_path)
     yield made
     made.child.stop()
 
 
-def contract_condition(control_plane: ControlPlane, namespace: str) -> bool:
+def apply_contract(control_plane: ControlPlane, namespace: str, name: str = "calls") -> None:
+    control_plane.apply(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "VoiceContract",
+            "metadata": {"name": name},
+            "spec": {"input": {"containers": ["wav"], "sampleRatesHz": [16000], "channels": [1]}},
+        },
+        namespace=namespace,
+    )
+
+
+def contract_condition(control_plane: ControlPlane, namespace: str, name: str = "calls") -> bool:
     path = "jsonpath={.status.conditions[?(@.type=='Accepted')].status}"
-    return control_plane.kubectl("get", "vc", "calls", "-n", namespace, "-o", path) == "True"
+    return control_plane.kubectl("get", "vc", name, "-n", namespace, "-o", path) == "True"
 
 
 def test_it_accepts_a_contract_answers_its_probes_and_frees_the_lease_on_sigterm(
     operator: Operator, installed_crds: ControlPlane, namespace: str
 ) -> None:
-    installed_crds.apply(
-        {
-            "apiVersion": API_VERSION,
-            "kind": "VoiceContract",
-            "metadata": {"name": "calls"},
-            "spec": {"input": {"containers": ["wav"], "sampleRatesHz": [16000], "channels": [1]}},
-        },
-        namespace=namespace,
-    )
+    apply_contract(installed_crds, namespace)
     operator.child.start()
     operator.child.wait_until(operator.ready, PATIENCE_SECONDS)
     operator.child.wait_until(lambda: contract_condition(installed_crds, namespace), PATIENCE_SECONDS, "done")
@@ -70,6 +80,11 @@ def test_it_accepts_a_contract_answers_its_probes_and_frees_the_lease_on_sigterm
     metrics = operator.answer("/metrics")
     assert "voxfleet_leader 1.0" in metrics
     assert 'voxfleet_reconcile_total{kind="VoiceContract",result="success"}' in metrics
+    typed = {line.split()[2] for line in metrics.splitlines() if line.startswith("# TYPE voxfleet_")}
+    assert typed == {spec.name for spec in METRICS}
+    assert 'voxfleet_watch_starts_total{code="200",resource="macagents"}' in metrics
+    assert 'voxfleet_watch_starts_total{code="200",resource="namespaces"}' in metrics
+    assert 'voxfleet_api_requests_total{code="200",verb="PUT"}' in metrics, "the Lease is renewed"
 
     operator.child.stop()
     assert operator.child.exit_code == 0
@@ -81,11 +96,11 @@ def test_it_accepts_a_contract_answers_its_probes_and_frees_the_lease_on_sigterm
 
 
 def test_two_processes_have_one_leader_and_the_standby_is_ready(
-    operator: Operator, installed_crds: ControlPlane, namespace: str, tmp_path: Path
+    operator: Operator, account_here: OperatorAccount, tmp_path: Path
 ) -> None:
     operator.child.start()
     operator.child.wait_until(lambda: _leads(operator), PATIENCE_SECONDS)
-    standby = Operator(installed_crds, namespace, tmp_path / "standby")
+    standby = Operator(account_here, tmp_path / "standby")
     try:
         standby.child.start()
         standby.child.wait_until(standby.ready, PATIENCE_SECONDS)
@@ -96,6 +111,67 @@ def test_two_processes_have_one_leader_and_the_standby_is_ready(
         assert standby.child.exit_code == 0
     finally:
         standby.child.stop()
+
+
+def test_it_looks_after_listed_namespaces_and_needs_no_right_in_others(
+    installed_crds: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    account = OperatorAccount(installed_crds, f"{namespace}-system", {"watchNamespaces": [namespace]})
+    account.grant()
+    (elsewhere, before, after) = (f"{namespace}-{name}" for name in ("elsewhere", "before", "after"))
+    apply_contract(installed_crds, "default", elsewhere)
+    apply_contract(installed_crds, namespace, before)
+    operator = Operator(account, tmp_path, f"--watch-namespaces={namespace}")
+    try:
+        operator.child.start()
+        for name in (before, after):  # one is listed, the other watched
+            if name == after:
+                apply_contract(installed_crds, namespace, name)
+            accepted = partial(contract_condition, installed_crds, namespace, name)
+            operator.child.wait_until(accepted, PATIENCE_SECONDS, name)
+    finally:
+        operator.child.stop()
+    assert not contract_condition(installed_crds, "default", elsewhere)
+    requests = requests_of(installed_crds.audit_log, account.user)
+    assert [request.uri for request in requests if request.status == 403] == []
+    listed = {request.right.namespace for request in requests if request.right.resource == "voicecontracts"}
+    assert listed == {namespace}
+
+
+@pytest.mark.parametrize(
+    ("right", "ends"),
+    [
+        (Right("list", "voxfleet.dev", "audioshards"), True),
+        (Right("watch", "voxfleet.dev", "audiobatchjobs"), False),
+        (Right("patch", "voxfleet.dev", "voicecontracts/status"), False),
+    ],
+    ids=str,
+)
+def test_a_right_that_is_missing_is_named_in_the_log(
+    operator: Operator,
+    account_here: OperatorAccount,
+    installed_crds: ControlPlane,
+    namespace: str,
+    right: Right,
+    *,
+    ends: bool,
+) -> None:
+    apply_contract(installed_crds, namespace)
+    manifests = account_here.manifests()
+    (role,) = (role for role in bound_to(manifests, account_here.name) if right in rights_of(role))
+    with RoleWithout(installed_crds, account_here.user, role, right):
+        operator.child.start()
+        said = f'cannot {right.verb} resource "{right.resource}" in API group "voxfleet.dev"'
+        if ends:
+            assert operator.child.wait_exit(PATIENCE_SECONDS) == 1
+        else:
+            operator.child.wait_until(lambda: said in logged(operator), PATIENCE_SECONDS, said)
+            operator.child.stop()
+    assert said in logged(operator)
+
+
+def logged(operator: Operator) -> str:
+    return "\n".join(f"{line['event']} {line.get('error', '')}" for line in operator.log_lines())
 
 
 def test_a_cluster_that_cannot_be_reached_ends_it_with_a_message(tmp_path: Path, operator: Operator) -> None:

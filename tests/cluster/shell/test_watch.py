@@ -50,8 +50,8 @@ class Watching:
 
 
 @pytest.fixture
-async def watching(kube: Kube) -> AsyncIterator[Watching]:
-    running = Watching(kube)
+async def watching(operator_kube: Kube) -> AsyncIterator[Watching]:
+    running = Watching(operator_kube)
     async with asyncio.timeout(PATIENCE_SECONDS):
         await running.watch.synced.wait()
     yield running
@@ -60,9 +60,11 @@ async def watching(kube: Kube) -> AsyncIterator[Watching]:
         await running.task
 
 
-async def test_what_exists_before_the_start_is_in_the_cache_once_synced(kube: Kube, namespace: str) -> None:
+async def test_what_exists_before_the_start_is_in_the_cache_once_synced(
+    kube: Kube, operator_kube: Kube, namespace: str
+) -> None:
     await kube.create(contract("early", namespace, ["wav"]))
-    running = Watching(kube)
+    running = Watching(operator_kube)
     async with asyncio.timeout(PATIENCE_SECONDS):
         await running.watch.synced.wait()
     assert running.cache.get(VoiceContract, namespace, "early") is not None
@@ -128,10 +130,10 @@ async def test_kopf_writes_nothing(watching: Watching, installed_crds: ControlPl
     assert not [key for key in stored["metadata"]["annotations"] if "kopf" in key]
 
 
-async def test_missing_kinds_are_named_with_the_remedy(kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_kinds_are_named_with_the_remedy(operator_kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("voxfleet_operator.kube.VERSION", "v9")
     with pytest.raises(CrdsMissing, match="kubectl apply -k crds/"):
-        await Watch(kube, Cache(), lambda _: None).run(asyncio.Event())
+        await Watch(operator_kube, Cache(), lambda _: None).run(asyncio.Event())
 
 
 def _lines(file: Path) -> list[str]:

@@ -35,6 +35,7 @@ from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds import AudioBatchJob, MacAgent
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.locations import REPOSITORY
+from voxfleet_dev.operator_account import OperatorAccount
 from voxfleet_dev.processes import ChildFailed
 
 OPERATOR_NAMESPACE, NAMESPACE, CONTRACT_NAME = "voxfleet-system", "fake", "contract"
@@ -81,8 +82,9 @@ class FakeFleet(StartedTogether):
             **settings,
         }
         self.macs = FakeMacs(FleetSettings.model_validate(told))
+        self.account = OperatorAccount(self.control_plane, OPERATOR_NAMESPACE)
         self.operator = operator_of_fake_macs(
-            folder, self.control_plane.kubeconfig, OPERATOR_NAMESPACE, progress_interval_seconds
+            folder, self.account.kubeconfig, OPERATOR_NAMESPACE, progress_interval_seconds
         )
         self._opener = urllib.request.build_opener()
         self._stack = ExitStack()
@@ -203,6 +205,7 @@ class FakeFleet(StartedTogether):
         self._stack.callback(self.macs.stop)
         self.macs.start()
         self.control_plane.apply(self.macs.manifests(OPERATOR_NAMESPACE))
+        self.account.grant()
         self._stack.callback(self.operator.stop)
         self.operator.start()
         if not self._own_control_plane:

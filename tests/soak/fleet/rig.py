@@ -26,6 +26,7 @@ from voxfleet_api.protocol import AttemptList, LedgerPage
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.locations import REPOSITORY
 from voxfleet_dev.mac import Mac
+from voxfleet_dev.operator_account import OperatorAccount
 from voxfleet_dev.operator_process import OperatorProcess
 from voxfleet_dev.processes import Child
 from voxfleet_dev.sshd import generate_identity
@@ -111,11 +112,12 @@ class FleetRig(StartedTogether):
             )
             for letter in "abcdefgh"[:MACS]
         ]
+        self.account = OperatorAccount(self.control_plane, OPERATOR_NAMESPACE)
         flags = ["--progress-interval-seconds", "1", "--lost-margin-seconds", str(LOST_MARGIN_SECONDS)]
         self.operators = [
             OperatorProcess(
                 self.directory / f"operator-{number}",
-                kubeconfig=self.control_plane.kubeconfig,
+                kubeconfig=self.account.kubeconfig,
                 namespace=OPERATOR_NAMESPACE,
                 flags=flags,
             )
@@ -209,6 +211,7 @@ class FleetRig(StartedTogether):
         self.control_plane.kubectl("create", "namespace", OPERATOR_NAMESPACE)
         for mac in self.macs:
             self._register(mac)
+        self.account.grant()
         for operator in self.operators:
             self._stack.callback(operator.stop)
 

@@ -186,7 +186,7 @@ def test_check_names_differences_and_writes_nothing(tmp_path: Path, capsys: pyte
 
 def test_the_output_is_sorted_and_headed() -> None:
     for path, content in generate.outputs().items():
-        assert "Generated from crds/voxfleet_api" in content.splitlines()[0], path
-        if path.endswith(".yaml"):
+        assert "Generated from " in content.splitlines()[0], path
+        if path.startswith("crds/"):  # those of the chart are templates
             document = yaml.safe_load(content)
             assert list(document) == sorted(document)

@@ -114,10 +114,11 @@ def decided_until(schedule: AudioBatchSchedule, now: datetime) -> datetime:
     decided = schedule.status.decided
     if decided is None:
         return datetime.fromisoformat(schedule.metadata.creation_timestamp)
-    if (decided.schedule, decided.time_zone) != (schedule.spec.schedule, schedule.spec.time_zone):
-        return now
     until = datetime.fromisoformat(decided.until)
-    return until if until <= now + LONGEST_STEP_BACK else now
+    if until > now + LONGEST_STEP_BACK:
+        return now
+    edited = (decided.schedule, decided.time_zone) != (schedule.spec.schedule, schedule.spec.time_zone)
+    return max(now, until) if edited else until
 
 
 def _due(schedule: AudioBatchSchedule, rule: SlotRule, since: datetime, now: datetime) -> _Due:

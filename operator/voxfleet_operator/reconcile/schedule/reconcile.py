@@ -10,9 +10,10 @@ from collections.abc import Collection
 
 import structlog
 
-from voxfleet_api.conditions import ConditionType, Reason, find
+from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioBatchSchedule
 from voxfleet_api.kinds.audio_batch_schedule import NEXT_RUNS, StartedBy
+from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.kube import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
@@ -59,7 +60,7 @@ class ScheduleReconciler:
         written = await write_status(context, schedule, schedule_status(schedule, jobs, plan, blocker, now))
         if written is None:
             return 0.0
-        self._announce(schedule, written, plan, blocker)
+        self._announce(written, plan, blocker)
         removal = plan_history(schedule, jobs, self._wanted(schedule, jobs), now)
         for job in removal.jobs:
             context.leader.check()
@@ -104,10 +105,12 @@ class ScheduleReconciler:
             if plan.problem is None and (_is_new(schedule) or is_blocked(schedule)):
                 await self._try(schedule)
         except Forbidden as error:
+            namespace = schedule.metadata.namespace
             return Blocker(
                 Reason.JOB_FORBIDDEN,
-                f"{error}; where a quota or an admission policy refuses jobs, raise it; else let the operator's role"
-                f" create and patch audiobatchjobs in namespace {schedule.metadata.namespace}",
+                f"{error}; where a quota or a policy refuses jobs, raise it; else create in namespace {namespace} a"
+                " Role with create, patch and delete on audiobatchjobs.voxfleet.dev, and a RoleBinding of it to the"
+                " operator's service account",
             )
         except Invalid as error:
             return Blocker(Reason.JOB_REFUSED, f"{error}; mend spec.jobTemplate")
@@ -145,7 +148,7 @@ class ScheduleReconciler:
         """Asks the API server whether it would take a job, so that a template is refused by day. Raises KubeError."""
         self._context.leader.check()
         try:
-            await self._context.api.create(job_body(schedule, Run(self._context.now(), StartedBy.SLOT)), dry_run=True)
+            await self._context.api.check(job_body(schedule, Run(self._context.now(), StartedBy.SLOT)))
         except AlreadyExists:
             return
 
@@ -171,25 +174,23 @@ class ScheduleReconciler:
             if job.spec.source is not None and job.status.contract is None
         )
 
-    def _announce(
-        self, old: AudioBatchSchedule, new: AudioBatchSchedule, plan: SchedulePlan, blocker: Blocker | None
-    ) -> None:
+    def _announce(self, new: AudioBatchSchedule, plan: SchedulePlan, blocker: Blocker | None) -> None:
         publish = self._context.events.publish
         if plan.run is not None and blocker is None:
             name = job_name(new.metadata.name, plan.run.slot)
             log.info("run started", schedule=new.metadata.name, namespace=new.metadata.namespace, job=name)
-            publish(new, "JobStarted", f"job {name} runs for {timestamp(plan.run.slot)}")
+            publish(new, EventReason.JOB_STARTED, f"job {name} runs for {timestamp(plan.run.slot)}")
             for job in plan.replaced:
-                publish(new, "JobReplaced", f"job {job.metadata.name} is cancelled, as job {name} takes its place")
+                publish(
+                    new,
+                    EventReason.JOB_REPLACED,
+                    f"job {job.metadata.name} is cancelled, as job {name} takes its place",
+                )
         if plan.missed is not None and blocker is None:
-            publish(new, "RunsMissed", _missed_note(new, plan.missed), warning=True)
+            publish(new, EventReason.RUNS_MISSED, _missed_note(new, plan.missed))
         if plan.old_request:
             note = f"requestedAt {new.spec.requested_at} is too old to start a run; write the time of now"
-            publish(new, "RequestTooOld", note, warning=True)
-        before = find(old.status.conditions, ConditionType.STALLED)
-        after = find(new.status.conditions, ConditionType.STALLED)
-        if after is not None and (before is None or before.reason != after.reason):
-            publish(new, after.reason, after.message, warning=True)
+            publish(new, EventReason.REQUEST_TOO_OLD, note)
 
 
 def _missed_note(schedule: AudioBatchSchedule, missed: Missed) -> str:

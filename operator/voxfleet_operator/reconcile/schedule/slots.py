@@ -59,9 +59,7 @@ class SlotRule:
         last = start
         for local in simulated:
             slot = local.astimezone(UTC)
-            if (
-                slot > last
-            ):  # from within an hour that the clock shows twice, the first slots are those of its first time
+            if slot > last:  # within an hour that the clock shows twice, it begins with slots of the first time
                 yield slot
                 last = slot
 

@@ -56,10 +56,12 @@ class MemoryApi:
         found = self.objects.get(Key(kind.crd.kind, namespace, name))
         return None if found is None else kind.load(found)
 
-    async def create(self, resource: Mapping[str, object], *, dry_run: bool = False) -> dict[str, Any]:
+    async def check(self, resource: Mapping[str, object]) -> dict[str, Any]:
+        await self._hop()
+        return dict(resource)
+
+    async def create(self, resource: Mapping[str, object]) -> dict[str, Any]:
         await self._hop(before=True)
-        if dry_run:
-            return dict(resource)
         stored = self.add(resource)
         await self._hop(after=True)
         return stored

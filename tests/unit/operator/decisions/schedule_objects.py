@@ -25,17 +25,18 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def schedule_body(name: str = "nightly", namespace: str = "team", **spec: object) -> dict[str, Any]:
+def schedule_body(**spec: object) -> dict[str, Any]:
     return {
         "apiVersion": "voxfleet.dev/v1alpha1",
         "kind": "AudioBatchSchedule",
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": {"name": "nightly", "namespace": "team"},
         "spec": {"schedule": "0 2 * * *", "jobTemplate": {"spec": JOB_SPEC}, **spec},
     }
 
 
 def a_schedule(status: dict[str, Any] | None = None, **spec: object) -> AudioBatchSchedule:
-    body = schedule_body(**spec)
+    body = schedule_body()
+    body["spec"] |= spec
     body["metadata"] |= {"uid": "nightly-uid", "generation": 1, "creationTimestamp": CREATED}
     return AudioBatchSchedule.load(body | {"status": status or {}})
 

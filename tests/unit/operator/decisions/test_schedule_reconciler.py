@@ -45,18 +45,25 @@ def body_of(world: ScheduleWorld, started_by: StartedBy = StartedBy.SLOT) -> dic
     return job_body(world.schedule, Run(FIRST, started_by))
 
 
-def refuse(world: ScheduleWorld, error: KubeError | None) -> list[bool]:
-    """Lets the API server refuse every new job from now on; returns what is asked, by whether it is a dry run."""
-    asked: list[bool] = []
+def refuse(world: ScheduleWorld, error: KubeError | None) -> list[str]:
+    """Lets the API server refuse every new job from now on; returns what it is asked."""
+    asked: list[str] = []
     create = type(world.api).create
 
-    async def refusing(resource: Mapping[str, object], *, dry_run: bool = False) -> dict[str, Any]:
-        asked.append(dry_run)
+    async def refused_check(resource: Mapping[str, object]) -> dict[str, Any]:
+        asked.append("check")
         if error is not None:
             raise error
-        return await create(world.api, resource, dry_run=dry_run)
+        return dict(resource)
 
-    world.api.create = refusing  # type: ignore[method-assign] # an API server that refuses
+    async def refused_create(resource: Mapping[str, object]) -> dict[str, Any]:
+        asked.append("create")
+        if error is not None:
+            raise error
+        return await create(world.api, resource)
+
+    world.api.check = refused_check  # type: ignore[method-assign] # an API server that refuses
+    world.api.create = refused_create  # type: ignore[method-assign] # an API server that refuses
     return asked
 
 
@@ -126,13 +133,16 @@ async def test_a_refusal_by_day_is_a_condition_and_no_hot_loop(error: KubeError,
     world = hourly()
     asked = refuse(world, error)
     await world.settle()
-    assert set(asked) == {True} and len(asked) <= 2 and condition(world, ConditionType.STALLED) == f"True {reason}"
+    assert set(asked) == {"check"} and len(asked) <= 2 and condition(world, ConditionType.STALLED) == f"True {reason}"
     message = world.schedule.status.conditions[0].message
-    assert str(error) in message and ("role" if reason is Reason.JOB_FORBIDDEN else "spec.jobTemplate") in message
+    assert (
+        str(error) in message
+        and ("a Role with create, patch" if reason is Reason.JOB_FORBIDDEN else "spec.jobTemplate") in message
+    )
     await world.wait_until(START + timedelta(minutes=30))
     assert len(asked) <= 32 and told(world) == [reason]
     await world.wait_until(FIRST + timedelta(minutes=30))
-    assert False in asked and len(asked) <= 95
+    assert "create" in asked and len(asked) <= 95
     refuse(world, None)
     await world.wait_until(FIRST + timedelta(minutes=32))
     assert condition(world, ConditionType.STALLED) == "" and [name for name, _ in world.api.made] == [FIRST_JOB]
@@ -144,6 +154,17 @@ async def test_a_refused_run_cancels_nothing() -> None:
     refuse(world, Forbidden("exceeded quota"))
     await world.wait_until(FIRST + timedelta(hours=1, minutes=5))
     assert [job.spec.cancel for job in world.jobs] == [False]
+
+
+async def test_a_run_whose_name_is_taken_cancels_nothing() -> None:
+    world = hourly(concurrencyPolicy="Replace")
+    await world.wait_until(FIRST)
+    body = job_body(world.schedule, Run(FIRST + timedelta(hours=1), StartedBy.SLOT))
+    body["metadata"] |= {"ownerReferences": [], "labels": {}}
+    world.api.add(body)
+    await world.wait_until(FIRST + timedelta(hours=1, minutes=5))
+    assert condition(world, ConditionType.READY) == f"False {Reason.JOB_NAME_TAKEN}"
+    assert [job.spec.cancel for job in world.jobs] == [False, False]
 
 
 async def test_a_run_that_waits_starts_as_soon_as_the_earlier_one_ends() -> None:

@@ -7,7 +7,7 @@ import yaml
 from lupa import lua51  # type: ignore[import-untyped] # it ships no types
 from tests.rig.argo_cd import Health, HealthScript
 from tests.rig.kstatus import manifest
-from tests.unit.operator.golden.condition_sections import KSTATUS, conditions_of, states
+from tests.unit.operator.golden.condition_sections import KSTATUS, states
 from tests.unit.operator.golden.health_sections import (
     ARGO_CD,
     FILE,
@@ -29,6 +29,7 @@ from voxfleet_api.kinds import KINDS, AudioBatchJob
 from voxfleet_api.kinds.resource import Resource
 from voxfleet_dev.locations import REPOSITORY
 from voxfleet_generate.gitops import CONFIG_MAP, CUSTOMIZATIONS, RULE, UNTIL_ACCEPTED, UNTIL_THE_END
+from voxfleet_operator.reconcile.transitions import conditions_of
 
 GOLDEN = read(FILE)
 CONDITIONS = read(FOLDER / "conditions.md")

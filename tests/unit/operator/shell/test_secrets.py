@@ -33,7 +33,7 @@ class Api:
     ("answer", "reason", "advice"),
     [
         (SecretNotFound("system", "mac-a"), Reason.SECRET_NOT_FOUND, "create it with the key token"),
-        (SecretForbidden("system", "mac-a"), Reason.SECRET_FORBIDDEN, "create a Role"),
+        (SecretForbidden("system", "mac-a", "jo"), Reason.SECRET_FORBIDDEN, "--resource-name=mac-a"),
         ({"other": b"x"}, Reason.SECRET_INCOMPLETE, "has no key token; add it"),
         (ApiUnavailable("GET /: no answer"), Reason.SECRET_UNREADABLE, "cannot be read now: GET /: no answer"),
     ],
@@ -48,7 +48,7 @@ async def test_a_mac_s_secret(answer: Data | KubeError, reason: Reason, advice: 
     ("answer", "reason", "advice"),
     [
         (SecretNotFound("team", "s3"), Reason.SECRET_NOT_FOUND, "create it with the keys AWS_ACCESS_KEY_ID and"),
-        (SecretForbidden("team", "s3"), Reason.SECRET_FORBIDDEN, "create a Role"),
+        (SecretForbidden("team", "s3", "jo"), Reason.SECRET_FORBIDDEN, "--user=jo"),
         ({"AWS_ACCESS_KEY_ID": b"id"}, Reason.SECRET_INCOMPLETE, "has no key AWS_SECRET_ACCESS_KEY; add it"),
         ({**KEYS, "AWS_REGION": b"\xff"}, Reason.SECRET_INCOMPLETE, "key AWS_REGION is no text; store it again"),
         ({**KEYS, "AWS_SECRET_ACCESS_KEY": b"\n"}, Reason.SECRET_INCOMPLETE, "has no key AWS_SECRET_ACCESS_KEY"),

@@ -1,0 +1,71 @@
+{{- /*
+What the operator may do. Nothing here is wider than what it does: tests/e2e/test_rights.py compares these rules with
+the audit log of a fleet's life, and takes each of them away.
+*/ -}}
+
+{{- /* In each namespace with jobs, or in all. */ -}}
+{{- define "voxfleet.jobRights" -}}
+- apiGroups: [voxfleet.dev]
+  resources: [voicecontracts, audiobatchjobs, audiobatchschedules, audioshards]
+  verbs: [get, list, watch]
+- apiGroups: [voxfleet.dev]
+  resources: [voicecontracts/status, audiobatchjobs/status, audiobatchschedules/status, audioshards/status]
+  verbs: [patch]
+- apiGroups: [voxfleet.dev] # finalizers; jobs of schedules are made, cancelled and cleared up
+  resources: [audiobatchjobs]
+  verbs: [create, delete, patch]
+- apiGroups: [voxfleet.dev]
+  resources: [audioshards]
+  verbs: [create, delete]
+{{ include "voxfleet.eventRights" . }}
+{{- end -}}
+
+{{- define "voxfleet.eventRights" -}}
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- end -}}
+
+{{- /* Over what belongs to no namespace. */ -}}
+{{- define "voxfleet.fleetRights" -}}
+- apiGroups: [voxfleet.dev]
+  resources: [macagents, machinehourstatements]
+  verbs: [get, list, watch]
+- apiGroups: [voxfleet.dev]
+  resources: [macagents/status, machinehourstatements/status]
+  verbs: [patch]
+- apiGroups: [voxfleet.dev] # finalizers
+  resources: [macagents]
+  verbs: [patch]
+- apiGroups: [voxfleet.dev]
+  resources: [machinehourstatements]
+  verbs: [create]
+- apiGroups: [""] # their labels, which MacAgent.spec.access selects by
+  resources: [namespaces]
+  verbs: [list, watch]
+- apiGroups: [""] # its UID names this control plane
+  resources: [namespaces]
+  resourceNames: [kube-system]
+  verbs: [get]
+{{- end -}}
+
+{{- /* In the release's namespace. */ -}}
+{{- define "voxfleet.ownRights" -}}
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [create]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [voxfleet-operator]
+  verbs: [get, update]
+{{- if .Values.fleetSecrets.all }}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get]
+{{- else if .Values.fleetSecrets.names }}
+- apiGroups: [""]
+  resources: [secrets]
+  resourceNames: {{ toJson .Values.fleetSecrets.names }}
+  verbs: [get]
+{{- end }}
+{{- end -}}

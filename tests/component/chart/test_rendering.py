@@ -1,0 +1,100 @@
+"""What Helm makes of the chart, and which values it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from tests.component.chart.cases import CASES, NAMESPACE, RELEASE, SNAPSHOTS, snapshot
+
+from voxfleet_api.kinds import KINDS
+from voxfleet_dev.chart import CHART, HelmFailed, helm, helm_with_values, operator_arguments, render
+from voxfleet_generate.crds import crd
+from voxfleet_operator.command import operator
+
+
+def test_helm_finds_nothing_to_complain_of() -> None:
+    assert "0 chart(s) failed" in helm("lint", "--strict", CHART)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_manifests_are_those_of_the_snapshot(name: str) -> None:
+    wanted = (SNAPSHOTS / f"{name}.yaml").read_text()
+    assert snapshot(CASES[name]) == wanted, "if it is meant: python -m tests.component.chart.cases, and read the diff"
+
+
+def test_there_is_a_case_for_each_snapshot() -> None:
+    assert {path.stem for path in SNAPSHOTS.iterdir()} == set(CASES)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_kinds_are_the_generated_ones_and_stay_when_asked(keep: bool) -> None:
+    found = {
+        manifest["metadata"]["name"]: manifest
+        for manifest in render(RELEASE, NAMESPACE, {"crds": {"keep": keep}})
+        if manifest["kind"] == "CustomResourceDefinition"
+    }
+    wanted = {document["metadata"]["name"]: document["spec"] for document in map(crd, KINDS)}
+    assert {name: manifest["spec"] for name, manifest in found.items()} == wanted
+    for manifest in found.values():
+        assert manifest["metadata"].get("annotations") == ({"helm.sh/resource-policy": "keep"} if keep else None)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_operator_understands_its_arguments(name: str) -> None:
+    app = typer.Typer()
+    app.command()(operator)
+    words = operator_arguments(render(RELEASE, NAMESPACE, {**CASES[name], "crds": {"enabled": False}}))
+    context = typer.main.get_command(app).make_context("operator", words)
+    assert context.params["namespace"] == NAMESPACE
+    watched = CASES[name].get("watchNamespaces", [])
+    assert isinstance(watched, list) and context.params["watch_namespaces"] == ",".join(watched)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"replica": 2}, "additional properties 'replica' not allowed"),
+        ({"replicas": 0}, "/replicas"),
+        ({"image": {"tag": "latest"}}, "/image/tag"),
+        ({"image": {"digest": "sha256:abc"}}, "/image/digest"),
+        ({"watchNamespaces": ["Speech"]}, "/watchNamespaces/0"),
+        ({"fleetSecrets": {"names": ["a", "a"]}}, "/fleetSecrets/names"),
+        ({"credentialNamespaces": [{"namespace": "speech"}]}, "secretNames"),
+        ({"credentialNamespaces": [{"namespace": "speech", "secretNames": []}]}, "secretNames"),
+        ({"operator": {"logFormat": "xml"}}, "/operator/logFormat"),
+        ({"networkPolicy": {"egress": {"enabled": True, "macs": ["10.0.0.0/8"]}}}, "networkPolicy.egress.apiServer"),
+        ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
+    ],
+    ids=str,
+)
+def test_values_that_mean_nothing_are_refused_by_name(values: Mapping[str, object], says: str) -> None:
+    with pytest.raises(HelmFailed) as refused:
+        helm_with_values("template", RELEASE, CHART, values=values)
+    assert says in str(refused.value)
+
+
+def test_every_value_of_the_schema_has_a_default_with_a_place() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert _paths_of_schema(schema) - {"global"} == _paths_of_values(values, schema)
+
+
+def _paths_of_schema(schema: Mapping[str, Any], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, inner in schema["properties"].items():
+        path = f"{prefix}{name}"
+        found |= _paths_of_schema(inner, f"{path}.") if "properties" in inner else {path}
+    return found
+
+
+def _paths_of_values(values: Mapping[str, Any], schema: Mapping[str, Any], prefix: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, value in values.items():
+        path, inner = f"{prefix}{name}", schema["properties"][name]
+        found |= _paths_of_values(value, inner, f"{path}.") if "properties" in inner else {path}
+    return found
