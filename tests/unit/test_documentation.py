@@ -129,7 +129,6 @@ def test_the_pages_are_read() -> None:
         "rerun-what-failed.md",
         "speak-texts.md",
         "run-without-a-cluster.md",
-        "run-every-night.md",
         "add-a-mac.md",
         "empty-a-mac.md",
         "try-a-real-model.md",

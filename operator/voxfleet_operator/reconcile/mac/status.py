@@ -47,6 +47,8 @@ def mac_status(
         ConditionType.AVAILABLE: availability(mac, view, moment, exclusion, refusing).verdict,
         **_draining(mac, left, moment),
     }
+    if verdicts[ConditionType.ACCEPTED].status is False:  # to whoever syncs the spec, as a job that is refused
+        verdicts[ConditionType.STALLED] = verdicts[ConditionType.ACCEPTED]._replace(status=True)
     generation = mac.metadata.generation
     return MacAgentStatus(
         observed_generation=generation,

@@ -42,8 +42,8 @@ TEXTS: Mapping[type[Resource], str] = {
     " no job can be made. `events` are what people are told when a new schedule is so at once.",
     AudioShard: "Where the reason is a failure class, any class may stand there, also one of an agent to come."
     " `events` are what people are told of its job when an assigned shard comes to be so.",
-    MacAgent: "A Mac is current as soon as somebody has looked at it: GitOps does not wait for machines. `events` are"
-    " what people are told when a Mac that took attempts comes to be so.",
+    MacAgent: "A Mac is current as soon as somebody has looked at it, unless its spec cannot be used: GitOps does not"
+    " wait for machines. `events` are what people are told when a Mac that took attempts comes to be so.",
     VoiceContract: "Jobs copy a contract, so it has nothing to wait for. `events` are those of a new one.",
     MachineHourStatement: "A statement only grows; it has no conditions.",
 }
