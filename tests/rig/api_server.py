@@ -6,6 +6,7 @@ kubectl takes a tenth of a second of processor time to ask one. Tests that apply
 from __future__ import annotations
 
 import ssl
+import time
 from typing import Any, Self, TypeVar, cast
 
 import httpx
@@ -16,6 +17,7 @@ from voxfleet_dev.controlplane import ControlPlane
 
 NAMESPACE = "default"
 R = TypeVar("R", bound=Resource)
+MOST_REQUESTS = 10
 _MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
@@ -45,25 +47,34 @@ class ApiServer:
 
     def get(self, kind: type[R], name: str, namespace: str = NAMESPACE) -> R:
         """Raises Refused, also where there is none."""
-        return kind.load(_answer(self._http.get(_path(kind.crd.kind, name, namespace=namespace))))
+        return kind.load(self._request("GET", _path(kind.crd.kind, name, namespace=namespace)))
 
     def list(self, kind: type[R], namespace: str = NAMESPACE) -> list[R]:
-        found = _answer(self._http.get(_path(kind.crd.kind, namespace=namespace)))
+        found = self._request("GET", _path(kind.crd.kind, namespace=namespace))
         return [kind.load(item) for item in found["items"]]
 
     def create(self, body: dict[str, object], *, dry_run: bool = False) -> dict[str, Any]:
         """What the server stores, or with `dry_run` would store. Raises Refused."""
         params = {"dryRun": "All"} if dry_run else {}
-        return _answer(self._http.post(_path(str(body["kind"])), json=body, params=params))
+        return self._request("POST", _path(str(body["kind"])), json=body, params=params)
 
     def patch(self, kind: str, name: str, body: dict[str, object], subresource: str = "") -> dict[str, Any]:
         """Merges `body` into the object. Raises Refused."""
-        return _answer(self._http.patch(_path(kind, name, subresource), json=body, headers=_MERGE))
+        return self._request("PATCH", _path(kind, name, subresource), json=body, headers=_MERGE)
 
     def delete(self, kind: str, name: str) -> None:
         """Nothing to delete is no error."""
         answer = self._http.delete(_path(kind, name))
         assert answer.status_code in (200, 404), answer.text
+
+    def _request(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        """Asks again when told to, as kubectl does: a kind that has just been installed answers 429 for a moment."""
+        for _ in range(MOST_REQUESTS):
+            response = self._http.request(method, path, **content)
+            if response.status_code != httpx.codes.TOO_MANY_REQUESTS:
+                break
+            time.sleep(float(response.headers.get("Retry-After", "1")))
+        return _answer(response)
 
 
 def _path(kind: str, *parts: str, namespace: str = NAMESPACE) -> str:
