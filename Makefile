@@ -35,7 +35,7 @@ check: setup ## Check format, lint, types, layering and generated files
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python hack/generate.py --check
 
-generate: setup ## Write the CRDs and the reference pages from the API's types
+generate: setup ## Write the CRDs and the reference pages from types and lists
 	@$(BIN)/python hack/generate.py
 
 bench: setup ## Measure, print and write .bench/results.json; BENCH_ARGS="--only whisper"

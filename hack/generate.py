@@ -1,4 +1,6 @@
-"""Writes crds/*.yaml, the chart's copies of them and docs/reference/*.md from the types in crds/voxfleet_api.
+"""Writes crds/*.yaml, the chart's copies of them, docs/reference/*.md and parts of gitops/.
+
+All follows from crds/voxfleet_api, and from what both sides list.
 
 python hack/generate.py            write what differs
 python hack/generate.py --check    write nothing; exit 1 and name what differs
@@ -14,7 +16,12 @@ from voxfleet_api.kinds import KINDS
 from voxfleet_generate.chart import FOLDER as CHART_CRDS
 from voxfleet_generate.chart import crd_template, crd_template_path
 from voxfleet_generate.crds import NOTE, crd_file_name, crd_yaml, kustomization_yaml
+from voxfleet_generate.exit_codes import exit_codes_page
+from voxfleet_generate.gitops import argo_cd_files, flux_files
+from voxfleet_generate.kustomize import REFERENCES, references_yaml
+from voxfleet_generate.operations import conditions_page, events_page, metrics_page
 from voxfleet_generate.reference import api_page, failures_page
+from voxfleet_generate.settings import settings_page
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,7 +33,15 @@ def outputs() -> dict[str, str]:
         "crds/kustomization.yaml": kustomization_yaml(KINDS),
         **{crd_template_path(kind): crd_template(kind) for kind in KINDS},
         "docs/reference/api.md": api_page(KINDS),
+        "docs/reference/conditions.md": conditions_page(),
+        "docs/reference/events.md": events_page(),
+        "docs/reference/exit-codes.md": exit_codes_page(),
         "docs/reference/failures.md": failures_page(),
+        "docs/reference/metrics.md": metrics_page(),
+        "docs/reference/settings.md": settings_page(),
+        **argo_cd_files(KINDS),
+        **flux_files(KINDS),
+        REFERENCES: references_yaml(KINDS),
     }
 
 

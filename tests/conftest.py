@@ -17,10 +17,19 @@ settings.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("tests")
 
 
+SLOWEST_FIRST = ("e2e", "sim", "cluster", "component")
+"""One of several workers runs the slowest tests one by one, on one control plane; what is left to the end is short."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(TESTS):
-            item.add_marker(item.path.relative_to(TESTS).parts[0])
+            item.add_marker(folder_of(item))
+    items.sort(key=lambda item: [*SLOWEST_FIRST, folder_of(item)].index(folder_of(item)))
+
+
+def folder_of(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
 
 
 @pytest.fixture(scope="session")

@@ -48,16 +48,11 @@ def _absolute(path: Path) -> Path:
     return path
 
 
-def _loopback(host: str) -> str:
-    if host == "localhost":
-        return host
+def _own_address(host: str) -> str:
     try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise ValueError("the agent listens on loopback only (the operator comes through SSH); write 127.0.0.1")
-    return host
+        return host if host == "localhost" else str(ipaddress.ip_address(host))
+    except ValueError as error:
+        raise ValueError("write an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them") from error
 
 
 def checked_prefix(uri: str) -> str:
@@ -95,16 +90,53 @@ def _file_timeout(text: str) -> str:
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 
 
+class ListenTls(SpecModel):
+    """What the agent shows its clients, and which clients it trusts. It reads files that are replaced by itself."""
+
+    certificate_file: AbsolutePath
+    """The agent's certificate, with what lies between it and its authority, in PEM form."""
+    key_file: AbsolutePath
+    """The certificate's private key, readable for the agent's user alone."""
+    client_ca_file: AbsolutePath
+    """The authorities that sign the operator's certificate; no other client gets as far as a request."""
+    client_crl_file: AbsolutePath | None = None
+    """The authority's list of revoked certificates; once it has expired, no client is trusted."""
+
+    @property
+    def trust_files(self) -> tuple[Path, ...]:
+        """What says which clients are trusted."""
+        return (self.client_ca_file,) if self.client_crl_file is None else (self.client_ca_file, self.client_crl_file)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.certificate_file, self.key_file, *self.trust_files)
+
+
 class Listen(SpecModel):
-    host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
+    host: Annotated[str, AfterValidator(_own_address)] = "127.0.0.1"
+    """A loopback address where the operator comes through SSH; any other wants `tls`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
     """0 picks any free port, which the log names."""
+    tls: ListenTls | None = None
+    """What it shows its clients, and which it trusts; without it the agent speaks plain HTTP, on loopback alone."""
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Listen:
+        if self.tls is None and self.host != "localhost" and not ipaddress.ip_address(self.host).is_loopback:
+            raise ValueError(
+                "beyond loopback the agent serves TLS alone: write tls: {certificateFile, keyFile, clientCaFile}"
+                " (docs/how-to/add-a-mac.md), or host: 127.0.0.1, where the operator comes through SSH"
+            )
+        return self
 
 
 class ScratchConfig(SpecModel):
     path: AbsolutePath
+    """A folder on a local volume; it is swept."""
     quota: Size
+    """How much attempts may hold together."""
     min_free: Quantity = "1Gi"
+    """What stays free on the volume for others; below it no attempt is admitted."""
     quarantine_quota: Quantity = "1Gi"
     """Room for the clips that contracts ask to retain; the oldest are evicted first."""
 
@@ -123,8 +155,11 @@ class ScratchConfig(SpecModel):
 
 class PoolConfig(SpecModel):
     name: Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    """Its name, which ledger rows have."""
     kind: Literal["Offline"] = "Offline"
+    """Offline: batches."""
     lanes: Annotated[int, Field(ge=1, le=16)] = 1
+    """How many attempts work at once, each with a process and a model of its own."""
     memory_cap: Size = "4Gi"
     """The cap per lane, for the model, the ring of decoded audio and the batch together."""
     batch_size: Annotated[int, Field(ge=1, le=8)] = 4
@@ -137,7 +172,9 @@ class PoolConfig(SpecModel):
 
 class ModelCacheConfig(SpecModel):
     path: AbsolutePath
+    """A folder for fetched models."""
     quota: Size = "100Gi"
+    """Beyond it, models that no attempt needs go, those first that were needed least lately."""
     unload_after: Duration = "15m"
     """How long a lane without work keeps its model in memory."""
 
@@ -170,17 +207,25 @@ class HttpsConfig(SpecModel):
 
 class AgentConfig(SpecModel):
     state_dir: AbsolutePath
+    """Journal, ledger and ladders; the agent's alone."""
     listen: Listen = Listen()
+    """Where the agent answers."""
     token_file: AbsolutePath
+    """The bearer token, of 16 characters or more; nobody else may read it."""
     ledger_key_file: AbsolutePath
+    """The Ed25519 key that signs machine-hours; nobody else may read it."""
     scratch: ScratchConfig
+    """Where attempts keep what they fetch and make."""
     pools: Annotated[tuple[PoolConfig, ...], Field(min_length=1, max_length=8)] = (PoolConfig(name="offline"),)
+    """Groups of lanes; absent: one lane named offline."""
     allow: Annotated[tuple[Annotated[str, AfterValidator(checked_prefix)], ...], Field(max_length=32)] = ()
     """Prefixes that attempts may read and write; empty: none."""
     models: ModelsConfig = ModelsConfig()
+    """What jobs may name as their model."""
     model_cache: ModelCacheConfig | None = None
     """Where fetched models are kept; absent: below stateDir, with 100Gi."""
     https: HttpsConfig = HttpsConfig()
+    """How https:// addresses are reached."""
     file_timeout: Annotated[Duration, AfterValidator(_file_timeout)] = "60s"
     """How long a call of a file:// folder or of a model's folder may make no progress before it fails as Transport."""
     lane_user: Annotated[str | None, Field(min_length=1, max_length=64)] = None

@@ -30,6 +30,7 @@ from voxfleet_agent.metrics import AgentMetrics, AgentReading
 from voxfleet_agent.server.app import AgentServer, build_app, build_server, listen_on
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
+from voxfleet_agent.server.tls import TlsFiles
 from voxfleet_agent.stages.stage_runner import STAGES
 from voxfleet_agent.storage import Mounts, Storage
 from voxfleet_api.protocol import S3Credentials
@@ -43,8 +44,9 @@ async def run_agent(config: AgentConfig, stopping: Callable[[], None]) -> None:
     Raises ConfigError, FolderInUseError or JournalError before it serves, and afterwards whatever error ends the agent.
     """
     token = read_token(config)
+    tls = None if config.listen.tls is None else TlsFiles(config.listen.tls)
     async with open_agent(config) as services:
-        await _serve(config, services, token, listen_on(config.listen), stopping)
+        await _serve(config, services, token, listen_on(config.listen), tls, stopping)
 
 
 @asynccontextmanager
@@ -93,6 +95,7 @@ async def _serve(
     services: AttemptServices,
     token: str,
     listener: socket.socket,
+    tls: TlsFiles | None,
     stopping: Callable[[], None],
 ) -> None:
     supervisor = Supervisor(services)
@@ -102,7 +105,7 @@ async def _serve(
         raise ConfigError(str(error)) from error
     metrics = metrics_of(supervisor, services)
     routes = Routes(services, supervisor, Authenticator(token), metrics)
-    server = build_server(build_app(routes, supervisor.clock))
+    server = build_server(build_app(routes, supervisor.clock), tls)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     signalled = asyncio.create_task(_signalled())
     _log.info("listening", host=listener.getsockname()[0], port=listener.getsockname()[1])
@@ -147,5 +150,6 @@ def metrics_of(supervisor: Supervisor, services: AttemptServices) -> AgentMetric
             quarantine_bytes=services.quarantine.size_bytes,
             quarantined_clips=services.quarantine.count,
             ready=supervisor.ready,
-        )
+        ),
+        services.clip_metrics,
     )

@@ -1,4 +1,4 @@
-"""A small set of Prometheus metrics. No label names a job, a shard or a clip."""
+"""What /metrics of the agent reads at a scrape. No label names a job, a shard or a clip."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from voxfleet_agent import metric_list
+from voxfleet_agent.clip_metrics import ClipMetrics
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_api.protocol import AttemptState, PoolFacts
 from voxfleet_api.run_record import LaneReadings
+from voxfleet_shared.metric_specs import MetricSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +34,19 @@ class AgentReading:
 
 
 class AgentMetrics(Collector):
-    """Reads everything at the scrape, so that no value is kept twice."""
+    """Reads all but `clips` at the scrape, so that no value is kept twice."""
 
-    def __init__(self, read: Callable[[], AgentReading]) -> None:
+    def __init__(self, read: Callable[[], AgentReading], clips: ClipMetrics) -> None:
         self._read = read
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
+        # Otherwise each has a series more, which says when it began.
+        disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        clips.register(self.registry)
 
     def render(self) -> tuple[bytes, str]:
         """Returns (text, media type)."""
-        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -49,69 +54,51 @@ class AgentMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         reading = self._read()
         states = Counter(record.state for record in reading.attempts)
-        attempts = GaugeMetricFamily("voxfleet_agent_attempts", "Attempts known here, by state.", labels=["state"])
+        attempts = metric_list.ATTEMPTS.gauge_family()
         for state in AttemptState:
             attempts.add_metric([state.value], states[state])
+        yield attempts
         failures = Counter(record.failure.failure_class for record in reading.attempts if record.failure is not None)
-        failed = GaugeMetricFamily(
-            "voxfleet_agent_failed_attempts", "Failed attempts known here, by class.", labels=["class"]
-        )
+        failed = metric_list.FAILED_ATTEMPTS.gauge_family()
         for failure_class, count in failures.items():
             failed.add_metric([str(failure_class)], count)
-        lanes = GaugeMetricFamily("voxfleet_agent_lanes", "Lanes of a pool.", labels=["pool"])
-        free = GaugeMetricFamily("voxfleet_agent_free_lanes", "Lanes of a pool that nobody holds.", labels=["pool"])
+        yield failed
+        lanes, free = metric_list.LANES.gauge_family(), metric_list.FREE_LANES.gauge_family()
         for pool in reading.pools:
             lanes.add_metric([pool.name], pool.lanes)
             free.add_metric([pool.name], pool.free_lanes)
-        return (
-            attempts,
-            failed,
-            lanes,
-            free,
-            *_lane_metrics(reading.lanes),
-            GaugeMetricFamily(
-                "voxfleet_agent_scratch_reserved_bytes", "Scratch in use.", value=reading.scratch_reserved_bytes
-            ),
-            GaugeMetricFamily(
-                "voxfleet_agent_scratch_quota_bytes", "Scratch allowed.", value=reading.scratch_quota_bytes
-            ),
-            GaugeMetricFamily(
-                "voxfleet_agent_quarantine_bytes",
-                "Retained for contracts' retainFor; never part of scratch.",
-                value=reading.quarantine_bytes,
-            ),
-            GaugeMetricFamily(
-                "voxfleet_agent_quarantined_clips", "Clips that are retained.", value=reading.quarantined_clips
-            ),
-            GaugeMetricFamily("voxfleet_agent_ready", "1 when attempts are admitted.", value=float(reading.ready)),
-        )
+        yield from (lanes, free)
+        yield from _lane_metrics(reading.lanes)
+        for spec, value in (
+            (metric_list.SCRATCH_RESERVED, reading.scratch_reserved_bytes),
+            (metric_list.SCRATCH_QUOTA, reading.scratch_quota_bytes),
+            (metric_list.QUARANTINE_BYTES, reading.quarantine_bytes),
+            (metric_list.QUARANTINED_CLIPS, reading.quarantined_clips),
+            (metric_list.READY, reading.ready),
+        ):
+            family = spec.gauge_family()
+            family.add_metric([], float(value))
+            yield family
 
 
 def _lane_metrics(lanes: Mapping[str, LaneReadings]) -> Iterable[Metric]:
     """Counters restart from zero with each attempt, which Prometheus handles."""
-    gauges = {
-        "ring_bytes": "Size of the ring of decoded audio.",
-        "ring_high_water_bytes": "Most of the ring that was filled.",
-        "peak_rss_bytes": "Most memory of the lane's process.",
-        "metal_peak_bytes": "Most GPU memory of the lane's process, where there is Metal.",
-        "batch_size": "Clips of one batch.",
-    }
-    for field, text in gauges.items():
-        gauge = GaugeMetricFamily(f"voxfleet_agent_lane_{field}", f"{text} Of the latest attempt.", labels=["lane"])
+    gauges: tuple[tuple[MetricSpec, Callable[[LaneReadings], int | None]], ...] = (
+        (metric_list.LANE_RING_BYTES, lambda readings: readings.ring_bytes),
+        (metric_list.LANE_RING_HIGH_WATER, lambda readings: readings.ring_high_water_bytes),
+        (metric_list.LANE_PEAK_RSS, lambda readings: readings.peak_rss_bytes),
+        (metric_list.LANE_METAL_PEAK, lambda readings: readings.metal_peak_bytes),
+        (metric_list.LANE_BATCH_SIZE, lambda readings: readings.batch_size),
+    )
+    for spec, value_of in gauges:
+        gauge = spec.gauge_family()
         for name, readings in lanes.items():
-            value = getattr(readings, field)
+            value = value_of(readings)
             if value is not None:
                 gauge.add_metric([name], value)
         yield gauge
-    underruns = CounterMetricFamily(
-        "voxfleet_agent_lane_ring_underruns", "Times that the model waited for decoded audio.", labels=["lane"]
-    )
-    resets = CounterMetricFamily(
-        "voxfleet_agent_lane_ring_resets", "Times that decoded audio was dropped.", labels=["lane", "cause"]
-    )
-    restarts = CounterMetricFamily(
-        "voxfleet_agent_lane_restarts", "Times that the lane's process was replaced.", labels=["lane", "cause"]
-    )
+    underruns = metric_list.LANE_UNDERRUNS.counter_family()
+    resets, restarts = metric_list.LANE_RESETS.counter_family(), metric_list.LANE_RESTARTS.counter_family()
     for name, readings in lanes.items():
         underruns.add_metric([name], readings.ring_underruns)
         for family, counts in ((resets, readings.ring_resets), (restarts, readings.restarts)):

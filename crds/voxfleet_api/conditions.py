@@ -21,6 +21,7 @@ MESSAGE_LIMIT = 1024
 
 class ConditionType(StrEnum):
     ACCEPTED = "Accepted"
+    READY = "Ready"  # of a schedule: jobs can be made
     COMPLETE = "Complete"
     COMMITTED = "Committed"
     FAILED = "Failed"
@@ -72,6 +73,11 @@ class Reason(StrEnum):
     ASSIGNED = "Assigned"
     COMMITTED = "Committed"
     SPLIT = "Split"
+    # A schedule.
+    SCHEDULED = "Scheduled"
+    JOB_NAME_TAKEN = "JobNameTaken"
+    JOB_REFUSED = "JobRefused"
+    JOB_FORBIDDEN = "JobForbidden"
     # A Mac.
     AVAILABLE = "Available"
     UNSCHEDULABLE = "Unschedulable"
@@ -80,12 +86,25 @@ class Reason(StrEnum):
     OUTSIDE_WINDOW = "OutsideWindow"
     OUTSIDE_RENTAL = "OutsideRental"
     FAILS_TOO_OFTEN = "FailsTooOften"
+    REFUSES_ATTEMPTS = "RefusesAttempts"
     DELETION_HANGS = "DeletionHangs"
     CONNECTED = "Connected"
     CONNECTING = "Connecting"
     HOST_KEY_MISMATCH = "HostKeyMismatch"
     SSH_AUTHENTICATION_FAILED = "SshAuthenticationFailed"
     SSH_UNREACHABLE = "SshUnreachable"
+    HTTPS_UNREACHABLE = "HttpsUnreachable"
+    CONNECTION_RESET = "ConnectionReset"
+    TLS_NOT_SPOKEN = "TlsNotSpoken"
+    TLS_HANDSHAKE_FAILED = "TlsHandshakeFailed"
+    SERVER_CERTIFICATE_UNTRUSTED = "ServerCertificateUntrusted"
+    SERVER_NAME_MISMATCH = "ServerNameMismatch"
+    SERVER_CERTIFICATE_EXPIRED = "ServerCertificateExpired"
+    SERVER_CERTIFICATE_NOT_YET_VALID = "ServerCertificateNotYetValid"
+    CLIENT_CERTIFICATE_REFUSED = "ClientCertificateRefused"
+    CLIENT_CERTIFICATE_EXPIRED = "ClientCertificateExpired"
+    CLIENT_CERTIFICATE_REVOKED = "ClientCertificateRevoked"
+    CERTIFICATE_UNREADABLE = "CertificateUnreadable"  # of a Secret
     AGENT_UNREACHABLE = "AgentUnreachable"
     AGENT_TOKEN_REFUSED = "AgentTokenRefused"
     IDENTITY_MISMATCH = "IdentityMismatch"
@@ -133,10 +152,13 @@ def condition(
     generation: int,
     now: str,
 ) -> Condition:
-    """Returns a condition whose transition time is `now` only if its status differs from the previous status."""
+    """Returns a condition whose transition time is `now` only if its status differs from the previous status.
+
+    Or if the time lies ahead: it is of a clock that was fast, and what counts from it would wait for as long.
+    """
     text: Literal["True", "False", "Unknown"] = "Unknown" if status is None else ("True" if status else "False")
     old = find(previous, type_)
-    since = old.last_transition_time if old is not None and old.status == text else now
+    since = min(old.last_transition_time, now) if old is not None and old.status == text else now
     return Condition(
         type=type_,
         status=text,

@@ -302,6 +302,21 @@ class Identity(StatusModel):
     signature: str
 
 
+def nonce_for_port(unpredictable: str, port: int) -> str:
+    """A nonce that the agent signs only for callers of this port of its own.
+
+    Somebody else on the Mac could listen on the port that the operator calls, and hand the nonce on to the agent on
+    another one. An agent that does not know of this signs it as any nonce.
+    """
+    return f"{unpredictable}@{port}"
+
+
+def port_of_nonce(nonce: str) -> int | None:
+    """The port that a nonce is for; None: any."""
+    _, _, port = nonce.partition("@")
+    return int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 else None
+
+
 def identity_claim(identity: Identity) -> dict[str, object]:
     """Returns the signed part of an Identity."""
     return {"hardwareId": identity.hardware_id, "controlPlane": identity.control_plane, "nonce": identity.nonce}
@@ -342,6 +357,9 @@ class MachineFacts(StatusModel):
     """Digests of the models that lanes hold in memory."""
     lacks_scratch: bool = False
     """Whether an attempt that needs a lane would be refused now for want of scratch (507)."""
+    scratch_reserved_bytes: int | None = None
+    """What attempts hold of scratch; None, as for the quota: an agent that does not say."""
+    scratch_quota_bytes: int | None = None
     ledger_chain_id: str
     ledger_sequence: int
     ladder_profile: Digest | None = None

@@ -1,4 +1,4 @@
-"""One "Mac" on this machine: a private sshd and an agent process with its own state, scratch, token and ledger key."""
+"""One "Mac" on this machine: an agent with its own state, scratch and keys, behind an sshd or TLS of its own."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import base64
 import json
 import os
 import secrets
+import ssl
 import sys
 import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -18,18 +20,37 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from voxfleet_agent import blas
+from voxfleet_dev.certificates import Authority, Issued
 from voxfleet_dev.processes import Child, free_port, stop_all
 from voxfleet_dev.sshd import Sshd
 
 START_TIMEOUT_SECONDS = 60.0
 IDENTITY_SECRET, IDENTITY_KEY = "fleet-ssh", "id_ed25519"
 TOKEN_KEY = "token"
+CLIENT_SECRET, CA_SECRET, CA_KEY = "fleet-client", "fleet-ca", "ca.crt"
+HOST = "127.0.0.1"
+TLS_FILES = ("tls.crt", "tls.key", "client-ca.crt")
+"""Beside the agent's configuration: its certificate and key, and the authority of its clients."""
+
+
+@dataclass(frozen=True)
+class FleetTls:
+    """One for a fleet that is reached over HTTPS: the authority of its Macs, and the operator's certificate."""
+
+    authority: Authority
+    client: Issued
+
+    @classmethod
+    def made(cls) -> Self:
+        authority = Authority()
+        return cls(authority, authority.for_client("operator"))
 
 
 class Mac:
     """A Mac that the operator can reach. Several Macs share one `identity_pem`, as in a fleet.
 
     `allow`: the URI prefixes, each ending in a slash, that the agent may use and the MacAgent grants.
+    `tls`: reaches it over HTTPS, and starts no sshd; Macs share one, as in a fleet.
     """
 
     def __init__(
@@ -39,6 +60,7 @@ class Mac:
         *,
         allow: Sequence[str],
         identity_pem: str | None = None,
+        tls: FleetTls | None = None,
         lanes: int = 1,
         scratch_quota: str = "2Gi",
         lost_after: str = "10m",
@@ -50,6 +72,8 @@ class Mac:
         self.directory = directory
         self.agent_port = free_port()
         self.sshd = Sshd(directory / "ssh", forward_port=self.agent_port, identity_pem=identity_pem)
+        self.tls = tls
+        self.certificate = None if tls is None else tls.authority.for_server(HOST)
         self.scratch = directory / "scratch"
         self.token = secrets.token_urlsafe(24)
         self.lost_after = lost_after
@@ -65,7 +89,7 @@ class Mac:
     @property
     def url(self) -> str:
         """The agent's own address, without SSH."""
-        return f"http://127.0.0.1:{self.agent_port}"
+        return f"{'http' if self.tls is None else 'https'}://{HOST}:{self.agent_port}"
 
     @property
     def ledger_public_key(self) -> str:
@@ -84,9 +108,10 @@ class Mac:
         self.stop()
 
     def start(self, env: Mapping[str, str] | None = None) -> None:
-        """Write the files, start sshd and the agent, and wait until both answer. Raises ChildFailed."""
+        """Write the files, start sshd (unless over HTTPS) and the agent, wait until they answer. Raises ChildFailed."""
         self.write_files()
-        self.sshd.start()
+        if self.tls is None:
+            self.sshd.start()
         self.restart_agent(env)
 
     def restart_agent(self, env: Mapping[str, str] | None = None) -> None:
@@ -111,16 +136,20 @@ class Mac:
     def get_json(self, path: str) -> object:
         """The agent's answer to an authenticated GET, without SSH. Raises urllib.error.URLError."""
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.token}"})
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=10) as answer:
+        with self._opener().open(request, timeout=10) as answer:
             content: object = json.loads(answer.read())
             return content
 
     def secret_manifests(self, namespace: str) -> list[dict[str, object]]:
-        """The Secrets that `mac_agent_manifest` refers to: the fleet's SSH identity and this agent's token."""
+        """The Secrets that `mac_agent_manifest` refers to: what the fleet shares for its transport, and the token."""
+        token = _secret(namespace, self.name, {TOKEN_KEY: self.token})
+        if self.tls is None:
+            return [_secret(namespace, IDENTITY_SECRET, {IDENTITY_KEY: self.sshd.identity_pem}), token]
+        pair = {"tls.crt": self.tls.client.pem, "tls.key": self.tls.client.key_pem}
         return [
-            _secret(namespace, IDENTITY_SECRET, {IDENTITY_KEY: self.sshd.identity_pem}),
-            _secret(namespace, self.name, {TOKEN_KEY: self.token}),
+            _secret(namespace, CA_SECRET, {CA_KEY: self.tls.authority.pem}),
+            {**_secret(namespace, CLIENT_SECRET, pair), "type": "kubernetes.io/tls"},
+            token,
         ]
 
     def mac_agent_manifest(self) -> dict[str, object]:
@@ -130,20 +159,34 @@ class Mac:
             "kind": "MacAgent",
             "metadata": {"name": self.name},
             "spec": {
-                "ssh": {
-                    "host": "127.0.0.1",
-                    "port": self.sshd.port,
-                    "user": self.sshd.user,
-                    "hostKeys": [self.sshd.host_key_line],
-                    "identitySecretRef": {"name": IDENTITY_SECRET, "key": IDENTITY_KEY},
-                    "agentPort": self.agent_port,
-                },
+                **self._transport(),
                 "tokenSecretRef": {"name": self.name, "key": TOKEN_KEY},
                 "ledgerPublicKey": self.ledger_public_key,
                 "access": [{"namespaceSelector": {}, "uriPrefixes": self._allow}],
                 "disconnect": {"lostAfter": self.lost_after},
             },
         }
+
+    def https(self) -> dict[str, object]:
+        """The value of MacAgent.spec.https, of a Mac that has `tls`."""
+        return {
+            "url": self.url,
+            "caBundleRef": {"name": CA_SECRET, "key": CA_KEY},
+            "clientCertificateSecretRef": {"name": CLIENT_SECRET},
+        }
+
+    def _transport(self) -> dict[str, object]:
+        if self.tls is not None:
+            return {"https": self.https()}
+        ssh = {
+            "host": HOST,
+            "port": self.sshd.port,
+            "user": self.sshd.user,
+            "hostKeys": [self.sshd.host_key_line],
+            "identitySecretRef": {"name": IDENTITY_SECRET, "key": IDENTITY_KEY},
+            "agentPort": self.agent_port,
+        }
+        return {"ssh": ssh}
 
     def write_files(self) -> None:
         """The agent's configuration, token and ledger key; `start` does it too."""
@@ -160,7 +203,7 @@ class Mac:
         )
         config = {
             "stateDir": str(self.directory / "state"),
-            "listen": {"host": "127.0.0.1", "port": self.agent_port},
+            "listen": {"host": HOST, "port": self.agent_port, **self._listen_tls()},
             "tokenFile": str(token_file),
             "ledgerKeyFile": str(ledger_key_file),
             "scratch": {"path": str(self.scratch), "quota": self._scratch_quota},
@@ -169,10 +212,32 @@ class Mac:
         }
         self.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
 
+    def _listen_tls(self) -> dict[str, object]:
+        if self.tls is None or self.certificate is None:
+            return {}
+        certificate_file, key_file, client_ca_file = (self.directory / name for name in TLS_FILES)
+        key_file.touch(mode=0o600)
+        key_file.write_text(self.certificate.key_pem)
+        certificate_file.write_text(self.certificate.pem)
+        client_ca_file.write_text(self.tls.authority.pem)
+        files = {"certificateFile": certificate_file, "keyFile": key_file, "clientCaFile": client_ca_file}
+        return {"tls": {field: str(file) for field, file in files.items()}}
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        """Without a proxy, and with the operator's certificate."""
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if self.tls is not None:
+            client_file = self.directory / "client.pem"
+            client_file.touch(mode=0o600)
+            client_file.write_text(self.tls.client.pem + self.tls.client.key_pem)
+            context = ssl.create_default_context(cadata=self.tls.authority.pem)
+            context.load_cert_chain(client_file)
+            handlers.append(urllib.request.HTTPSHandler(context=context))
+        return urllib.request.build_opener(*handlers)
+
     def _agent_lives(self) -> bool:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"{self.url}/livez", timeout=2) as answer:
+            with self._opener().open(f"{self.url}/livez", timeout=2) as answer:
                 status: int = answer.status
                 return status == 200
         except OSError:

@@ -23,11 +23,10 @@ def crd_template_path(kind: type[Resource]) -> str:
 
 
 def crd_template(kind: type[Resource]) -> str:
-    """Returns the kind's CRD as a template of the chart. Raises NotStructural, ValueError."""
+    """Returns the kind's CRD as a template of the chart. Raises NotStructural."""
     document = crd(kind)
     head = yaml_text({key: document[key] for key in ("apiVersion", "kind")})
     spec = yaml_text({"spec": document["spec"]})
-    if "{{" in spec:
-        raise ValueError(f"{document['metadata']['name']}: a description has {{{{, which Helm would take for its own")
+    spec = spec.replace("{{", '{{ "{{" }}')  # a description may have it; it is not Helm's
     metadata = _METADATA.format(name=document["metadata"]["name"])
     return f"{{{{- /* {NOTE} */ -}}}}\n{{{{- if .Values.crds.enabled }}}}\n{head}{metadata}{spec}{{{{- end }}}}\n"

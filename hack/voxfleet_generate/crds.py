@@ -13,7 +13,8 @@ from voxfleet_generate.structural import kind_schema
 
 NOTE = "Generated from crds/voxfleet_api by `make generate`; do not edit."
 HEADER = f"# {NOTE}\n"
-CATEGORY = "voxfleet"
+CATEGORIES = ["audio", "voxfleet"]
+"""What `kubectl get` takes for all kinds."""
 
 
 def crd_file_name(kind: type[Resource]) -> str:
@@ -50,7 +51,7 @@ def crd(kind: type[Resource]) -> dict[str, Any]:
                 "plural": facts.plural,
                 "singular": facts.singular,
                 "shortNames": list(facts.short_names),
-                "categories": [CATEGORY],
+                "categories": CATEGORIES,
             },
             "versions": [
                 {

@@ -39,16 +39,22 @@ def cell(plain: dict[str, object], column: PrinterColumn, now: datetime) -> str:
 
 
 def look_up(plain: dict[str, object], json_path: str) -> object:
-    """The value at a path of a kind that the CRDs use: fields, or a field of the first list item with some value."""
+    """The value at a path of a kind that the CRDs use.
+
+    That is: fields, a field of the first list item with some value, or the item of a list at a number.
+    """
     match = _ITEM.fullmatch(json_path)
     if match:
         found = (item for item in _maps(look_up(plain, match[1])) if item.get(match[2]) == match[3])
         return next((item.get(match[4]) for item in found), None)
     value: object = plain
-    for name in json_path.strip(".").split("."):
+    for part in json_path.strip(".").split("."):
+        name, _, number = part.rstrip("]").partition("[")
         if not isinstance(value, dict):
             return None
         value = value.get(name)
+        if number:
+            value = value[int(number)] if isinstance(value, list) and int(number) < len(value) else None
     return value
 
 

@@ -20,7 +20,7 @@ from voxfleet_cli.mac_slots import slot_of
 from voxfleet_cli.surroundings import Surroundings
 from voxfleet_operator.metering.recent_use import added_up, counted_use_seconds, uncounted_use_seconds
 from voxfleet_operator.metering.statements import newest_heads
-from voxfleet_operator.placement.filters import NO_ACCESS, capacity_reason, has_access, static_reason
+from voxfleet_operator.placement.filters import NO_ACCESS, OTHER_BILLING_KEYS, capacity_reason, no_access, static_reason
 from voxfleet_operator.placement.order import queue_of_jobs
 from voxfleet_operator.placement.snapshot import NamespaceStanding, PendingShard, PlacementJob
 from voxfleet_operator.placement.waiting import lane_histories, pending_shard, placement_job, standings, unfinished
@@ -58,9 +58,9 @@ def _waiting_shards(job: AudioBatchJob, named: Iterable[AudioShard]) -> Iterable
     common = placement_job(job, shards)
     plan = job.status.plan
     shard_time = None if plan is None else ShardTime.of(plan, shards.process)
-    for shard in unfinished(job, shards):
-        if not is_live(shard):
-            yield pending_shard(common, shard, expected_seconds=held_seconds(plan, shard_time, shard))
+    for found in unfinished(job, shards):
+        if not found.is_live:
+            yield pending_shard(common, found, expected_seconds=held_seconds(plan, shard_time, found.shard))
 
 
 def _standings(pending: Iterable[PendingShard], around: Surroundings) -> Mapping[str, NamespaceStanding]:
@@ -144,9 +144,9 @@ def _refusal(
     if available is None or available.status != "True":
         return "the operator has not looked at it yet" if available is None else available.message
     slot = slot_of(mac, now, held[name, True], held[name, False])
-    access = has_access(shard.job, slot.traits, labels or {})
-    reason = static_reason(shard.job.needs, slot.traits, slot.labels, shard.demand, has_access=access)
-    if reason is NO_ACCESS and labels is None:
+    closed = no_access(shard.job, slot.traits, labels or {})
+    reason = static_reason(shard.job.needs, slot.traits, slot.labels, shard.demand, closed=closed)
+    if reason in (NO_ACCESS, OTHER_BILLING_KEYS) and labels is None:
         return f"{reason.singular}, unless the namespace has labels that you may not see"
     if reason is None:
         free = slot.free_lanes if shard.needs_lane else slot.free_control_slots

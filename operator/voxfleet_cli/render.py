@@ -17,7 +17,7 @@ from voxfleet_cli.job_preview.preview import COULD_NOT_RUN, COULD_RUN
 _OPENING = ("kind", "namespace", "name", "state", "next", "conditions")
 _TITLES = {"failures": "Failed clips", "quarantine": "Quarantined clips"}
 _UNSHOWN = ("observedGeneration", "lastTransitionTime")
-_GOOD = {Reason.FINISHED, Reason.COMMITTED, Reason.AVAILABLE, Reason.ACCEPTED, COULD_RUN}
+_GOOD = {Reason.FINISHED, Reason.COMMITTED, Reason.AVAILABLE, Reason.ACCEPTED, Reason.SCHEDULED, COULD_RUN}
 _BAD = {Reason.FAILED, UNSEEN_STATE, COULD_NOT_RUN}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar, cast
 
@@ -19,6 +20,7 @@ from voxfleet_operator.index import Index
 from voxfleet_operator.queue import Key
 
 R = TypeVar("R", bound=Resource)
+T = TypeVar("T")
 
 REMEMBERED_DELETIONS = 10_000
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
@@ -68,6 +70,29 @@ class ObjectIndex(Generic[R]):
         self._index.change(key, before, () if new is None else self._values_of(new))
 
 
+class Derived(Generic[R, T]):
+    """What follows from each object of one kind alone, worked out once for each version of it, when it comes in."""
+
+    def __init__(self, make: Callable[[R], T]) -> None:
+        self._make = make
+        self._made: dict[str, tuple[R, T]] = {}
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def of(self, resource: R) -> T:
+        """Also of a version that the cache does not hold, or no longer: then it is worked out now."""
+        made = self._made.get(resource.metadata.uid)
+        return made[1] if made is not None and made[0] is resource else self._make(resource)
+
+    def _change(self, old: R | None, new: R | None) -> None:
+        if old is not None:
+            self._made.pop(old.metadata.uid, None)
+        if new is not None:
+            with suppress(Exception):  # it raises for whoever asks, and not for the watch that brings the object
+                self._made[new.metadata.uid] = new, self._make(new)
+
+
 class Cache:
     """Objects by key and by UID, and the labels of namespaces. To be used in one event loop; never blocks."""
 
@@ -79,6 +104,8 @@ class Cache:
         self._key_by_uid: dict[str, Key] = {}
         self._indexes: dict[str, dict[Callable[[Any], Collection[str]], ObjectIndex[Any]]] = {}
         """By kind, then by what they index."""
+        self._derived: dict[str, dict[Callable[[Any], Any], Derived[Any, Any]]] = {}
+        """By kind, then by what makes it."""
         self._gone: OrderedDict[str, None] = OrderedDict()
         self._changes: Counter[str] = Counter()
         self._assumed: dict[str, Resource] = {}
@@ -104,6 +131,11 @@ class Cache:
         """By how many values objects are found, in all indexes together."""
         return sum(len(index) for indexes in self._indexes.values() for index in indexes.values())
 
+    @property
+    def derived_values(self) -> int:
+        """How many objects something is worked out of, for each thing that is."""
+        return sum(len(derived) for made in self._derived.values() for derived in made.values())
+
     def owned(self, kind: type[R]) -> ObjectIndex[R]:
         """The objects of a kind by the UID of their controller."""
         return self.index(kind, _controllers)
@@ -123,6 +155,16 @@ class Cache:
             found = indexes[values_of] = ObjectIndex(self._objects, values_of)
             for resource in self.all(kind):
                 found._change(key_of(resource), None, resource)
+        return found
+
+    def derived(self, kind: type[R], make: Callable[[R], T]) -> Derived[R, T]:
+        """What `make`, which is pure, says of each object; all who ask for the same share it."""
+        made = self._derived.setdefault(kind.crd.kind, {})
+        found = made.get(make)
+        if found is None:
+            found = made[make] = Derived(make)
+            for resource in self.all(kind):
+                found._change(None, resource)
         return found
 
     def changes(self, kind: type[Resource]) -> int:
@@ -249,6 +291,8 @@ class Cache:
         self._changes[key.kind] += 1
         for index in self._indexes.get(key.kind, {}).values():
             index._change(key, old, new)
+        for derived in self._derived.get(key.kind, {}).values():
+            derived._change(old, new)
 
 
 def _controllers(resource: Resource) -> tuple[str, ...]:

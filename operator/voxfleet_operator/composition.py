@@ -13,6 +13,7 @@ import structlog
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import Resource
 from voxfleet_operator.cache import Cache
+from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.fleet import MacFleet
@@ -74,6 +75,7 @@ def compose(environment: OperatorEnvironment) -> Operator:
             clock=environment.clock,
             now=environment.now,
             synced=environment.synced,
+            metrics=environment.metrics.work,
         )
     )
     return Operator(fleet, made, Workers(environment.queue, made, environment.leader, environment.metrics))
@@ -109,7 +111,7 @@ def _make_fleet(environment: OperatorEnvironment) -> MacFleet:
             return
         note = f"an agent has seen epoch {held}, which is not older than ours; the Lease now says {epoch}"
         log.warning("epoch raised", held=held, epoch=epoch)
-        environment.events.publish(leader.lease, "EpochRaised", note, warning=True, action="RaiseEpoch")
+        environment.events.publish(leader.lease, EventReason.EPOCH_RAISED, note)
 
     def on_stale_epoch(held: int) -> None:
         environment.run_errand(raise_epoch(held), "raise-epoch")

@@ -16,14 +16,15 @@ import structlog
 from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import truncate
 from voxfleet_api.kinds import Resource
+from voxfleet_operator.event_reasons import Action, Announced, facts_of
 from voxfleet_operator.kube import REQUEST_TIMEOUT_SECONDS, Kube, KubeError
 
 CONTROLLER = "voxfleet.dev/operator"
-API_SERVER_RESTORED = "ApiServerRestored"
-"""Somebody found the API server behind what it has said or what has happened."""
 NOTE_LIMIT_BYTES = 1000
 QUEUE_SIZE = 1000
 REPEAT_SECONDS = 600.0
+BURST = 25
+"""So many events of one reason an object gets within that time: what befalls a thousand shards is told of some."""
 REMEMBERED = 4096
 
 log = structlog.get_logger(__name__)
@@ -44,14 +45,22 @@ class Event:
 
     regarding: Mapping[str, str]
     severity: Severity
-    reason: str
-    action: str
+    reason: Announced
+    action: Action
     note: str
     at: datetime
 
 
+def event(about: Resource | Mapping[str, str], reason: Announced, note: str) -> Event:
+    facts = facts_of(reason)
+    target = reference(about) if isinstance(about, Resource) else about
+    return Event(target, "Warning" if facts.warning else "Normal", reason, facts.action, _cut(note), datetime.now(UTC))
+
+
 class EventRecorder:
-    """Queues events and writes them in the background. Does not repeat the same one within ten minutes."""
+    """Queues events and writes them in the background. Does not repeat the same one within ten minutes, and tells of
+    one object no more than BURST of the same reason meanwhile.
+    """
 
     def __init__(self, kube: Kube, instance: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._kube = kube
@@ -59,41 +68,52 @@ class EventRecorder:
         self._clock = clock
         self._queue: asyncio.Queue[Event] = asyncio.Queue(QUEUE_SIZE)
         self._recent: OrderedDict[tuple[str, str, str], float] = OrderedDict()
+        self._bursts: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+        """By object and reason: since when, and how many."""
+        self.written_total, self.repeated_total, self.lost_total = 0, 0, 0
 
-    def publish(
-        self,
-        about: Resource | Mapping[str, str],
-        reason: str,
-        note: str,
-        *,
-        warning: bool = False,
-        action: str = "Reconcile",
-    ) -> None:
-        """`reason` is one word, as in conditions; `note` is for people. Never waits and never raises."""
-        target = reference(about) if isinstance(about, Resource) else about
-        severity: Severity = "Warning" if warning else "Normal"
-        note = _cut(note)
-        seen = (target.get("uid") or target["name"], reason, note)
-        now = self._clock()
-        if now - self._recent.get(seen, float("-inf")) < REPEAT_SECONDS:
+    def publish(self, about: Resource | Mapping[str, str], reason: Announced, note: str) -> None:
+        """`note` is for people. Never waits and never raises."""
+        made = event(about, reason, note)
+        if self._is_repeated(made):
+            self.repeated_total += 1
             return
-        self._recent[seen] = now
+        try:
+            self._queue.put_nowait(made)
+        except asyncio.QueueFull:
+            self.lost_total += 1
+            log.warning("event dropped: too many wait", reason=reason, object=made.regarding["name"])
+
+    def _is_repeated(self, made: Event) -> bool:
+        about, now = made.regarding.get("uid") or made.regarding["name"], self._clock()
+        seen, kind = (about, made.reason, made.note), (about, made.reason)
+        if now - self._recent.get(seen, float("-inf")) < REPEAT_SECONDS:
+            return True
+        since, count = self._bursts.get(kind, (now, 0))
+        if now - since >= REPEAT_SECONDS:
+            since, count = now, 0
+        if count >= BURST:
+            return True
+        self._recent[seen], self._bursts[kind] = now, (since, count + 1)
         self._recent.move_to_end(seen)
+        self._bursts.move_to_end(kind)
         if len(self._recent) > REMEMBERED:
             self._recent.popitem(last=False)
-        try:
-            self._queue.put_nowait(Event(target, severity, reason, action, note, datetime.now(UTC)))
-        except asyncio.QueueFull:
-            log.warning("event dropped: too many wait", reason=reason, object=target["name"])
+        if len(self._bursts) > REMEMBERED:
+            self._bursts.popitem(last=False)
+        return False
 
     async def run(self) -> None:
         while True:
             event = await self._queue.get()
             try:
                 await write_event(self._kube, event, self._instance)
+                self.written_total += 1
             except KubeError as error:
+                self.lost_total += 1
                 log.warning("event not written", reason=event.reason, object=event.regarding["name"], error=str(error))
             except Exception:  # one event is lost; those after it are not
+                self.lost_total += 1
                 log.exception("event not written", reason=event.reason, object=event.regarding["name"])
             finally:
                 self._queue.task_done()

@@ -11,6 +11,7 @@ import base64
 import json
 import os
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableSequence, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,6 +41,12 @@ R = TypeVar("R", bound=Resource)
 T = TypeVar("T")
 Json = dict[str, Any]
 """A JSON object as the API server sends it."""
+ObserveRequest = Callable[[str, int | None, float], None]
+"""Hears of each request: its method, the status of the answer (None: there was none), and the seconds that it took."""
+
+
+def _unobserved(_verb: str, _code: int | None, _seconds: float) -> None:
+    return
 
 
 class KubeError(Exception):
@@ -153,8 +160,14 @@ class Kube:
     """
 
     def __init__(
-        self, configuration: Configuration, *, user_agent: str = FIELD_MANAGER, namespace: str = "default"
+        self,
+        configuration: Configuration,
+        *,
+        user_agent: str = FIELD_MANAGER,
+        namespace: str = "default",
+        observe: ObserveRequest = _unobserved,
     ) -> None:
+        self._observe = observe
         self._client = ApiClient(configuration)
         self._user_agent = user_agent
         self.namespace = namespace
@@ -162,7 +175,12 @@ class Kube:
 
     @classmethod
     async def connect(
-        cls, kubeconfig: Path | None = None, *, context: str | None = None, user_agent: str = FIELD_MANAGER
+        cls,
+        kubeconfig: Path | None = None,
+        *,
+        context: str | None = None,
+        user_agent: str = FIELD_MANAGER,
+        observe: ObserveRequest = _unobserved,
     ) -> Self:
         """Uses `kubeconfig`, else KUBECONFIG, else ~/.kube/config, else the service account of this pod.
 
@@ -184,7 +202,7 @@ class Kube:
         except ConfigException as error:
             where = "there is no kubeconfig, and this is no pod" if location is None else f"{location} gives none"
             raise NoCluster(f"no cluster access: {where} ({error}); set KUBECONFIG or pass --kubeconfig") from error
-        return cls(configuration, user_agent=user_agent, namespace=namespace)
+        return cls(configuration, user_agent=user_agent, namespace=namespace, observe=observe)
 
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]
@@ -240,16 +258,28 @@ class Kube:
         name: str,
         changes: Mapping[str, object],
         *,
-        field_manager: str,
+        field_manager: str = FIELD_MANAGER,
+        uid: str | None = None,
     ) -> R:
-        """Changes some fields of a spec, whatever the others are now."""
-        answer = await self.request(
-            "PATCH",
-            resource_path(kind, namespace, name),
-            body={"spec": dict(changes)},
-            query={"fieldManager": field_manager},
-            content_type="application/merge-patch+json",
-        )
+        """Changes some fields of a spec, whatever the others are now.
+
+        With a UID, it raises Conflict if another object has the name meanwhile.
+        """
+        body: dict[str, object] = {"spec": dict(changes)}
+        if uid is not None:
+            body["metadata"] = {"uid": uid}
+        try:
+            answer = await self.request(
+                "PATCH",
+                resource_path(kind, namespace, name),
+                body=body,
+                query={"fieldManager": field_manager},
+                content_type="application/merge-patch+json",
+            )
+        except Invalid as error:
+            if uid is not None and "metadata.uid" in str(error):  # what it says of a custom resource, instead of 409
+                raise Conflict(str(error)) from error
+            raise
         return parse(kind, answer)
 
     async def check(self, resource: Mapping[str, Any]) -> Json:
@@ -299,6 +329,19 @@ class Kube:
             "PATCH",
             resource_path(kind, namespace, name),
             body={"metadata": {"finalizers": [*finalizers], "resourceVersion": resource_version}},
+            query={"fieldManager": FIELD_MANAGER},
+            content_type="application/merge-patch+json",
+        )
+        return parse(kind, answer)
+
+    async def set_owner(
+        self, kind: type[R], namespace: str, name: str, owner: Mapping[str, object], resource_version: str
+    ) -> R:
+        """Makes `owner` the only owner. Raises Conflict if the object has changed since `resource_version`."""
+        answer = await self.request(
+            "PATCH",
+            resource_path(kind, namespace, name),
+            body={"metadata": {"ownerReferences": [dict(owner)], "resourceVersion": resource_version}},
             query={"fieldManager": FIELD_MANAGER},
             content_type="application/merge-patch+json",
         )
@@ -390,8 +433,11 @@ class Kube:
         url = f"{self._client.configuration.host}{path}"
         if query:
             url = f"{url}?{urlencode(query)}"
+        started = time.perf_counter()
+        code: int | None = None
         try:
-            await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            async with asyncio.timeout(timeout_seconds) as authorizing:  # a plugin of the kubeconfig may give the token
+                await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
                 method,
                 url,
@@ -400,9 +446,14 @@ class Kube:
                 _request_timeout=aiohttp.ClientTimeout(total=timeout_seconds),
             )
             content: bytes = await response.read()
+            code = response.status
         except (aiohttp.ClientError, TimeoutError, OSError, ConfigException) as error:
             server = self._client.configuration.host
+            if authorizing.expired():
+                server = "asks for a token first, and the credential plugin that the kubeconfig names"
             raise ApiUnavailable(_no_answer(f"{method} {path}", server, error, timeout_seconds)) from error
+        finally:
+            self._observe(method, code, time.perf_counter() - started)
         if 200 <= response.status < 300:
             answer: Json = json.loads(content)
             return answer

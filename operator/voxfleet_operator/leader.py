@@ -32,7 +32,9 @@ from urllib.parse import quote
 import structlog
 
 from voxfleet_operator.cache import version_number
-from voxfleet_operator.events import API_SERVER_RESTORED, Event, write_event
+from voxfleet_operator.event_reasons import EventReason
+from voxfleet_operator.events import event as make_event
+from voxfleet_operator.events import write_event
 from voxfleet_operator.heartbeat import Heartbeat
 from voxfleet_operator.kube import AlreadyExists, ApiUnavailable, Conflict, Json, Kube, KubeError, NotFound
 
@@ -42,7 +44,6 @@ RENEW_DEADLINE_SECONDS = 8.0
 RETRY_SECONDS = 2.0
 REQUEST_SECONDS = 3.0
 LOST_EXIT_CODE = 75
-LEASE_DELETED = "LeaseDeleted"
 
 log = structlog.get_logger(__name__)
 
@@ -272,7 +273,7 @@ class Leader:
             try:
                 found = _record(await self._call("GET", self._name))
             except NotFound:
-                await self._resign(LEASE_DELETED, "the Lease was deleted; its holder ends and starts anew")
+                await self._resign(EventReason.LEASE_DELETED, "the Lease was deleted; its holder ends and starts anew")
                 raise
             if self._is_restored(found):
                 await self._resign_restored()
@@ -289,7 +290,9 @@ class Leader:
             await self._resign_restored()
             return
         if record is not None and written.uid != record.uid:
-            await self._tell(LEASE_DELETED, "somebody has deleted the Lease; its holder has made it anew, and goes on")
+            await self._tell(
+                EventReason.LEASE_DELETED, "somebody has deleted the Lease; its holder has made it anew, and goes on"
+            )
         self._record, self._record_seen = written, started
         if self._ended:
             return
@@ -352,9 +355,9 @@ class Leader:
             "the Lease is older than it was before: the API server was restored from a backup. The operator starts"
             " anew, as what it remembers is newer than what exists"
         )
-        await self._resign(API_SERVER_RESTORED, note)
+        await self._resign(EventReason.API_SERVER_RESTORED, note)
 
-    async def _resign(self, reason: str, note: str) -> None:
+    async def _resign(self, reason: EventReason, note: str) -> None:
         """Gives up for a cause that people are told of before the process ends."""
         self._held_until, self._ended = float("-inf"), True
         try:
@@ -362,9 +365,9 @@ class Leader:
         finally:  # nobody else ends it any more
             self._on_lost(note)
 
-    async def _tell(self, reason: str, note: str) -> None:
+    async def _tell(self, reason: EventReason, note: str) -> None:
         """Whether people hear of it changes nothing about leadership."""
-        event = Event(self.lease, "Warning", reason, "Lead", note, datetime.now(UTC))
+        event = make_event(self.lease, reason, note)
         try:
             await write_event(self._kube, event, self.identity, timeout_seconds=REQUEST_SECONDS)
         except KubeError as error:

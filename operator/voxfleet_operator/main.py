@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
@@ -14,15 +15,19 @@ import structlog
 from voxfleet_operator.background import BackgroundEnded, BackgroundTasks
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.composition import OperatorEnvironment, compose, secret_reader, wake_by_change
+from voxfleet_operator.crd_age import tell_of_older_crds
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
-from voxfleet_operator.fleet.fleet import MacFleet
-from voxfleet_operator.fleet.ssh.dialer import SshDialer
+from voxfleet_operator.fleet.transports import Transports
 from voxfleet_operator.health import HealthServer
 from voxfleet_operator.heartbeat import Heartbeat
 from voxfleet_operator.kube import Kube, KubeError
 from voxfleet_operator.leader import Leader
 from voxfleet_operator.metrics import OperatorMetrics
+from voxfleet_operator.monitoring.job_collector import JobCollector
+from voxfleet_operator.monitoring.mac_collector import MacCollector
+from voxfleet_operator.monitoring.process_collector import EventCollector, ProcessCollector
+from voxfleet_operator.monitoring.queue_collector import QueueCollector
 from voxfleet_operator.options import OperatorOptions
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
 from voxfleet_operator.reconcile.context import ReconcileOptions
@@ -42,7 +47,7 @@ class WatchEnded(Exception):
     """The watches on the API server have ended."""
 
 
-def run(options: OperatorOptions, make_dialer: MakeDialer = SshDialer) -> int:
+def run(options: OperatorOptions, make_dialer: MakeDialer = Transports) -> int:
     """Runs the operator until SIGTERM or SIGINT; returns the exit code. `make_dialer`: the transport to all Macs."""
     try:
         asyncio.run(_operate(options, make_dialer))
@@ -60,19 +65,24 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
     async with AsyncExitStack() as stack:
         background, heartbeat = BackgroundTasks(), Heartbeat()
         background.start(stack, heartbeat.run(), "heartbeat")
-        kube = await stack.enter_async_context(await Kube.connect(options.kubeconfig))
+        metrics = OperatorMetrics()
+        connect = partial(Kube.connect, options.kubeconfig, observe=metrics.api_requested)
+        kube = await stack.enter_async_context(await connect())
         control_plane = await kube.patiently(kube.kube_system_uid, stop)
+        await tell_of_older_crds(kube)
 
-        cache, queue, metrics = Cache(), WorkQueue(), OperatorMetrics()
+        cache, queue = Cache(), WorkQueue(observer=metrics)
         watch, ended = _start_watch(stack, kube, options.watch_namespaces, cache, queue, stop, background.ended)
+        leader = Leader(connect, options.namespace, heartbeat)
+        metrics.registry.register(ProcessCollector(leader, heartbeat, watch.health))
+        metrics.registry.register(QueueCollector(queue))
         if options.health_port is not None:
-            health = HealthServer(heartbeat, watch.synced.is_set, metrics.registry)
+            health = HealthServer(heartbeat, watch.not_ready, metrics.registry)
             await health.start(options.health_host, options.health_port)
             stack.push_async_callback(health.stop)
         if not await _before(ended, watch.synced.wait()):
             return
 
-        leader = Leader(partial(Kube.connect, options.kubeconfig), options.namespace, heartbeat)
         stack.push_async_callback(leader.release)
         log.info("waiting for the lease", identity=leader.identity)
         if not await _before(ended, leader.acquire()):
@@ -103,7 +113,12 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
             )
         )
         stack.push_async_callback(operator.fleet.close)
-        metrics.watch_state(queue, leader.holds, partial(_connected, operator.fleet))
+        for collector in (
+            EventCollector(recorder),
+            JobCollector(cache, options.retry_limit),
+            MacCollector(cache, operator.fleet, time.monotonic),
+        ):
+            metrics.registry.register(collector)
         working = [background.start(stack, operator.workers.run(), f"worker-{number}") for number in range(WORKERS)]
         stack.push_async_callback(_stop_workers, queue, working)
         stack.callback(background.stopping)
@@ -167,11 +182,6 @@ async def _before(ended: asyncio.Task[None], wanted: Awaitable[object]) -> bool:
     waiting.cancel()
     ended.result()
     return False
-
-
-def _connected(fleet: MacFleet) -> tuple[int, int]:
-    views = fleet.views().values()
-    return sum(view.connected for view in views), len(views)
 
 
 async def _stop_workers(queue: WorkQueue, working: list[asyncio.Task[None]]) -> None:

@@ -1,57 +1,82 @@
-"""The metrics that /metrics shows. No label holds a name that users choose, as their number has no bound."""
+"""The metrics that parts of the operator count themselves, and the registry. Those that are read at a scrape are in
+monitoring/.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import cache
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
-from voxfleet_operator.queue import WorkQueue
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.audio_shard import AttemptOutcome
+from voxfleet_operator import metric_list
+from voxfleet_operator.event_reasons import EventReason
+
+NONE = "none"
+
+
+class WorkMetrics:
+    """What becomes of work, counted where it is written. Without a registry nobody scrapes it."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.attempts = metric_list.ATTEMPTS.counter(registry)
+        self.retries = metric_list.RETRIES.counter(registry)
+        self.exhausted = metric_list.SHARDS_EXHAUSTED.counter(registry)
+        self.split = metric_list.SHARDS_SPLIT.counter(registry)
+        self.clips = metric_list.CLIPS.counter(registry)
+        self.machine_seconds = metric_list.MACHINE_SECONDS.counter(registry)
+        self.audio_seconds = metric_list.AUDIO_SECONDS.counter(registry)
+        self.job_seconds = metric_list.JOB_SECONDS.histogram(registry)
+        self.placement_seconds = metric_list.PLACEMENT_SECONDS.histogram(registry)
+        self.pending_shards = metric_list.PENDING_SHARDS.gauge(registry)
+        self.waiting_jobs = metric_list.WAITING_JOBS.gauge(registry)
+
+    def placed(self, seconds: float, pending_shards: int, waiting_jobs: int) -> None:
+        self.placement_seconds.observe(seconds)
+        self.pending_shards.set(pending_shards)
+        self.waiting_jobs.set(waiting_jobs)
 
 
 class OperatorMetrics:
     """The metrics of the operator, in a registry of their own."""
 
     def __init__(self) -> None:
+        # Otherwise each has a series more, which says when it began.
+        disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.reconciles = Counter(
-            "voxfleet_reconcile", "Reconciles by kind and result.", ["kind", "result"], registry=self.registry
-        )
-        self.reconcile_seconds = Histogram(
-            "voxfleet_reconcile_duration_seconds", "Time of a reconcile.", ["kind"], registry=self.registry
-        )
+        self.work = WorkMetrics(self.registry)
+        self._queue_seconds = cache(metric_list.QUEUE_SECONDS.histogram(self.registry).labels)
+        self._work_seconds = cache(metric_list.WORK_SECONDS.histogram(self.registry).labels)
         # Looking up a label takes longer than counting.
-        self._reconciles = cache(self.reconciles.labels)
-        self._reconcile_seconds = cache(self.reconcile_seconds.labels)
+        self._reconciles = cache(metric_list.RECONCILES.counter(self.registry).labels)
+        self._reconcile_seconds = cache(metric_list.RECONCILE_SECONDS.histogram(self.registry).labels)
+        self._api_requests = cache(metric_list.API_REQUESTS.counter(self.registry).labels)
+        self._api_request_seconds = cache(metric_list.API_REQUEST_SECONDS.histogram(self.registry).labels)
 
     def reconciled(self, kind: str, result: str, seconds: float) -> None:
         self._reconciles(kind, result).inc()
         self._reconcile_seconds(kind).observe(seconds)
 
-    def watch_state(self, queue: WorkQueue, leads: Callable[[], bool], macs: Callable[[], tuple[int, int]]) -> None:
-        """Adds metrics that are read on demand. `macs` returns the numbers of connected Macs and of all Macs."""
-        self.registry.register(_State(queue, leads, macs))
+    def api_requested(self, verb: str, code: int | None, seconds: float) -> None:
+        """`code`: the status; None without an answer. May be called in any thread."""
+        self._api_requests(verb, NONE if code is None else str(code)).inc()
+        self._api_request_seconds(verb).observe(seconds)
+
+    def key_taken(self, kind: str, waited_seconds: float) -> None:
+        self._queue_seconds(kind).observe(waited_seconds)
+
+    def key_done(self, kind: str, worked_seconds: float) -> None:
+        self._work_seconds(kind).observe(worked_seconds)
 
 
-class _State(Collector):
-    def __init__(self, queue: WorkQueue, leads: Callable[[], bool], macs: Callable[[], tuple[int, int]]) -> None:
-        self._queue = queue
-        self._leads = leads
-        self._macs = macs
+def class_label(failure_class: str | None) -> str:
+    """Of a closed list, whatever an agent says."""
+    if failure_class is None:
+        return NONE
+    return str(failure_class) if failure_class in set(FailureClass) else str(EventReason.OTHER_FAILURE)
 
-    def collect(self) -> Iterator[Metric]:
-        connected, total = self._macs()
-        yield GaugeMetricFamily("voxfleet_leader", "1 while this process holds the Lease.", float(self._leads()))
-        yield GaugeMetricFamily("voxfleet_workqueue_depth", "Keys that wait for a worker.", self._queue.depth)
-        yield CounterMetricFamily("voxfleet_workqueue_adds", "Keys added.", self._queue.adds_total)
-        yield CounterMetricFamily(
-            "voxfleet_workqueue_retries", "Keys added after a failure.", self._queue.retries_total
-        )
-        macs = GaugeMetricFamily("voxfleet_macs", "MacAgents by connection.", labels=["state"])
-        macs.add_metric(["connected"], connected)
-        macs.add_metric(["disconnected"], total - connected)
-        yield macs
+
+def outcome_label(outcome: str) -> str:
+    return str(outcome) if outcome in set(AttemptOutcome) else str(EventReason.OTHER_FAILURE)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 INITIAL_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 60.0
@@ -33,6 +33,14 @@ PLACEMENT = Key("Placement", "", "")
 """The one placement pass over all shards and Macs."""
 
 
+class QueueObserver(Protocol):
+    """Hears how long keys wait and are worked on, in seconds."""
+
+    def key_taken(self, kind: str, waited_seconds: float) -> None: ...
+
+    def key_done(self, kind: str, worked_seconds: float) -> None: ...
+
+
 class QueueClosed(Exception):
     """The queue accepts and returns no more keys."""
 
@@ -50,13 +58,17 @@ class WorkQueue:
         *,
         initial_backoff_seconds: float = INITIAL_BACKOFF_SECONDS,
         max_backoff_seconds: float = MAX_BACKOFF_SECONDS,
+        observer: QueueObserver | None = None,
     ) -> None:
         self._clock = clock
+        self._observer = observer
         self._initial_backoff_seconds = initial_backoff_seconds
         self._max_backoff_seconds = max_backoff_seconds
         self._ready: deque[Key] = deque()
         self._dirty: set[Key] = set()
-        self._processing: set[Key] = set()
+        self._processing: dict[Key, float] = {}
+        """Since when."""
+        self._added_seconds: dict[Key, float] = {}
         self._due: dict[Key, float] = {}
         self._timers: list[tuple[float, Key]] = []
         self._failures: dict[Key, int] = {}
@@ -66,13 +78,25 @@ class WorkQueue:
         self._alarm_due_seconds = float("inf")
         self._standby = True
         self._closed = False
-        self.adds_total = 0
-        self.retries_total = 0
+        self.adds: Counter[str] = Counter()
+        """By kind, as are `retries`."""
+        self.retries: Counter[str] = Counter()
 
     @property
     def depth(self) -> int:
         """How many keys wait for a worker."""
         return len(self._ready)
+
+    @property
+    def depths(self) -> Counter[str]:
+        """How many keys wait for a worker, by kind."""
+        return Counter(key.kind for key in self._ready)
+
+    @property
+    def held_seconds(self) -> tuple[float, ...]:
+        """For how long each key in work is held by now."""
+        now = self._clock()
+        return tuple(now - since for since in self._processing.values())
 
     def start(self, keys: Iterable[Key] = ()) -> None:
         """Ends the standby: from now on keys are kept, these first."""
@@ -89,8 +113,9 @@ class WorkQueue:
         """Requests a reconcile now. Requests made before it starts count as one."""
         if self._closed or self._standby or key in self._dirty:
             return
-        self.adds_total += 1
+        self.adds[key.kind] += 1
         self._dirty.add(key)
+        self._added_seconds[key] = self._clock()
         if key not in self._processing:
             self._make_ready(key)
 
@@ -114,7 +139,7 @@ class WorkQueue:
         """Requests a reconcile after the key's backoff, which doubles with each call. Returns it in seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        self.retries_total += 1
+        self.retries[key.kind] += 1
         # Beyond 2^32 the cap applies anyway, and a float would overflow.
         seconds = min(self._initial_backoff_seconds * 2.0 ** min(failures, 32), self._max_backoff_seconds)
         self.add_after(key, seconds)
@@ -133,13 +158,19 @@ class WorkQueue:
             if self._ready:
                 key = self._ready.popleft()
                 self._dirty.discard(key)
-                self._processing.add(key)
+                now = self._clock()
+                self._processing[key] = now
+                waited_seconds = now - self._added_seconds.pop(key, now)
+                if self._observer is not None:
+                    self._observer.key_taken(key.kind, waited_seconds)
                 return key
             await self._wait()
 
     def done(self, key: Key) -> None:
         """Ends the work on a key, which is ready again if it was added meanwhile."""
-        self._processing.discard(key)
+        since = self._processing.pop(key, None)
+        if self._observer is not None and since is not None:
+            self._observer.key_done(key.kind, self._clock() - since)
         if key in self._dirty and not self._closed:
             self._make_ready(key)
 

@@ -7,29 +7,31 @@ once. Each relist sees every object again, so a lost event causes a delay but no
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import aiohttp
 import kopf
 import structlog
 
 from voxfleet_api import GROUP, VERSION
 from voxfleet_api.kinds import KINDS, Resource
 from voxfleet_operator.cache import Cache, version_number
-from voxfleet_operator.kube import Json, Kube, KubeError, NotFound, Unreadable, parse, resource_path
+from voxfleet_operator.kube import Connection, Json, Kube, KubeError, NotFound, Unreadable, parse, resource_path
+from voxfleet_operator.watch_health import RELIST_SECONDS, WATCH_SECONDS, WatchHealth
 
 PAGE_SIZE = 500
-RELIST_SECONDS = 300.0
+NAMESPACES = "namespaces"
 # An early second list finds deletions between the first list and the start of kopf's own watches.
 SECOND_LIST_SECONDS = 10.0
 LOGIN_SECONDS = 600.0
 ERROR_BACKOFF_SECONDS = (1, 1, 2, 3, 5, 8, 13, 21, *[30] * 18)
 """The waits cover ten minutes without an API server; after that the process ends and is restarted."""
 CLOSE_SECONDS = 0.1
-WATCH_SECONDS = 300  # an integer, as kopf puts it into the URL unchanged
 
 log = structlog.get_logger(__name__)
 
@@ -55,6 +57,7 @@ class Watch:
         self._cache = cache
         self._on_change = on_change
         self._on_namespaces = on_namespaces
+        self.health = WatchHealth((NAMESPACES, *(kind.crd.plural for kind in KINDS)), time.monotonic)
         self._namespaces = tuple(dict.fromkeys(namespaces))
         self.synced = asyncio.Event()
         """Set once every kind has been listed while the watches are running."""
@@ -101,6 +104,10 @@ class Watch:
             # aiohttp closes its TLS connections in the background, for which the loop has to run a little longer.
             await asyncio.sleep(CLOSE_SECONDS)
 
+    def not_ready(self) -> str | None:
+        """What keeps the cache from being as new as it should be, for people; None if nothing does."""
+        return self.health.stale() if self.synced.is_set() else "the caches are not synced yet"
+
     async def relist(self) -> None:
         """Updates the cache with a full list of every kind. Raises KubeError."""
         for kind in KINDS:
@@ -120,7 +127,10 @@ class Watch:
             except Unreadable as error:
                 log.error("object ignored", error=str(error))
                 unreadable.add(item["metadata"]["uid"])
-        for resource in self._cache.replace(kind, readable, version, unreadable):
+        changed = self._cache.replace(kind, readable, version, unreadable)
+        if self.synced.is_set():
+            self.health.missed[kind.crd.plural] += len(changed)
+        for resource in changed:
             self._on_change(resource)
 
     async def _list(self, kind: type[Resource]) -> tuple[Sequence[Json], str]:
@@ -144,6 +154,7 @@ class Watch:
                 log.warning("list failed, tried again soon", error=str(error))
                 await asyncio.sleep(SECOND_LIST_SECONDS)
                 continue
+            self.health.listed()
             if not self.synced.is_set():
                 log.info("caches synced")
                 self.synced.set()
@@ -163,17 +174,12 @@ class Watch:
         """Makes handlers that pass events on to `loop`, in which the cache is used."""
         registry = kopf.OperatorRegistry()
 
-        async def login(**_: Any) -> kopf.ConnectionInfo:
+        async def login(**_: Any) -> kopf.AiohttpSession:
             asked = asyncio.run_coroutine_threadsafe(self._kube.connection(), loop)
             connection = await asyncio.wrap_future(asked)
-            return kopf.ConnectionInfo(
-                server=connection.server,
-                ca_path=connection.ca_file,
-                insecure=connection.insecure,
-                token=connection.token,
-                certificate_path=connection.certificate_file,
-                private_key_path=connection.key_file,
-                expiration=datetime.now(UTC) + timedelta(seconds=LOGIN_SECONDS),
+            expiration = datetime.now(UTC) + timedelta(seconds=LOGIN_SECONDS)
+            return kopf.AiohttpSession(
+                server=connection.server, expiration=expiration, aiohttp_session=self._session(connection)
             )
 
         def hand_over(receive: Callable[[str | None, Json], None]) -> Callable[..., Any]:
@@ -183,11 +189,39 @@ class Watch:
             return handler
 
         kopf.on.login(registry=registry)(login)
-        kopf.on.event("", "v1", "namespaces", registry=registry, id="namespaces")(hand_over(self._observe_namespace))
+        kopf.on.event("", "v1", NAMESPACES, registry=registry, id=NAMESPACES)(hand_over(self._observe_namespace))
         for kind in KINDS:
             handler = hand_over(partial(self._observe, kind))
             kopf.on.event(GROUP, VERSION, kind.crd.plural, registry=registry, id=kind.crd.plural)(handler)
         return registry
+
+    def _session(self, connection: Connection) -> aiohttp.ClientSession:
+        """As kopf would make it, but for what notices the answers to watches."""
+        access = kopf.ConnectionInfo(
+            server=connection.server,
+            ca_path=connection.ca_file,
+            insecure=connection.insecure,
+            token=connection.token,
+            certificate_path=connection.certificate_file,
+            private_key_path=connection.key_file,
+        )
+        traced = aiohttp.TraceConfig()
+
+        async def answered(_: object, __: object, params: aiohttp.TraceRequestEndParams) -> None:
+            if params.url.query.get("watch") == "true":
+                self.health.watch_answered(params.url.name, params.response.status)
+
+        async def failed(_: object, __: object, params: aiohttp.TraceRequestExceptionParams) -> None:
+            if params.url.query.get("watch") == "true":
+                self.health.watch_answered(params.url.name, None)
+
+        traced.on_request_end.append(answered)
+        traced.on_request_exception.append(failed)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=access.as_ssl_context()),
+            headers=access.as_http_headers(),
+            trace_configs=[traced],
+        )
 
     def _observe(self, kind: type[Resource], event_type: str | None, data: Json) -> None:
         try:

@@ -14,6 +14,7 @@ from voxfleet_api.kinds import MacAgent, Resource
 from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.protocol import AttemptKey, AttemptRequest
 from voxfleet_operator.cache import Cache
+from voxfleet_operator.event_reasons import Announced
 from voxfleet_operator.fleet.closing import Closing
 from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView, Order
 from voxfleet_operator.queue import Key
@@ -122,7 +123,10 @@ class _Requeue:
     def add(self, key: Key) -> None:
         return
 
+    def add_after(self, key: Key, seconds: float) -> None:
+        return
+
 
 class _Events:
-    def publish(self, about: Resource, reason: str, note: str, *, warning: bool = False) -> None:
+    def publish(self, about: Resource, reason: Announced, note: str) -> None:
         return

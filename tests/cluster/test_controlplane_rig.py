@@ -20,8 +20,6 @@ OWNER = """
 import sys
 from pathlib import Path
 from voxfleet_dev.controlplane import ControlPlane
-from voxfleet_dev.processes import exit_on_signals
-exit_on_signals()
 servers = ControlPlane(Path(sys.argv[1]))
 servers.start()
 print(*servers.pids.values(), flush=True)
@@ -73,8 +71,8 @@ def test_survives_a_killed_apiserver(control_plane: ControlPlane, namespace: str
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_server_outlives_a_killed_owner(tmp_path: Path, number: signal.Signals) -> None:
+def test_no_server_outlives_a_killed_owner(tmp_path: Path) -> None:
+    """The demo's tests end one by SIGTERM, and one by SIGINT."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen(
         [sys.executable, "-c", OWNER, str(tmp_path / "servers")],
@@ -87,6 +85,6 @@ def test_no_server_outlives_a_killed_owner(tmp_path: Path, number: signal.Signal
         assert owner.stdout is not None
         servers = [psutil.Process(int(pid)) for pid in owner.stdout.readline().split()]
         assert len(servers) == 2
-        owner.send_signal(number)
+        owner.send_signal(signal.SIGKILL)
         owner.wait(30)
     assert not wait_ended(servers, 30)

@@ -28,6 +28,7 @@ def test_agent_accepts_the_configuration(mac: Mac) -> None:
 
 def test_manifest_is_a_mac_agent(mac: Mac) -> None:
     agent = MacAgent.load(mac.mac_agent_manifest())
+    assert agent.spec.ssh is not None
     assert agent.spec.ssh.port == mac.sshd.port
     assert agent.spec.disconnect.lost_after == "30s"
     public_key(agent.spec.ledger_public_key)
@@ -35,6 +36,7 @@ def test_manifest_is_a_mac_agent(mac: Mac) -> None:
 
 def test_secrets_are_those_that_the_manifest_names(mac: Mac) -> None:
     spec = MacAgent.load(mac.mac_agent_manifest()).spec
+    assert spec.ssh is not None
     named = {(ref.name, ref.key) for ref in (spec.ssh.identity_secret_ref, spec.token_secret_ref)}
     written = set()
     for secret in mac.secret_manifests("voxfleet-system"):

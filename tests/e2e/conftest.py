@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,14 @@ _numbers = itertools.count(1)
 
 
 class MakeFleet(Protocol):
-    def __call__(self, *, macs: int = 2, lost_after: str = "10m", operator_namespace: str | None = None) -> Fleet: ...
+    def __call__(
+        self,
+        *,
+        macs: int = 2,
+        lost_after: str = "10m",
+        operator_namespace: str | None = None,
+        over_https: Collection[int] = (),
+    ) -> Fleet: ...
 
 
 def with_kinds(control_plane: ControlPlane) -> ControlPlane:
@@ -37,7 +44,13 @@ def making_fleets(control_plane: ControlPlane, folder: Path) -> Iterator[MakeFle
     """Builds fleets without starting them; stops whatever was started at the end."""
     fleets: list[Fleet] = []
 
-    def make(*, macs: int = 2, lost_after: str = "10m", operator_namespace: str | None = None) -> Fleet:
+    def make(
+        *,
+        macs: int = 2,
+        lost_after: str = "10m",
+        operator_namespace: str | None = None,
+        over_https: Collection[int] = (),
+    ) -> Fleet:
         namespace = f"e2e-{next(_numbers)}"
         control_plane.kubectl("create", "namespace", namespace)
         fleet = Fleet(
@@ -47,6 +60,7 @@ def making_fleets(control_plane: ControlPlane, folder: Path) -> Iterator[MakeFle
             macs=macs,
             lost_after=lost_after,
             operator_namespace=operator_namespace,
+            over_https=over_https,
         )
         fleets.append(fleet)
         return fleet.__enter__()

@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -21,11 +21,12 @@ from voxfleet_api.rows import ClipStatus, ResultRow
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.demo_report import read_rows, result_folder
 from voxfleet_dev.locations import REPOSITORY
-from voxfleet_dev.mac import Mac
+from voxfleet_dev.mac import FleetTls, Mac
 from voxfleet_dev.operator_account import OperatorAccount
 from voxfleet_dev.operator_process import OperatorProcess
 from voxfleet_dev.processes import wait_ended
 from voxfleet_dev.sshd import generate_identity
+from voxfleet_operator.leader import LEASE_NAME
 
 CLIPS = REPOSITORY / "examples" / "clips"
 WAIT_SECONDS = 150.0
@@ -63,29 +64,33 @@ class Fleet:
         macs: int = 2,
         lost_after: str = "10m",
         operator_namespace: str | None = None,
+        over_https: Collection[int] = (),
         account: OperatorAccount | None = None,
     ) -> None:
         """`operator_namespace`: where the operator and the Macs' Secrets are, unless in the namespace of the jobs.
 
+        `over_https`: the numbers of the Macs that are reached in this way.
         `account`: the operator's, in that namespace, if it is to have other rights than those of every fleet.
         """
         self.control_plane = control_plane
         self.directory = directory
         self.namespace = namespace
+        self._namespaces = [namespace]
         self.account = account or OperatorAccount(control_plane, operator_namespace or namespace)
         self.operator_namespace = self.account.namespace
         self.shared = directory / "shared"
         shutil.copytree(CLIPS, self.shared / "clips")
-        identity = generate_identity()
+        identity, tls = generate_identity(), FleetTls.made()
         self.macs = [
             Mac(
                 f"{namespace}-mac-{letter}",
                 directory / f"mac-{letter}",
                 allow=[f"file://{self.shared}/"],
                 identity_pem=identity,
+                tls=tls if number in over_https else None,
                 lost_after=lost_after,
             )
-            for letter in "abcdefgh"[:macs]
+            for number, letter in enumerate("abcdefgh"[:macs])
         ]
         self.operator = self.make_operator("operator")
         self._server = ApiServer(control_plane)
@@ -125,6 +130,14 @@ class Fleet:
             flags=["--progress-interval-seconds", "1", "--lost-margin-seconds", str(LOST_MARGIN_SECONDS), *flags],
         )
 
+    def restart_operator(self, env: Mapping[str, str] | None = None) -> None:
+        """Starts the operator, which has died, again. It leads at once, as if the dead one's Lease had run out."""
+        free = json.dumps({"spec": {"holderIdentity": ""}})
+        self.control_plane.kubectl(
+            "patch", "lease", LEASE_NAME, "-n", self.operator_namespace, "--type=merge", "-p", free
+        )
+        self.operator.start(env)
+
     def register(self, mac: Mac, spec: Mapping[str, object] | None = None) -> None:
         """Applies a Mac's Secrets and its MacAgent, with some fields of its spec replaced."""
         for secret in mac.secret_manifests(self.operator_namespace):
@@ -137,6 +150,7 @@ class Fleet:
         """Creates another namespace, with the contract, for what is applied from now on."""
         self.control_plane.kubectl("create", "namespace", namespace)
         self.namespace = namespace
+        self._namespaces.append(namespace)
         self.apply(CONTRACT)
 
     def apply(self, manifest: Mapping[str, object]) -> None:
@@ -258,11 +272,12 @@ class Fleet:
         names = [mac.name for mac in self.macs]
         if names:
             self.control_plane.kubectl("delete", "macagents", "--ignore-not-found", *names)
-        for line in self.control_plane.kubectl("get", "abj", "-n", self.namespace, "-o", "name").split():
-            self.control_plane.kubectl(
-                "patch", line, "-n", self.namespace, "--type=merge", "-p", '{"metadata":{"finalizers":null}}'
-            )
-        self.control_plane.kubectl("delete", "abj,ash", "--all", "-n", self.namespace)
+        for namespace in self._namespaces:
+            jobs = self.control_plane.kubectl("get", "abj", "-n", namespace, "-o", "name").split()
+            if jobs:
+                free = '{"metadata":{"finalizers":null}}'
+                self.control_plane.kubectl("patch", *jobs, "-n", namespace, "--type=merge", "-p", free)
+            self.control_plane.kubectl("delete", "abj,ash", "--all", "-n", namespace)
 
 
 def wait_for_processes_to_end(processes: Iterable[psutil.Process], timeout_seconds: float = 15.0) -> None:

@@ -106,28 +106,34 @@ def assert_survivors_finished(fleet: Fleet, job: AudioBatchJob, lost: str) -> No
 
 
 @pytest.mark.parametrize(
-    "edges",
+    ("edges", "over_https"),
     [
         pytest.param(
-            ("finalizer-added", "put-answered", "plan-recorded", "shard-created@2", "assigned"), id="until work begins"
+            ("finalizer-added", "put-answered", "plan-recorded", "shard-created@2", "assigned"),
+            (),
+            id="until work begins",
         ),
-        pytest.param(("assigned@2", "put-answered@2", "commit-seen", "finalize-committed"), id="while work is done"),
+        pytest.param(
+            ("assigned@2", "put-answered@2", "commit-seen", "finalize-committed"),
+            (0, 1),
+            id="while work is done over HTTPS",
+        ),
     ],
 )
 def test_an_operator_that_dies_at_each_crash_point_loses_and_repeats_nothing(
-    make_fleet: MakeFleet, edges: tuple[str, ...]
+    make_fleet: MakeFleet, edges: tuple[str, ...], over_https: tuple[int, ...]
 ) -> None:
     """`assigned` lies between the status write and the call, `put-answered` after the agent's answer.
 
     `assigned` comes last: another worker may see the status and make the call, and the plan then ends meanwhile.
     """
-    fleet = make_fleet(macs=2)
+    fleet = make_fleet(macs=2, over_https=over_https)
     fleet.start(operator_env={"VOXFLEET_CRASH_AT": edges[0]})
     fleet.submit("job", CLIPS)
     for edge, following in zip(edges, [*edges[1:], None], strict=True):
         fleet.wait_for(f"the operator crashed at {edge}", lambda: not fleet.operator.child.running)
         assert fleet.operator.child.exit_code == CRASH_EXIT_CODE
-        fleet.operator.start({"VOXFLEET_CRASH_AT": following} if following else None)
+        fleet.restart_operator({"VOXFLEET_CRASH_AT": following} if following else None)
     assert_whole(fleet, fleet.wait_for_end("job"))
     assert_one_attempt_each(fleet, "job")
 
@@ -140,7 +146,7 @@ def test_an_operator_that_dies_while_it_deletes_finishes_after_its_restart(make_
     fleet.control_plane.kubectl("delete", "abj", "job", "-n", fleet.namespace, "--wait=false")
     fleet.wait_for("the operator crashed after the agent's answer", lambda: not fleet.operator.child.running)
     assert fleet.operator.child.exit_code == CRASH_EXIT_CODE
-    fleet.operator.start()
+    fleet.restart_operator()
     fleet.control_plane.kubectl(
         "wait", "--for=delete", "abj/job", "-n", fleet.namespace, "--timeout=60s", timeout_seconds=70
     )

@@ -17,8 +17,8 @@ from voxfleet_dev.mac import Mac
 OPERATOR_NAMESPACE = "voxfleet-system"
 LONG_CLIPS = 400
 """More than any test waits for."""
+MANY_CLIPS = "many-clips.jsonl"
 GONE_SECONDS = 60.0
-pytestmark = pytest.mark.soak  # its job is over before both Macs are seen at work, on a fast machine
 _numbers = itertools.count(1)
 
 
@@ -32,7 +32,7 @@ def macs_and_operator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flee
     ):
         control_plane.kubectl("create", "namespace", OPERATOR_NAMESPACE)
         fleet = make(operator_namespace=OPERATOR_NAMESPACE)
-        manifest = fleet.shared / "clips" / "long.jsonl"
+        manifest = fleet.shared / "clips" / MANY_CLIPS
         lines = ({"id": f"clip-{number}", "uri": "wav-16000-01.wav"} for number in range(LONG_CLIPS))
         manifest.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         fleet.start()
@@ -44,7 +44,7 @@ def fleet(macs_and_operator: Fleet) -> Fleet:
     """Both Macs work on a job, in a new namespace, of which most is still to be done."""
     fleet = macs_and_operator
     fleet.enter_namespace(f"team-{next(_numbers)}")
-    fleet.submit("long", input={"manifest": {"uri": f"file://{fleet.shared}/clips/long.jsonl"}})
+    fleet.submit("long", input={"manifest": {"uri": f"file://{fleet.shared}/clips/{MANY_CLIPS}"}})
     fleet.wait_for("both Macs work", lambda: all(works(fleet, mac) for mac in fleet.macs))
     return fleet
 

@@ -21,6 +21,7 @@ from voxfleet_api.base import ApiModel
 from voxfleet_api.conditions import Reason
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.mac_agent import SshAccess
 from voxfleet_api.ledger import IDENTITY_CONTEXT
 from voxfleet_api.order_age import CLOCK_HEADER, GOOD_UNTIL_HEADER, ClockReading
 from voxfleet_api.protocol import (
@@ -111,6 +112,11 @@ class Connection:
     refusal: DialError | None = None
 
 
+def _ssh(mac: MacAgent) -> SshAccess:
+    assert mac.spec.ssh is not None
+    return mac.spec.ssh
+
+
 class SimDialer:
     """Reaches machines by the host that MacAgent.spec.ssh names."""
 
@@ -126,10 +132,10 @@ class SimDialer:
         return one.spec.ssh == other.spec.ssh
 
     def connected_message(self, mac: MacAgent) -> str:
-        return f"connected to {mac.spec.ssh.host}"
+        return f"connected to {_ssh(mac).host}"
 
     async def dial(self, mac: MacAgent) -> AbstractAsyncContextManager[AgentConnection]:
-        access = mac.spec.ssh
+        access = _ssh(mac)
         await self._secrets(access.identity_secret_ref.name, access.identity_secret_ref.key)
         return self._open(access.host)
 

@@ -125,7 +125,7 @@ MENDS: Mapping[str, Mend] = {
 FOUND_BY: Mapping[str, int] = {
     "halted-jobs-end": 269,
     "finalize-has-a-deadline": 28,
-    "attempts-belong-to-machines": 80,
+    "attempts-belong-to-machines": 113,
     "assignments-are-assumed": 11335,
     "busy-macs-cost-no-retry": 79,
     "rows-come-before-the-end": 2506,

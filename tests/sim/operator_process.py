@@ -82,16 +82,18 @@ class SimLeader(Leader):
     """When it took the Lease."""
     missed_since = float("inf")
     """Since when it has seen no Lease at all, so that it knows nothing of one that was made later."""
+    _sees_none = False
+    """Whether its look at this moment has found no Lease."""
 
     async def _take_missing(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now, self._sees_none = asyncio.get_running_loop().time(), True
         self.missed_since = 0.0 if self._record is None else min(now, self.missed_since)
         await super()._take_missing()
 
     async def _try_to_take(self) -> None:
-        before = self.missed_since
+        self._sees_none = False
         await super()._try_to_take()
-        if self._deleted_seen is None and before == self.missed_since:
+        if not self._sees_none:
             self.missed_since = float("inf")
 
     def cannot_know(self, other: SimLeader) -> bool:

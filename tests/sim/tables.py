@@ -17,6 +17,7 @@ BOUNDED = frozenset(
     {
         # They keep a fixed number of the newest entries.
         "Cache._gone",
+        "EventRecorder._bursts",
         "EventRecorder._recent",
         "Mailbox._answers",
         # A key is in them until its time has come, which is at most half an hour.
@@ -38,6 +39,7 @@ MAX_PREFIXES = 16 * 32
 """What a MacAgent can open to a namespace."""
 AT_MOST: Mapping[str, int] = {
     "Cache._gone": REMEMBERED_DELETIONS,
+    "EventRecorder._bursts": REMEMBERED,
     "EventRecorder._recent": REMEMBERED,
     "Mailbox._answers": MAX_ANSWERS,
     "AgentAnswer.uri_prefixes": MAX_PREFIXES,
@@ -68,6 +70,7 @@ def sizes(roots: Mapping[str, object]) -> dict[str, int]:
             found["Cache._gone"] += len(item._gone)
             found["Cache._assumed"] += len(item._assumed)
             found["Cache.indexed_values"] += item.indexed_values
+            found["Cache.derived_values"] += item.derived_values
             found["Cache._key_by_uid"] += len(item._key_by_uid) - found["Cache.MachineHourStatement"]
         elif isinstance(item, CONTAINERS):
             todo.extend(item.values() if isinstance(item, dict) else item)

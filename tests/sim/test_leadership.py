@@ -14,11 +14,11 @@ from tests.sim.api_server import ApiServer
 from tests.sim.history import History
 from tests.sim.kube_access import ApiLink, SimKube
 from tests.sim.machine import START
-from tests.sim.operator_process import NAMESPACE
+from tests.sim.operator_process import NAMESPACE, SimLeader
 from tests.sim.virtual_loop import Process, VirtualLoop
 
 from voxfleet_operator.heartbeat import Heartbeat
-from voxfleet_operator.kube import Json, Kube
+from voxfleet_operator.kube import AlreadyExists, Json, Kube
 from voxfleet_operator.leader import LEASE_NAME, LEASE_SECONDS, RENEW_DEADLINE_SECONDS, RETRY_SECONDS, Leader
 from voxfleet_operator.queue import Key
 
@@ -62,6 +62,14 @@ class Candidate(Leader):
 
     def begin(self) -> asyncio.Task[None]:
         return asyncio.create_task(self._run())
+
+
+class SimCandidate(Candidate, SimLeader):
+    """As a run has it, which knows what this replica cannot know."""
+
+    async def look(self) -> None:
+        self._kube = self.kube
+        await self._try_to_take()
 
 
 async def server_with(*names: str) -> tuple[ApiServer, list[Candidate]]:
@@ -198,5 +206,25 @@ def test_a_lease_that_somebody_makes_anew_is_waited_for_like_any_other() -> None
         await takes_over(first, second)
         await asyncio.sleep(5 * LEASE_SECONDS)
         assert second.holds() and not third.holds() and not third.lost
+
+    run(main())
+
+
+@pytest.mark.parametrize("looks_between", [0, 1])
+def test_a_replica_cannot_know_of_a_lease_that_it_has_never_read(looks_between: int) -> None:
+    """Its own POST came second, and the Lease is deleted before, or after, it has read it."""
+
+    async def main() -> None:
+        loop, edges = asyncio.get_running_loop(), Counter[str]()
+        server = ApiServer(History(loop.time), edges, lambda: START)
+        first, second = (SimCandidate(name, server, edges) for name in ("first", "second"))
+        looking = asyncio.gather(first.look(), second.look(), return_exceptions=True)
+        assert [type(error) for error in await looking] == [type(None), AlreadyExists]
+        first.took_at = loop.time()
+        for _ in range(looks_between):
+            await second.look()
+        server.delete(LEASE)
+        await second.look()
+        assert (second.epoch, second.cannot_know(first)) == ((0, False) if looks_between else (1, True))
 
     run(main())

@@ -27,6 +27,8 @@ from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.kube import Json, NotFound
 from voxfleet_operator.queue import Key
 
+COSTLY = frozenset({"Failed", "Lost", "Refused"})
+"""Outcomes of attempts that cost their shard a retry."""
 ENDS_WITHOUT_A_MAC = frozenset({"Finalizing"})
 """States of a job in which it ends even if no Mac is left."""
 CALM_DOWN_SECONDS = 20.0
@@ -321,7 +323,7 @@ class World:
             ExhaustedShard(
                 shard["metadata"]["name"],
                 shard["status"].get("folded", {}).get("retries", 0)
-                + sum(record["outcome"] in ("Failed", "Lost") for record in shard["status"].get("attempts", ())),
+                + sum(record["outcome"] in COSTLY for record in shard["status"].get("attempts", ())),
             )
             for shard in self.server.list("AudioShard")
             if any(item["reason"] == "AttemptsExhausted" for item in shard["status"].get("conditions", ()))

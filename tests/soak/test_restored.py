@@ -16,7 +16,7 @@ from tests.e2e.fleet import EXPECTED, Fleet
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
 from voxfleet_dev.controlplane import ControlPlane
-from voxfleet_operator.events import API_SERVER_RESTORED
+from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.leader import LEASE_NAME, LOST_EXIT_CODE
 
 CLIPS = [*EXPECTED][:12]
@@ -76,7 +76,7 @@ def test_what_an_old_copy_of_etcd_has_forgotten_is_done_again_and_nothing_twice(
         assert process_attempts(fleet, "before") == known
         for operator in (fleet.operator, standby):
             assert operator.wait_exit(60) == LOST_EXIT_CODE, "it must not act on what it remembers"
-    assert ("Lease", LEASE_NAME) in [event[:2] for event in fleet.events(API_SERVER_RESTORED)]
+    assert ("Lease", LEASE_NAME) in [event[:2] for event in fleet.events(EventReason.API_SERVER_RESTORED)]
     fleet.operator.start()
 
     job = fleet.wait_for_end("before")
@@ -84,5 +84,5 @@ def test_what_an_old_copy_of_etcd_has_forgotten_is_done_again_and_nothing_twice(
     fleet.assert_nothing_lost_or_doubled(job, len(CLIPS))
     attempts = [record for shard in fleet.shards("before") for record in shard.status.attempts]
     assert {record.outcome for record in attempts} <= {AttemptOutcome.SUCCEEDED, AttemptOutcome.RETURNED}
-    assert ("AudioBatchJob", "before") in [event[:2] for event in fleet.events(API_SERVER_RESTORED)]
+    assert ("AudioBatchJob", "before") in [event[:2] for event in fleet.events(EventReason.API_SERVER_RESTORED)]
     fleet.wait_until_empty(*fleet.macs)

@@ -17,6 +17,7 @@ from voxfleet_agent.commands.output import TableFormat, TableOption, show
 from voxfleet_agent.config import PoolConfig
 from voxfleet_agent.doctor.finding import Finding, Health
 from voxfleet_agent.doctor.lanes import check_lanes
+from voxfleet_agent.doctor.listener import check_listener
 from voxfleet_agent.doctor.memory_and_clock import check_machine
 from voxfleet_agent.doctor.runtime import check_runtime
 from voxfleet_agent.doctor.secrets import check_secrets
@@ -54,7 +55,12 @@ def examine(file: Path | None) -> list[Finding]:
     findings = check_runtime()
     findings += check_machine(config.pools if config is not None else (PoolConfig(name="offline"),))
     if config is not None and file is not None:
-        findings += [*check_volumes(config), *check_secrets(config), *check_lanes(config, file)]
+        findings += [
+            *check_volumes(config),
+            *check_secrets(config),
+            *check_listener(config),
+            *check_lanes(config, file),
+        ]
     if sys.platform == "darwin":
         from voxfleet_agent.doctor.macos import check_macos
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
@@ -13,11 +14,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from voxfleet_agent.attempts.admission import Refusal
 from voxfleet_agent.config import ConfigError, Listen
 from voxfleet_agent.server.responses import RequestRefused, refusal_response
 from voxfleet_agent.server.routes import Routes
+from voxfleet_agent.server.tls import TlsFiles
+from voxfleet_agent.server.tls_listener import POLL_SECONDS, TlsListener
 from voxfleet_api.order_age import CLOCK_HEADER, ClockReading
 from voxfleet_api.protocol import Problem
 
@@ -68,7 +72,38 @@ def _internal_error(request: Request, error: Exception) -> Response:
 
 
 class AgentServer(uvicorn.Server):
-    """Leaves signals to the caller, which parks attempts before the server stops."""
+    """Leaves signals to the caller, which parks attempts before the server stops; `tls`: None for plain HTTP."""
+
+    def __init__(self, config: uvicorn.Config, tls: TlsFiles | None = None, poll_seconds: float = POLL_SECONDS) -> None:
+        super().__init__(config)
+        self._tls = tls
+        self._poll_seconds = poll_seconds
+        self._listening: list[asyncio.Task[None]] = []
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """With TLS, listens itself: uvicorn would read the files once, and give each handshake a minute."""
+        if self._tls is None:
+            await super().startup(sockets)
+            return
+        self.servers = []
+        for listener in sockets or []:
+            listening = TlsListener(listener, self._tls, self._make_protocol, self._cut, self._poll_seconds)
+            self._listening.append(asyncio.create_task(listening.run()))
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for task in self._listening:
+            task.cancel()
+        await asyncio.gather(*self._listening, return_exceptions=True)
+        await super().shutdown(sockets)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        return H11Protocol(self.config, self.server_state, self.lifespan.state)
+
+    def _cut(self) -> None:
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, H11Protocol):
+                connection.transport.abort()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -76,7 +111,7 @@ class AgentServer(uvicorn.Server):
 
 
 def listen_on(listen: Listen) -> socket.socket:
-    """Returns a listening socket. Raises ConfigError when the port is taken."""
+    """Returns a listening socket. Raises ConfigError when the port is taken or the address is no own one."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
     try:
         return socket.create_server((listen.host, listen.port), family=family)
@@ -84,7 +119,7 @@ def listen_on(listen: Listen) -> socket.socket:
         raise ConfigError(f"listen: {listen.host}:{listen.port}: {error.strerror}; choose another port") from error
 
 
-def build_server(app: ASGIApp) -> AgentServer:
+def build_server(app: ASGIApp, tls: TlsFiles | None = None) -> AgentServer:
     return AgentServer(
         uvicorn.Config(
             app,
@@ -96,5 +131,6 @@ def build_server(app: ASGIApp) -> AgentServer:
             server_header=False,
             timeout_keep_alive=75,
             timeout_graceful_shutdown=GRACE_SECONDS,
-        )
+        ),
+        tls,
     )

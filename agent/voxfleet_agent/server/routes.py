@@ -29,6 +29,7 @@ from voxfleet_api.protocol import (
     MachineFacts,
     RenewAnswer,
     RenewRequest,
+    port_of_nonce,
 )
 
 MAX_NONCE_CHARACTERS = 128
@@ -84,6 +85,13 @@ class Routes:
         nonce = request.query_params.get("nonce", "")
         if not 1 <= len(nonce) <= MAX_NONCE_CHARACTERS or not nonce.isascii() or not nonce.isprintable():
             raise RequestRefused.of(400, f"nonce must be 1 to {MAX_NONCE_CHARACTERS} printable ASCII characters")
+        called = request.scope["server"][1]
+        if port_of_nonce(nonce) not in (None, called):
+            raise RequestRefused.of(
+                400,
+                f"this agent listens on port {called}; correct spec.ssh.agentPort of its MacAgent, and find out what"
+                " else listens on this Mac",
+            )
         return json_response(self._services.ledger.identity(self._supervisor.bound.control_plane, nonce))
 
     # Reads
@@ -107,6 +115,8 @@ class Routes:
                 pools=tuple(pools.facts()),
                 loaded_models=tuple(pools.loaded_models()),
                 lacks_scratch=self._services.scratch.shortage() is not None,
+                scratch_reserved_bytes=self._services.scratch.reserved_bytes,
+                scratch_quota_bytes=self._services.scratch.quota_bytes,
                 ledger_chain_id=ledger.chain_id,
                 ledger_sequence=sequence,
                 ladder_profile=ladders.profile(),

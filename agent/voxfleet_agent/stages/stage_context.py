@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from voxfleet_agent.clip_metrics import ClipMetrics
 from voxfleet_agent.journal.stage_journal import FrozenPart
 from voxfleet_agent.lanes.lane_types import ClipTask, Lane, LaneSpec
 from voxfleet_agent.models.resolved_model import ModelResolver, ResolvedModel
@@ -202,5 +203,6 @@ class StageContext:
     """Asked before each batch and before the commit."""
     one_machine: bool = False
     """Whether this machine runs the whole job, so that no folder need be shared with another."""
+    clip_metrics: ClipMetrics = field(default_factory=ClipMetrics)
     batch_halvings: int = 0
     """How often the chosen batch size is halved, because earlier attempts of the shard ran out of memory or time."""

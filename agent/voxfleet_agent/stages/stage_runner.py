@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from voxfleet_agent.clip_metrics import ClipMetrics
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.journal.stage_journal import SqliteStageJournal
 from voxfleet_agent.lanes.lane_types import Lane
@@ -63,6 +64,7 @@ class StageServices:
     open_budget: Callable[[AttemptSpec], JobFailureBudget]
     """Returns the job's only budget on this Mac, however many of its attempts run here."""
     stages: Mapping[Stage, StageFunction]
+    clip_metrics: ClipMetrics = field(default_factory=ClipMetrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class StageRunner:
                     permit=permit or EndlessPermit(),
                     one_machine=self._one_machine,
                     batch_halvings=batch_halvings,
+                    clip_metrics=self._services.clip_metrics,
                 )
                 outcome = await self._services.stages[spec.stage](context)
         except Exception as error:  # noqa: BLE001 -- whatever a stage raises ends this attempt, never the agent

@@ -40,7 +40,7 @@ class Stopwatch:
         self._now_seconds = now_seconds
         self._wall = wall or SystemClock().wall
         self._began_seconds = now_seconds()
-        self.before = _stored(file)
+        self.before = _stored(file, lanes)
         """What earlier commands of this run took."""
         self.worked = False
         """Whether this command had anything left to do."""
@@ -85,11 +85,14 @@ class Stopwatch:
         replace_text(self._file, json.dumps(stored))
 
 
-def _stored(file: Path) -> Elapsed:
+def _stored(file: Path, lanes: int) -> Elapsed:
+    """`lanes`: what a file of an earlier version, which has no machine time, is taken to have used all the time."""
     try:
         stored = json.loads(file.read_text())
-        return Elapsed(int(stored["wallMilliseconds"]), str(stored["endedAt"]), int(stored["machineMilliseconds"]))
-    except (OSError, ValueError, KeyError, TypeError):  # a run goes on without it
+        wall_milliseconds = int(stored["wallMilliseconds"])
+        machine_milliseconds = int(stored.get("machineMilliseconds", wall_milliseconds * lanes))
+        return Elapsed(wall_milliseconds, str(stored["endedAt"]), machine_milliseconds)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # a run goes on without it
         return Elapsed(0, None)
 
 

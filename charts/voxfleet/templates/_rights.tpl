@@ -6,14 +6,14 @@ the audit log of a fleet's life, and takes each of them away.
 {{- /* In each namespace with jobs, or in all. */ -}}
 {{- define "voxfleet.jobRights" -}}
 - apiGroups: [voxfleet.dev]
-  resources: [voicecontracts, audiobatchjobs, audioshards]
+  resources: [voicecontracts, audiobatchjobs, audiobatchschedules, audioshards]
   verbs: [get, list, watch]
 - apiGroups: [voxfleet.dev]
-  resources: [voicecontracts/status, audiobatchjobs/status, audioshards/status]
+  resources: [voicecontracts/status, audiobatchjobs/status, audiobatchschedules/status, audioshards/status]
   verbs: [patch]
-- apiGroups: [voxfleet.dev] # finalizers
+- apiGroups: [voxfleet.dev] # finalizers; jobs of schedules are made, cancelled and cleared up
   resources: [audiobatchjobs]
-  verbs: [patch]
+  verbs: [create, delete, patch]
 - apiGroups: [voxfleet.dev]
   resources: [audioshards]
   verbs: [create, delete]

@@ -6,6 +6,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from voxfleet_api.kinds.audio_batch_job import AudioBatchJob
+from voxfleet_api.kinds.audio_batch_schedule import AudioBatchSchedule
 from voxfleet_api.kinds.audio_shard import AudioShard
 from voxfleet_api.kinds.mac_agent import MacAgent
 from voxfleet_api.kinds.machine_hour_statement import MachineHourStatement
@@ -27,4 +28,13 @@ def _found_kinds() -> tuple[type[Resource], ...]:
 
 KINDS = _found_kinds()
 
-__all__ = ["KINDS", "AudioBatchJob", "AudioShard", "MacAgent", "MachineHourStatement", "Resource", "VoiceContract"]
+__all__ = [
+    "KINDS",
+    "AudioBatchJob",
+    "AudioBatchSchedule",
+    "AudioShard",
+    "MacAgent",
+    "MachineHourStatement",
+    "Resource",
+    "VoiceContract",
+]

@@ -68,46 +68,52 @@ class Sharding(SpecModel):
     ] = "30m"
 
 
+JOB_RULES = (
+    cel(
+        "has(self.input) != has(self.source)",
+        "write exactly one of input and source: new clips, or those of an ended job",
+        field_path=".input",
+    ),
+    cel(
+        "!has(self.only) || !has(self.source)",
+        "only chooses among the clips of input; write source.indexes instead",
+        field_path=".only",
+    ),
+    cel(
+        "has(self.credentialsSecretRef) || !(self.output.uri.startsWith('s3://')"
+        " || (has(self.input) && ((has(self.input.prefix) && self.input.prefix.uri.startsWith('s3://'))"
+        " || (has(self.input.manifest) && self.input.manifest.uri.startsWith('s3://'))"
+        " || (has(self.input.clips) && self.input.clips.exists(c, has(c.uri) && c.uri.startsWith('s3://')))))"
+        " || (has(self.model.uri) && self.model.uri.startsWith('s3://'))"
+        " || (has(self.synthesis) && has(self.synthesis.reference)"
+        " && self.synthesis.reference.uri.startsWith('s3://')))",
+        "s3:// needs credentialsSecretRef: agents use no credentials of their own",
+    ),
+    cel(
+        "(self.task == 'Synthesize') == has(self.synthesis)",
+        "task Synthesize needs synthesis, and no other task takes it",
+        field_path=".synthesis",
+    ),
+    cel(
+        "self.task != 'Synthesize' || !has(self.input) || (!has(self.input.prefix) && !(has(self.input.clips)"
+        " && self.input.clips.exists(c, !has(c.text))))",
+        "task Synthesize speaks texts; write input.clips with text, or an input.manifest of texts",
+        field_path=".input",
+    ),
+    cel(
+        "self.task != 'Transcribe' || !has(self.input) || !has(self.input.clips)"
+        " || self.input.clips.all(c, has(c.uri))",
+        "task Transcribe needs recordings; write uri for each of input.clips",
+        field_path=".input",
+    ),
+)
+"""What holds for every job, and for the template of one."""
+
+
 class AudioBatchJobSpec(
     SpecModel,
     json_schema_extra=validations(
-        cel(
-            "has(self.input) != has(self.source)",
-            "write exactly one of input and source: new clips, or those of an ended job",
-            field_path=".input",
-        ),
-        cel(
-            "!has(self.only) || !has(self.source)",
-            "only chooses among the clips of input; write source.indexes instead",
-            field_path=".only",
-        ),
-        cel(
-            "has(self.credentialsSecretRef) || !(self.output.uri.startsWith('s3://')"
-            " || (has(self.input) && ((has(self.input.prefix) && self.input.prefix.uri.startsWith('s3://'))"
-            " || (has(self.input.manifest) && self.input.manifest.uri.startsWith('s3://'))"
-            " || (has(self.input.clips) && self.input.clips.exists(c, has(c.uri) && c.uri.startsWith('s3://')))))"
-            " || (has(self.model.uri) && self.model.uri.startsWith('s3://'))"
-            " || (has(self.synthesis) && has(self.synthesis.reference)"
-            " && self.synthesis.reference.uri.startsWith('s3://')))",
-            "s3:// needs credentialsSecretRef: agents use no credentials of their own",
-        ),
-        cel(
-            "(self.task == 'Synthesize') == has(self.synthesis)",
-            "task Synthesize needs synthesis, and no other task takes it",
-            field_path=".synthesis",
-        ),
-        cel(
-            "self.task != 'Synthesize' || !has(self.input) || (!has(self.input.prefix) && !(has(self.input.clips)"
-            " && self.input.clips.exists(c, !has(c.text))))",
-            "task Synthesize speaks texts; write input.clips with text, or an input.manifest of texts",
-            field_path=".input",
-        ),
-        cel(
-            "self.task != 'Transcribe' || !has(self.input) || !has(self.input.clips)"
-            " || self.input.clips.all(c, has(c.uri))",
-            "task Transcribe needs recordings; write uri for each of input.clips",
-            field_path=".input",
-        ),
+        *JOB_RULES,
         cel(
             "!oldSelf.cancel || self.cancel",
             "a cancelled job does not start again; apply a job with another name instead",

@@ -25,7 +25,14 @@ from voxfleet_api.base import (
 )
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, PrinterColumn, Resource, SecretKeyRef
+from voxfleet_api.kinds.resource import (
+    AGE_COLUMN,
+    CrdFacts,
+    PrinterColumn,
+    Resource,
+    SecretKeyRef,
+    TlsSecretRef,
+)
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.selectors import LabelSelector
 from voxfleet_api.taints import Taint
@@ -61,6 +68,38 @@ class SshAccess(SpecModel):
     agent_port: Annotated[Port, Field(description="The agent's loopback port on the Mac.")] = 8765
 
 
+class CaBundleRef(SpecModel):
+    """Certificates to trust, which are no secret: one key of a Secret in the operator's namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, description="Name of the Secret.")]
+    key: Annotated[str, Field(min_length=1, max_length=253, description="Key in the Secret's data.")]
+
+
+class HttpsAccess(SpecModel):
+    """How to reach the agent's own TLS listener. Both sides show a certificate."""
+
+    url: Annotated[
+        str,
+        Field(
+            min_length=9,
+            max_length=300,
+            pattern=r"^https://([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$",
+            description="Address of the agent, such as `https://mac-a.example:8765`; without a port, 443. Its"
+            " certificate must have the host among its names.",
+        ),
+    ]
+    ca_bundle_ref: Annotated[
+        CaBundleRef,
+        Field(
+            description="Certificates of the authorities that may sign the agent's, in PEM form: a Secret in the"
+            " operator's namespace. No others are trusted."
+        ),
+    ]
+    client_certificate_secret_ref: Annotated[
+        TlsSecretRef, Field(description="What the operator shows the agent: certificate in tls.crt, key in tls.key.")
+    ]
+
+
 class Access(SpecModel):
     """Lets jobs of some namespaces read and write below some prefixes."""
 
@@ -79,6 +118,18 @@ class Access(SpecModel):
             min_length=1, max_length=32, json_schema_extra=list_set(), description="Prefixes; each ends with a slash."
         ),
     ]
+    billing_keys: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=63)], ...],
+        Field(
+            max_length=32,
+            json_schema_extra={**list_set(), **NOT_FILLED_IN},
+            description="Only jobs whose billingKey is one of these; absent: all jobs, also those without one.",
+        ),
+    ] = ()
+
+    def takes(self, billing_key: str | None) -> bool:
+        """Whether the rule lets jobs with this billing key in."""
+        return not self.billing_keys or billing_key in self.billing_keys
 
 
 LONGEST_LEASE_SECONDS = 24 * 3600
@@ -214,10 +265,16 @@ class Drain(SpecModel):
     ] = 3600
 
 
-class MacAgentSpec(SpecModel):
+class MacAgentSpec(
+    SpecModel,
+    json_schema_extra=validations(
+        cel("has(self.ssh) != has(self.https)", "write exactly one of ssh and https"),
+    ),
+):
     """A Mac: its transport, what it may run, and the key that signs its machine-hours."""
 
-    ssh: Annotated[SshAccess, Field(description="How to reach the agent.")]
+    ssh: Annotated[SshAccess | None, Field(description="Reaches the agent through the Mac's sshd.")] = None
+    https: Annotated[HttpsAccess | None, Field(description="Reaches the agent over HTTPS.")] = None
     token_secret_ref: Annotated[
         SecretKeyRef, Field(description="The agent's bearer token, in the operator's namespace.")
     ]
@@ -334,6 +391,7 @@ class MacAgent(Resource):
                 "Do its signed rows verify?",
             ),
             PrinterColumn("Host", "string", ".spec.ssh.host", "SSH host", priority=1),
+            PrinterColumn("URL", "string", ".spec.https.url", "Address over HTTPS", priority=1),
             PrinterColumn("OS", "string", ".status.machine.os", "Operating system", priority=1),
             AGE_COLUMN,
         ),

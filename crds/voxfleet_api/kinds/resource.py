@@ -94,6 +94,12 @@ class SecretKeyRef(SpecModel):
     key: Annotated[str, Field(min_length=1, max_length=253, description="Key in the Secret's data.")]
 
 
+class TlsSecretRef(SpecModel):
+    """A Secret of type kubernetes.io/tls in the operator's namespace: a certificate in tls.crt, its key in tls.key."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, description="Name of the Secret.")]
+
+
 class LocalRef(SpecModel):
     """The name of an object in the same namespace."""
 

@@ -17,14 +17,14 @@ from voxfleet_api.quantities import duration_milliseconds, hours_text, seconds_m
 from voxfleet_api.selectors import LabelSelector
 from voxfleet_cli.explainers.explanation import UNSEEN, Plain, without_empty
 from voxfleet_cli.mac_slots import slot_of
-from voxfleet_operator.placement.filters import has_access, pending_reason, static_reason
+from voxfleet_operator.placement.filters import no_access, pending_reason, static_reason
 from voxfleet_operator.placement.snapshot import MacSlot, Unavailable
 from voxfleet_operator.placement.waiting import placement_job
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.source import find_source
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook, seconds_until_done
 from voxfleet_operator.reconcile.mac_closing import opens_at
-from voxfleet_operator.reconcile.namespace_access import addresses_of, covers, names_clips_elsewhere, open_prefixes
+from voxfleet_operator.reconcile.namespace_access import addresses_of, covers, names_clips_elsewhere, opened
 
 COULD_RUN, COULD_NOT_RUN = "CouldRun", "CouldNotRun"
 OPERATOR_ALONE = (
@@ -130,20 +130,21 @@ def stored_slot(mac: MacAgent, now: datetime) -> MacSlot:
 def _judged(job: AudioBatchJob, mac: MacAgent, found: JobFindings) -> _Judged:
     slot = stored_slot(mac if found.labels is not None else _open_to_all(mac), found.now)
     common = placement_job(job, JobShards.of(job, ()))
-    needs, traits, opened = common.needs, slot.traits, has_access(common, slot.traits, found.labels or {})
+    needs, traits, closed = common.needs, slot.traits, no_access(common, slot.traits, found.labels or {})
     if not _opens_by_itself(mac, found.now):
-        return _Judged(slot, static_reason(needs, traits, slot.labels, has_access=opened))
-    once_open = static_reason(needs, replace(traits, unavailable=None), slot.labels, has_access=opened)
+        return _Judged(slot, static_reason(needs, traits, slot.labels, closed=closed))
+    once_open = static_reason(needs, replace(traits, unavailable=None), slot.labels, closed=closed)
     return _Judged(slot, once_open or traits.unavailable, later=once_open is None)
 
 
 def _opens_by_itself(mac: MacAgent, now: datetime) -> bool:
-    """Whether the Mac is closed for a while: for its hours, its rental that is yet to begin, or its failures."""
+    """Whether the Mac is closed for a while: for its hours, a rental that is yet to begin, failures or refusals."""
     available = find(mac.status.conditions, ConditionType.AVAILABLE)
     if available is None:
         return False
     closed = available.reason in (Reason.OUTSIDE_WINDOW, Reason.OUTSIDE_RENTAL)
-    return available.reason == Reason.FAILS_TOO_OFTEN or (closed and opens_at(mac, now) is not None)
+    pauses = available.reason in (Reason.FAILS_TOO_OFTEN, Reason.REFUSES_ATTEMPTS)
+    return pauses or (closed and opens_at(mac, now) is not None)
 
 
 def _mac_line(judged: _Judged) -> Plain:
@@ -155,11 +156,13 @@ def _mac_line(judged: _Judged) -> Plain:
 
 
 def _addresses(job: AudioBatchJob, found: JobFindings) -> list[Plain]:
-    """For each address that the job names, the Macs that open it to the namespace."""
+    """For each address that the job names, the Macs that open it to the namespace and the job's billing key."""
     shown = [mac if found.labels is not None else _open_to_all(mac) for mac in found.macs or ()]
-    prefixes = {mac.metadata.name: open_prefixes(mac.spec.access, found.labels or {}) for mac in shown}
+    prefixes = {
+        mac.metadata.name: opened(mac.spec.access, found.labels or {}, job.spec.billing_key).prefixes for mac in shown
+    }
     open_on = {
-        uri: [name for name, opened in prefixes.items() if covers(opened, [uri])]
+        uri: [name for name, below in prefixes.items() if covers(below, [uri])]
         for uri in dict.fromkeys(addresses_of(job))
     }
     return [{"uri": uri, "openOn": ", ".join(names) or "no Mac"} for uri, names in open_on.items()]

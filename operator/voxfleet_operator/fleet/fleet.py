@@ -106,6 +106,11 @@ class MacFleet:
     def lease_granted_seconds(self, record: AttemptRecord) -> float | None:
         return self._context.grants.last_seconds(record)
 
+    def last_answer_seconds(self, mac: str) -> float | None:
+        """Monotonic time of the last answer of the Mac's agent to this process; None if there was none."""
+        session = self._sessions.get(mac)
+        return None if session is None else session.last_answer_seconds
+
     def ensure(self, mac: MacAgent) -> None:
         name = mac.metadata.name
         session = self._sessions.get(name)

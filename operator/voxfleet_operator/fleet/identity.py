@@ -10,8 +10,9 @@ from cryptography.exceptions import InvalidSignature
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.digest import canonical_json
+from voxfleet_api.kinds import MacAgent
 from voxfleet_api.ledger import IDENTITY_CONTEXT, public_key
-from voxfleet_api.protocol import Identity, identity_claim
+from voxfleet_api.protocol import Identity, identity_claim, nonce_for_port
 
 
 class MacRejected(Exception):
@@ -21,6 +22,11 @@ class MacRejected(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+
+def nonce_for(mac: MacAgent, unpredictable: str) -> str:
+    """What the Mac's agent is to sign. Over HTTPS its certificate says who answers, and its port may be a proxy's."""
+    return unpredictable if mac.spec.ssh is None else nonce_for_port(unpredictable, mac.spec.ssh.agent_port)
 
 
 def check_identity(identity: Identity, *, mac: str, nonce: str, pinned_key: str, control_plane: str) -> None:

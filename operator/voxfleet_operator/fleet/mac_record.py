@@ -228,7 +228,15 @@ def _news(status: AttemptStatus | None) -> AttemptStatus | None:
     return status.model_copy(update={"progress": ShardProgress(), "scratch_high_water_bytes": 0})
 
 
+UNDECISIVE: Mapping[str, object] = {
+    "ledger_sequence": 0,
+    "ladders_revision": None,
+    "scratch_reserved_bytes": None,
+    "scratch_quota_bytes": None,
+}
+
+
 def _decisive_facts(machine: MachineFacts) -> MachineFacts:
     """The facts without those that move with work."""
     pools = tuple(pool.model_copy(update={"free_lanes": 0}) for pool in machine.pools)
-    return machine.model_copy(update={"pools": pools, "ledger_sequence": 0, "ladders_revision": None})
+    return machine.model_copy(update={**UNDECISIVE, "pools": pools})

@@ -53,7 +53,7 @@ def stands_for(view: MacView, record: AttemptRecord) -> bool:
     """Whether this Mac is the machine that has the attempt. While it is unknown which one it is, its name counts."""
     if view.identity is None or record.machine is None:
         return view.name == record.mac
-    return view.identity == record.machine
+    return view.identity is record.machine or view.identity == record.machine
 
 
 def attempt_view(record: AttemptRecord, views: Mapping[str, MacView]) -> MacView | None:

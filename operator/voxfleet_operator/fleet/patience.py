@@ -28,18 +28,16 @@ class Patience:
         self._stay_away_seconds = 0.0
         self._not_renewed_since: float | None = None
         """When the first renewal in a row failed."""
+        self.another_machine()
+
+    def contact_made(self) -> None:
+        self._unanswered.contact_made()
+
+    def another_machine(self) -> None:
+        self._unanswered = UnansweredOrders(self._timing.forget_puts_seconds)
         self._deleting: dict[AttemptKey, float] = {}
         """Since when the agent has been deleting them, as it says. Each is in the mailbox until it is gone, which
         bounds their number."""
-        self.contact_made()
-
-    def contact_made(self) -> None:
-        """Orders that were left undone before count no more: the break may have been why."""
-        self._unanswered = UnansweredOrders(self._timing.forget_puts_seconds)
-
-    def another_machine(self) -> None:
-        self.contact_made()
-        self._deleting.clear()
 
     def grants(self, lease_seconds: float) -> None:
         """All leases ever granted count, as attempts that got them may still run."""
@@ -60,9 +58,11 @@ class Patience:
         hung_since = self._clock() - self._timing.deleting_seconds
         return tuple(sorted(key for key, since in self._deleting.items() if since <= hung_since))
 
-    def unanswered(self, order: Order, key: AttemptKey) -> None:
-        seconds = self._unanswered.unanswered(order, key, self._clock())
+    def unanswered(self, order: Order, key: AttemptKey, *, refused: bool = False) -> None:
+        """`refused`: the agent said itself that it leaves the order undone."""
+        seconds = self._unanswered.unanswered(order, key, self._clock(), refused=refused)
         if seconds >= (limit := self._timing.deaf_seconds):
+            self._unanswered = UnansweredOrders(self._timing.forget_puts_seconds)  # it gets as long once it is back
             self._stay_away(f"the agent renews leases, but left a {order} undone for {limit:g} s")
 
     def renewed(self) -> None:

@@ -23,7 +23,7 @@ from voxfleet_operator.fleet.closing import Closing, renews_leases
 from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
 from voxfleet_operator.fleet.dialer import DialError
 from voxfleet_operator.fleet.event_pace import EventPace
-from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine
+from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine, nonce_for
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
 from voxfleet_operator.fleet.mac_view import (
@@ -62,6 +62,8 @@ class MacSession:
         self._shortest_lease_seconds: float = mac.spec.disconnect.lease_seconds
         self._closing = Closing()
         self._pace = EventPace(context.clock())
+        self.last_answer_seconds: float | None = None
+        """On the fleet's clock."""
         self._renew_now = asyncio.Event()
         self._redial = asyncio.Event()
         self._failures = 0
@@ -189,7 +191,7 @@ class MacSession:
                 raise connection.refusal from error  # the transport knows better why there was no answer
 
     async def _prove_identity(self, client: AgentClient) -> None:
-        nonce = secrets.token_hex(32)
+        nonce = nonce_for(self.mac, secrets.token_hex(32))
         identity = await client.identity(nonce)
         check_identity(
             identity,
@@ -343,7 +345,7 @@ class MacSession:
         except AgentRefused as error:
             outcome, refusal = Outcome.REFUSED, error
             if is_no_answer(letter.order, error):
-                self._patience.unanswered(letter.order, key)
+                self._patience.unanswered(letter.order, key, refused=True)
             else:
                 self._patience.answered(letter.order, key)
         except AgentUnreachable as error:
@@ -392,6 +394,7 @@ class MacSession:
             self._renew_now.set()
 
     def _machine_reported(self, machine: MachineFacts) -> None:
+        self.last_answer_seconds = self._context.clock()
         key = self.mac.spec.ledger_public_key
         self._record.rows_settled(partial(self._context.stored_head, key))
         if self._record.machine_reported(machine):

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from voxfleet_operator.placement.filters import static_reason
+from voxfleet_operator.placement.filters import closed_to, static_reason
 from voxfleet_operator.placement.snapshot import JobNeeds, MacSlot, PlacementJob, ShardDemand, Unavailable
-from voxfleet_operator.reconcile.namespace_access import covers, open_prefixes
+from voxfleet_operator.reconcile.namespace_access import Opened, opened
 
 Reasons = tuple[Unavailable | None, ...]
 """Why a job can never run on the Macs of each group; None: it can."""
@@ -34,8 +34,8 @@ class AlikeMacs:
         self.groups = tuple(tuple(places) for places in found.values())
         """The places of each group's Macs among all."""
         self._first = tuple(macs[places[0]] for places in self.groups)
-        self._opened: dict[str, tuple[tuple[str, ...], ...]] = {}
-        """By namespace: the prefixes that the Macs of each group open to it."""
+        self._opened: dict[tuple[str, str | None], tuple[Opened, ...]] = {}
+        """By namespace and billing key: the prefixes that the Macs of each group open to them."""
         self._of_jobs: dict[tuple[str, str | None, bool, bool], tuple[JobNeeds, tuple[str, ...], Reasons]] = {}
         # With the needs that are told apart by identity, so that no other ones get theirs.
         self._of_needs: dict[tuple[object, ...], tuple[JobNeeds, Reasons]] = {}
@@ -43,7 +43,7 @@ class AlikeMacs:
 
     def __len__(self) -> int:
         """How many judgements it remembers."""
-        return len(self._of_jobs) + len(self._of_needs) + len(self._on_chips)
+        return len(self._opened) + len(self._of_jobs) + len(self._of_needs) + len(self._on_chips)
 
     def holds(self, macs: Sequence[MacSlot], selected: Iterable[str], namespace_labels: NamespaceLabels) -> bool:
         """Whether these Macs are in the same groups and open the same."""
@@ -76,19 +76,20 @@ class AlikeMacs:
         return found
 
     def _of_needs_alike(self, job: PlacementJob, demand: ShardDemand) -> Reasons:
-        opened = self._opened.get(job.namespace)
-        if opened is None:
+        purpose = (job.namespace, job.billing_key)
+        open_to = self._opened.get(purpose)
+        if open_to is None:
             labels = self._namespace_labels.get(job.namespace, {})
-            opened = tuple(open_prefixes(mac.traits.access, labels) for mac in self._first)
-            self._opened[job.namespace] = opened
-        covered = {prefixes: covers(prefixes, job.uris) for prefixes in set(opened)}
-        access = tuple([covered[prefixes] for prefixes in opened])
+            open_to = tuple(opened(mac.traits.access, labels, job.billing_key) for mac in self._first)
+            self._opened[purpose] = open_to
+        judged = {found: closed_to(found, job.uris) for found in set(open_to)}
+        access = tuple([judged[found] for found in open_to])
         key = (id(job.needs), access, demand.needs_lane, demand.is_piece)
         known = self._of_needs.get(key)
         if known is None:
             found = tuple(
-                static_reason(job.needs, mac.traits, mac.labels, demand, has_access=has_access)
-                for mac, has_access in zip(self._first, access, strict=True)
+                static_reason(job.needs, mac.traits, mac.labels, demand, closed=closed)
+                for mac, closed in zip(self._first, access, strict=True)
             )
             known = self._of_needs[key] = job.needs, found
         return known[1]

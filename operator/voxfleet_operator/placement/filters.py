@@ -9,7 +9,7 @@ from voxfleet_api.quantities import quantity_bytes
 from voxfleet_api.taints import Taint, untolerated
 from voxfleet_operator.placement.snapshot import JobNeeds, MacSlot, MacTraits, PlacementJob, ShardDemand, Unavailable
 from voxfleet_operator.reconcile.mac.availability import Obstacle
-from voxfleet_operator.reconcile.namespace_access import covers, open_prefixes
+from voxfleet_operator.reconcile.namespace_access import Opened, covers, opened
 
 UNSCHEDULABLE = Unavailable("is unschedulable", "are unschedulable")
 DELETED = Unavailable("is being deleted", "are being deleted")
@@ -25,6 +25,9 @@ INCOMPATIBLE = Unavailable("has an incompatible runtime", "have an incompatible 
 UNVERIFIED = Unavailable("has ledger rows that do not verify", "have ledger rows that do not verify")
 DELETION_HANGS = Unavailable("hangs deleting an attempt", "hang deleting an attempt")
 FAILS_TOO_OFTEN = Unavailable("is excluded because it fails too often", "are excluded because they fail too often")
+REFUSES_ATTEMPTS = Unavailable(
+    "refuses attempts although it seems to have room", "refuse attempts although they seem to have room"
+)
 WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
     Obstacle.DELETED: DELETED,
     Obstacle.UNSCHEDULABLE: UNSCHEDULABLE,
@@ -38,11 +41,16 @@ WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
     Obstacle.UNVERIFIED: UNVERIFIED,
     Obstacle.DELETION_HANGS: DELETION_HANGS,
     Obstacle.FAILS_TOO_OFTEN: FAILS_TOO_OFTEN,
+    Obstacle.REFUSES_ATTEMPTS: REFUSES_ATTEMPTS,
 }
 SELECTOR = Unavailable("does not match the job's macSelector", "do not match the job's macSelector")
 NO_ACCESS = Unavailable(
     "gives this namespace no access to the job's addresses (spec.access of MacAgent)",
     "give this namespace no access to the job's addresses (spec.access of MacAgent)",
+)
+OTHER_BILLING_KEYS = Unavailable(
+    "does not take the job's billing key (spec.access[].billingKeys of MacAgent)",
+    "do not take the job's billing key (spec.access[].billingKeys of MacAgent)",
 )
 KEEPS_NO_BOUNDS = Unavailable(
     "has an agent too old to keep the clips of a manifest within spec.access; upgrade it",
@@ -92,17 +100,29 @@ def lanes_too_small(model_bytes: int) -> Unavailable:
     return Unavailable(f"has {end}", f"have {end}")
 
 
-def has_access(job: PlacementJob, traits: MacTraits, namespace_labels: Mapping[str, str]) -> bool:
-    """Whether the Mac opens all addresses of the job to its namespace."""
-    return covers(open_prefixes(traits.access, namespace_labels), job.uris)
+def no_access(job: PlacementJob, traits: MacTraits, namespace_labels: Mapping[str, str]) -> Unavailable | None:
+    """Why the Mac does not open all addresses of the job to its namespace and billing key; None if it does."""
+    return closed_to(opened(traits.access, namespace_labels, job.billing_key), job.uris)
+
+
+def closed_to(found: Opened, uris: tuple[str, ...]) -> Unavailable | None:
+    """Why not all of the addresses are open; None if they are."""
+    if covers(found.prefixes, uris):
+        return None
+    return OTHER_BILLING_KEYS if covers(found.whatever_key, uris) else NO_ACCESS
 
 
 def static_reason(
-    needs: JobNeeds, traits: MacTraits, labels: Mapping[str, str], demand: ShardDemand = A_LANE, *, has_access: bool
+    needs: JobNeeds,
+    traits: MacTraits,
+    labels: Mapping[str, str],
+    demand: ShardDemand = A_LANE,
+    *,
+    closed: Unavailable | None,
 ) -> Unavailable | None:
     """Why this Mac cannot run such shards of a job even with all its lanes free; None if it can.
 
-    `labels`: at least those of the Mac's labels that the job selects by. `has_access`: what `has_access` says.
+    `labels`: at least those of the Mac's labels that the job selects by. `closed`: what `no_access` says.
     """
     if traits.unavailable is not None:
         return traits.unavailable
@@ -110,8 +130,8 @@ def static_reason(
         return tainted(taint)
     if not needs.mac_selector.matches(labels):
         return SELECTOR
-    if not has_access:
-        return NO_ACCESS
+    if closed is not None:
+        return closed
     if needs.names_clips_elsewhere and not traits.keeps_within_prefixes:
         return KEEPS_NO_BOUNDS
     if needs.chooses_clips and not traits.knows_chosen_clips:

@@ -71,6 +71,11 @@ class PlacementGatherer:
             live_lanes={uid: len(lanes.held_since) for uid, lanes in works.lanes.items() if lanes.held_since},
         )
 
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Why jobs were left out of the last snapshot, by UID."""
+        return self._works.unreadable
+
     def alike(self, snapshot: PlacementSnapshot) -> AlikeMacs:
         """What was judged of Macs as they are in this snapshot, which is the last one."""
         selected = selected_labels(self._works.needs.all())
@@ -132,7 +137,7 @@ class PlacementGatherer:
                 record = live.record
                 if record.machine is not None and in_contact.get(record.mac) == record.machine:
                     continue
-                if self._may_be_replaced(opened.job, live.shard, opened.limits):
+                if self._may_be_replaced(opened.job, live.facts.shard, opened.limits):
                     following = opened.following(live)
                     yield replace(following, not_before_seconds=pauses.get(following.uid, 0.0))
 

@@ -16,7 +16,7 @@ from voxfleet_operator.placement.waiting import (
     SaidByShards,
     pending_shard,
     placement_job_of,
-    unfinished_facts,
+    unfinished,
 )
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.job.estimate import ShardTime, held_seconds, held_seconds_of
@@ -30,7 +30,7 @@ from voxfleet_operator.reconcile.shard.split import SplitLimits, is_split_due
 class LiveShard:
     """A shard that another Mac takes over if the Mac of its attempt is lost."""
 
-    shard: AudioShard
+    facts: ShardFacts
     record: AttemptRecord
     expected_seconds: float | None
 
@@ -49,7 +49,7 @@ class OpenJob:
 
     def following(self, live: LiveShard) -> PendingShard:
         """The attempt that takes over from a lost Mac."""
-        return pending_shard(self.common, live.shard, replaces_lost=True, expected_seconds=live.expected_seconds)
+        return pending_shard(self.common, live.facts, replaces_lost=True, expected_seconds=live.expected_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,7 @@ class WorkMaker:
     one_of_equals: Callable[[JobNeeds], JobNeeds]
     is_assumed: Callable[[str], bool]
     """Whether a shard, by UID, is being assigned."""
+    facts_of: Callable[[AudioShard], ShardFacts]
 
     def make(
         self, job: AudioBatchJob | None, owned: Sequence[AudioShard], before: JobWork | None, *, agents_can: bool
@@ -80,8 +81,8 @@ class WorkMaker:
         `agents_can`: whether shards may be split.
         """
         if job is None:
-            return _of_job_that_is_gone(owned)
-        shards = JobShards.of(job, owned, None if before is None else before.shards)
+            return _of_job_that_is_gone(tuple(map(self.facts_of, owned)))
+        shards = JobShards.of(job, owned, self.facts_of)
         lanes = LaneHistory.of(job.metadata.namespace, shards.facts)
         times = tuple(chain.from_iterable(found.times for found in shards.facts if found.times))
         said = SaidByShards.of(job, shards)
@@ -115,26 +116,31 @@ class WorkMaker:
         live: list[LiveShard] = []
         due_to_split: list[Key] = []
         whole_seconds = held_seconds_of(plan, time, Stage.PROCESS, 0, "")
-        for facts in unfinished_facts(job, shards):
+        for facts in unfinished(job, shards):
             shard, uid = facts.shard, facts.uid
             if self.is_assumed(uid):
                 continue
-            if facts.newest is not None and is_split_due(shard, limits):
-                due_to_split.append(key_of(shard))
-                continue
             is_whole = facts.is_process and not facts.path
             expected_seconds = whole_seconds if is_whole else held_seconds(plan, time, shard)
-            if facts.newest is not None and facts.is_live:
-                live.append(LiveShard(shard, facts.newest, expected_seconds))
-                continue
-            found = known.get(uid) if id(facts) in same else None
-            if found is None or found.job is not common or found.expected_seconds != expected_seconds:
-                found = pending_shard(common, shard, expected_seconds=expected_seconds)
+            if facts.newest is not None:
+                if facts.is_live:
+                    live.append(LiveShard(facts, facts.newest, expected_seconds))
+                    continue
+                if is_split_due(shard, limits):
+                    due_to_split.append(key_of(shard))
+                    continue
+            found = known.get(uid)
+            if (
+                found is None
+                or found.job is not common
+                or found.expected_seconds != expected_seconds
+                or id(facts) not in same
+            ):
+                found = pending_shard(common, facts, expected_seconds=expected_seconds)
             waiting[uid] = found
         return OpenJob(job, common, limits, waiting, tuple(live), tuple(due_to_split))
 
 
-def _of_job_that_is_gone(owned: Sequence[AudioShard]) -> JobWork:
-    facts = tuple(map(ShardFacts.of, owned))
-    lanes = LaneHistory.of(owned[0].metadata.namespace, facts)
+def _of_job_that_is_gone(facts: Sequence[ShardFacts]) -> JobWork:
+    lanes = LaneHistory.of(facts[0].shard.metadata.namespace, facts)
     return JobWork(JobShards(()), lanes, tuple(chain.from_iterable(found.times for found in facts)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from typing import TypeVar
 
+import structlog
+
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.placement.job_work import JobWork, OpenJob, WorkMaker
@@ -12,6 +14,9 @@ from voxfleet_operator.placement.one_of_equals import OneOfEquals
 from voxfleet_operator.placement.snapshot import JobNeeds, PendingShard
 from voxfleet_operator.placement.uncounted_use import UncountedUse
 from voxfleet_operator.placement.waiting import LaneHistory
+from voxfleet_operator.reconcile.shard.facts import ShardFacts
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -30,7 +35,8 @@ class JobWorks:
         self._changed = (self._owned.follow(), cache.by_own_uid(AudioBatchJob).follow(), self._stale)
         """A job is in them until it was taken in: what raises loses no change."""
         self.needs: OneOfEquals[JobNeeds] = OneOfEquals()
-        self._maker = WorkMaker(retry_limit, self.needs.of, cache.is_assumed)
+        facts = cache.derived(AudioShard, ShardFacts.of)
+        self._maker = WorkMaker(retry_limit, self.needs.of, cache.is_assumed, facts.of)
         self._agents_can = False
         self._blocked: frozenset[str] = frozenset()
         self._works: dict[str, JobWork] = {}
@@ -38,6 +44,8 @@ class JobWorks:
         self.live: dict[str, OpenJob] = {}
         self.due_to_split: dict[str, OpenJob] = {}
         self.lanes: dict[str, LaneHistory] = {}
+        self.unreadable: dict[str, str] = {}
+        """Why placement cannot tell what a job brings. It is left out, and asked for again in each look."""
         self.uncounted = UncountedUse()
 
     def __len__(self) -> int:
@@ -50,7 +58,10 @@ class JobWorks:
             self._stale.update(self._works)
         self._agents_can, self._blocked = agents_can, frozenset(blocked)
         for uid in sorted(set[str]().union(*self._changed)):
-            self._take_in(uid)
+            try:
+                self._take_in(uid)
+            except Exception as error:  # noqa: BLE001 # one job's fault must not stop the pass of all others
+                self._leave_out(uid, error)
 
     def as_of_look(self, uid: str) -> JobWork | None:
         """Of one job, as it was in the last look, or newer; None for one without shards."""
@@ -62,6 +73,13 @@ class JobWorks:
             self._take_in(uid)
         return self._works.get(uid)
 
+    def _leave_out(self, uid: str, error: Exception) -> None:
+        if uid not in self.unreadable:
+            log.error("placement cannot read a job", job_uid=uid, exc_info=error)
+        self.unreadable[uid] = f"placement cannot read this job ({type(error).__name__}); see the operator's log"
+        self._works.pop(uid, None)
+        self._enter(uid)
+
     def _take_in(self, uid: str) -> None:
         work, owned = None, self._owned.of(uid)
         if owned:
@@ -69,6 +87,7 @@ class JobWorks:
             work = self._maker.make(job, owned, self._works.get(uid), agents_can=self._agents_can)
         _set(self._works, uid, work)
         self._enter(uid)
+        self.unreadable.pop(uid, None)
         for changed in self._changed:
             changed.discard(uid)
 

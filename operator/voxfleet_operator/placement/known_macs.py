@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.kinds.audio_shard import AttemptRecord, MachineIdentity, Stage
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, MachineIdentity, Stage
 from voxfleet_api.protocol import AttemptKey, AttemptStatus, Capability
-from voxfleet_operator.fleet.mac_view import MacView, attempt_view
+from voxfleet_operator.fleet.mac_view import MacView, attempt_view, stands_for
 from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
 from voxfleet_operator.placement.one_of_equals import OneOfEquals
 from voxfleet_operator.placement.snapshot import CONTROL_SLOTS, MacSlot, MacTraits
@@ -21,9 +21,10 @@ from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclu
 from voxfleet_operator.reconcile.mac.status import lane_memory_bytes, offline_lanes
 from voxfleet_operator.reconcile.mac_closing import closing, opens_at, steady_until
 from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes, knows_chosen_clips
+from voxfleet_operator.reconcile.refusing_macs import Refusing
 from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.by_machine import ShardsByMachine
-from voxfleet_operator.reconcile.shard.status import current, is_live
+from voxfleet_operator.reconcile.shard.status import current
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class _Look:
     shown: MacView
     """What matters of its view: the rest is of one moment, and would be kept for as long as the look holds."""
     exclusion: Exclusion | None
+    refusing: Refusing | None
+    """While it pauses."""
     from_moment: datetime
     until: datetime | None
     """None: for good."""
@@ -44,8 +47,15 @@ class _Look:
     closes_at: datetime | None
     opens_at: datetime | None
 
-    def holds(self, mac: MacAgent, view: MacView, exclusion: Exclusion | None, now: datetime) -> bool:
-        if self.mac is not mac or self.exclusion is not exclusion:
+    def holds(
+        self,
+        mac: MacAgent,
+        view: MacView,
+        exclusion: Exclusion | None,
+        refusing: Refusing | None,
+        now: datetime,
+    ) -> bool:
+        if self.mac is not mac or self.exclusion is not exclusion or self.refusing is not refusing:
             return False
         if self.until is not None and not self.from_moment <= now < self.until:
             return False
@@ -108,12 +118,16 @@ class KnownMacs:
     def _look(
         self, mac: MacAgent, view: MacView, known: _KnownMac | None, clock_seconds: float, now: datetime
     ) -> _Look:
-        exclusion = self._findings.exclusions.of(known_machine(mac, view), clock_seconds)
-        if known is not None and known.look.holds(mac, view, exclusion, now):
+        machine_id = known_machine(mac, view)
+        exclusion = self._findings.exclusions.of(machine_id, clock_seconds)
+        refusing = self._findings.refusing.of(machine_id, clock_seconds)
+        if refusing is not None and refusing.until_seconds <= clock_seconds:
+            refusing = None  # it is tried again
+        if known is not None and known.look.holds(mac, view, exclusion, refusing, now):
             return known.look
         shown = replace(view, attempts={}, usage={}, rows=(), ladders={})
         excluded = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
-        available, machine = availability(mac, shown, now, excluded), shown.machine
+        available, machine = availability(mac, shown, now, excluded, refusing), shown.machine
         traits = MacTraits(
             access=mac.spec.access,
             taints=mac.spec.taints,
@@ -131,6 +145,7 @@ class KnownMacs:
             mac,
             shown,
             exclusion,
+            refusing,
             from_moment=now,
             until=steady_until(mac, now) if is_shown else now,  # until status has it, its time moves with the clocks
             traits=self._traits.of(traits),
@@ -182,7 +197,9 @@ class KnownMacs:
 
     def _pause_seconds(self, look: _Look, view: MacView) -> float:
         excluded_seconds = 0.0 if look.exclusion is None else look.exclusion.until_seconds
-        return max(self._findings.backoffs.mac_until(known_machine(look.mac, view)), excluded_seconds)
+        refuses_seconds = 0.0 if look.refusing is None else look.refusing.until_seconds
+        machine = known_machine(look.mac, view)
+        return max(self._findings.backoffs.mac_until(machine), excluded_seconds, refuses_seconds)
 
     def _busy(self, view: MacView) -> tuple[int, int]:
         """The lanes and the control slots that attempts hold, by shards and by what the agent reports.
@@ -193,7 +210,9 @@ class KnownMacs:
         control_slots = 0
         for shard in self._by_machine.of(view):
             record = current(shard.status)
-            if record is None or not is_live(shard) or shard.spec.job_ref.uid in self._blocked:
+            if record is None or record.outcome is not AttemptOutcome.ASSIGNED:
+                continue
+            if shard.spec.job_ref.uid in self._blocked:
                 continue
             if not self._is_on(view, record):
                 continue
@@ -204,6 +223,8 @@ class KnownMacs:
         return len(lanes), control_slots
 
     def _is_on(self, view: MacView, record: AttemptRecord) -> bool:
+        if record.mac == view.name:
+            return stands_for(view, record)
         found = attempt_view(record, self._context.fleet.views())
         return found is not None and found.name == view.name
 

@@ -49,7 +49,7 @@ def placement_woken_by(changed: Resource, _: Cache) -> set[Key]:
 class PlacementReconciler:
     def __init__(self, context: Context, findings: SharedFindings, gatherer: PlacementGatherer) -> None:
         self._context = context
-        self._backoffs = findings.backoffs
+        self._backoffs, self._exclusions, self._refusing = findings.backoffs, findings.exclusions, findings.refusing
         self._pending_reasons = findings.pending_reasons
         self._writer = AssignmentWriter(context)
         self._gatherer = gatherer
@@ -57,11 +57,15 @@ class PlacementReconciler:
     async def reconcile(self, key: Key) -> float | None:
         if not self._context.synced():
             return 1.0
-        self._backoffs.forget_pauses(self._context.clock())
+        for remembered in (self._backoffs, self._exclusions, self._refusing):
+            remembered.forget(self._context.clock())
         settled = await self._writer.resend()
+        began_seconds = self._context.clock()
         snapshot = self._gatherer.gather()
         plan = place(snapshot, self._context.clock(), self._gatherer.alike(snapshot))
-        self._publish(plan.pending)
+        waiting_shards = len(snapshot.shards) - len(plan.assignments)
+        self._context.metrics.placed(self._context.clock() - began_seconds, waiting_shards, len(plan.pending))
+        self._publish({**plan.pending, **self._gatherer.unreadable})
         conflicts = False
         for assignment in plan.assignments:
             try:
@@ -76,10 +80,16 @@ class PlacementReconciler:
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
     def _publish(self, pending: Mapping[str, str]) -> None:
-        for uid in self._pending_reasons.replace(pending):
+        """Each Mac that comes or goes may change the reason of all jobs that wait. They are told at the pace at which
+        status tells progress.
+        """
+        changed, queue = self._pending_reasons.replace(pending), self._context.queue
+        for uid in sorted(changed.waiting | changed.reworded):
             job = self._context.cache.by_uid(AudioBatchJob, uid)
-            if job is not None:
-                self._context.queue.add(key_of(job))
+            if job is not None and uid in changed.waiting:
+                queue.add(key_of(job))
+            elif job is not None:
+                queue.add_after(key_of(job), self._context.options.progress_interval_seconds)
 
     async def _assign(self, assignment: Assignment) -> bool:
         """Writes attempt, Mac and digest; only then is the agent called. Returns False if the pass has to run again."""

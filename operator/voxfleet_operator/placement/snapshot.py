@@ -57,6 +57,7 @@ class PlacementJob:
     model_digest: str | None = None
     has_pieces: bool = False
     """Whether one of its shards was split."""
+    billing_key: str | None = None
 
 
 class ShardDemand(NamedTuple):

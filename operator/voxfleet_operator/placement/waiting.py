@@ -19,33 +19,27 @@ from voxfleet_operator.metering.recent_use import age_seconds
 from voxfleet_operator.placement.order import LANE_SECONDS
 from voxfleet_operator.placement.snapshot import JobNeeds, NamespaceStanding, PendingShard, PlacementJob
 from voxfleet_operator.reconcile.job.shards import JobShards
-from voxfleet_operator.reconcile.job_life import JobWish, wish_of
+from voxfleet_operator.reconcile.job_life import stages_at_work
 from voxfleet_operator.reconcile.namespace_access import addresses_of, chooses_clips, names_clips_elsewhere
 from voxfleet_operator.reconcile.shard.facts import ShardFacts
-from voxfleet_operator.reconcile.shard.mutations import mac_to_avoid
-from voxfleet_operator.reconcile.shard.pieces import attempts_before
 
 WEIGHT_LABEL = "voxfleet.dev/weight"
 """On a Namespace: its share of the Macs compared with others, from 1 (as without it) to 99."""
 _WEIGHT = re.compile(r"[1-9][0-9]?")
 
 
-def unfinished(job: AudioBatchJob, shards: JobShards) -> Iterable[AudioShard]:
+def unfinished(job: AudioBatchJob, shards: JobShards) -> Iterable[ShardFacts]:
     """Shards with work left that the job wants done. The newest attempt of one may still be assigned."""
-    return (found.shard for found in unfinished_facts(job, shards))
-
-
-def unfinished_facts(job: AudioBatchJob, shards: JobShards) -> Iterable[ShardFacts]:
-    stages = {stage for stage in Stage if wish_of(job, stage) is JobWish.WORK}
-    if shards.halted or job.status.plan is None:
-        stages.discard(Stage.PROCESS)
-    others = (found for found in shards.facts if not found.is_process)
-    process = shards.coverage.covering if Stage.PROCESS in stages else ()
-    return (
-        found
-        for found in (*others, *process)
-        if not found.is_committed and not found.is_failed and found.stage in stages
-    )
+    stages = stages_at_work(job)
+    if not stages:
+        return
+    for found in shards.facts:
+        if not (found.is_process or found.is_committed or found.is_failed) and found.stage in stages:
+            yield found
+    if Stage.PROCESS in stages and job.status.plan is not None and not shards.halted:
+        for found in shards.coverage.covering:
+            if not (found.is_committed or found.is_failed):
+                yield found
 
 
 class SaidByShards(NamedTuple):
@@ -77,6 +71,7 @@ def placement_job_of(job: AudioBatchJob, said: SaidByShards) -> PlacementJob:
         needs=job_needs(job, said.chip),
         model_digest=None if plan is None else plan.model_digest,
         has_pieces=said.has_pieces,
+        billing_key=job.spec.billing_key,
     )
 
 
@@ -112,25 +107,25 @@ def chip_name(machine: MachineFacts | None) -> str:
 
 def pending_shard(
     common: PlacementJob,
-    shard: AudioShard,
+    facts: ShardFacts,
     *,
     not_before_seconds: float = 0.0,
     replaces_lost: bool = False,
     expected_seconds: float | None = None,
 ) -> PendingShard:
     return PendingShard(
-        uid=shard.metadata.uid,
-        name=shard.metadata.name,
+        uid=facts.uid,
+        name=facts.shard.metadata.name,
         job=common,
-        stage=shard.spec.stage,
-        ordinal=shard.spec.ordinal or 0,
-        next_attempt=attempts_before(shard) + 1,
-        is_piece=shard.spec.piece is not None or (common.has_pieces and shard.spec.stage is Stage.FINALIZE),
-        avoid=mac_to_avoid(shard.status.attempts),
+        stage=facts.stage,
+        ordinal=facts.ordinal,
+        next_attempt=facts.next_attempt,
+        is_piece=bool(facts.path) or (common.has_pieces and facts.stage is Stage.FINALIZE),
+        avoid=facts.avoid,
         not_before_seconds=not_before_seconds,
         replaces_lost=replaces_lost,
         expected_seconds=expected_seconds,
-        waits_since=shard.metadata.creation_timestamp,
+        waits_since=facts.shard.metadata.creation_timestamp,
     )
 
 

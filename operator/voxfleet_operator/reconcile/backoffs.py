@@ -20,7 +20,7 @@ MAC_ASKS_MAX_SECONDS = 600.0
 class Backoffs:
     """The pauses of shards, by UID, and of Macs, by machine. Times are monotonic seconds.
 
-    A pause that is over is forgotten with the next one, and the failures of a Mac an hour later.
+    A pause that is over is forgotten with the next placement pass, and the failures of a Mac an hour later.
     """
 
     def __init__(self) -> None:
@@ -34,20 +34,22 @@ class Backoffs:
 
     def shard_failed(self, uid: str, failures: int, now: float) -> None:
         """`failures`: how many attempts of the shard have failed so far."""
-        self.forget_pauses(now)
+        self.forget(now)
         self._shards[uid] = now + min(SHARD_MAX_SECONDS, INITIAL_SECONDS * SHARD_FACTOR ** min(failures - 1, 16))
 
-    def forget_pauses(self, now: float) -> None:
-        """Forgets the shards' pauses that are over; to be called now and then, as a shard may be deleted meanwhile."""
+    def forget(self, now: float) -> None:
+        """Forgets the shards' pauses that are over, and the failures of Macs an hour later; to be called now and then,
+        as a shard may be deleted meanwhile."""
         self._shards = {uid: until for uid, until in self._shards.items() if until > now}
+        for mac in [mac for mac, until in self._macs.items() if until + FORGET_SECONDS <= now]:
+            self.mac_succeeded(mac)
 
     def shard_ended(self, uid: str) -> None:
         self._shards.pop(uid, None)
 
     def mac_failed(self, mac: Machine, now: float, at_least_seconds: float = 0.0) -> None:
         """`at_least_seconds`: how long the Mac asks to be left alone."""
-        for other in [other for other, until in self._macs.items() if until + FORGET_SECONDS <= now]:
-            self.mac_succeeded(other)
+        self.forget(now)
         failures = self._mac_failures.get(mac, 0)
         self._mac_failures[mac] = failures + 1
         backoff_seconds = min(MAC_MAX_SECONDS, INITIAL_SECONDS * MAC_FACTOR ** min(failures, 16))

@@ -6,14 +6,16 @@ No field is ever replaced, and reconcilers leave no findings for each other in i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
 
 from voxfleet_api.kinds import Resource
 from voxfleet_operator.cache import Cache
+from voxfleet_operator.event_reasons import Announced
 from voxfleet_operator.fleet.mac_view import Fleet
 from voxfleet_operator.kube import Json
+from voxfleet_operator.metrics import WorkMetrics
 from voxfleet_operator.queue import Key
 from voxfleet_operator.triggers import Triggers
 
@@ -27,6 +29,12 @@ class Api(Protocol):
 
     async def create(self, resource: Mapping[str, object]) -> Json: ...
 
+    async def check(self, resource: Mapping[str, object]) -> Json: ...
+
+    async def change_spec(
+        self, kind: type[R], namespace: str, name: str, changes: Mapping[str, object], *, uid: str
+    ) -> R: ...
+
     async def apply_status(
         self,
         kind: type[R],
@@ -38,6 +46,10 @@ class Api(Protocol):
 
     async def set_finalizers(
         self, kind: type[R], namespace: str, name: str, finalizers: list[str], resource_version: str
+    ) -> R: ...
+
+    async def set_owner(
+        self, kind: type[R], namespace: str, name: str, owner: Mapping[str, object], resource_version: str
     ) -> R: ...
 
     async def delete(self, kind: type[Resource], namespace: str, name: str, uid: str) -> None: ...
@@ -62,7 +74,7 @@ class Leadership(Protocol):
 
 
 class Events(Protocol):
-    def publish(self, about: Resource, reason: str, note: str, *, warning: bool = False) -> None:
+    def publish(self, about: Resource, reason: Announced, note: str) -> None:
         """Records what happened, for people; never fails and never waits."""
         ...
 
@@ -71,6 +83,8 @@ class Requeue(Protocol):
     """The part of the work queue that reconcilers use."""
 
     def add(self, key: Key) -> None: ...
+
+    def add_after(self, key: Key, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +113,7 @@ class Context:
     """In UTC."""
     synced: Callable[[], bool]
     """Whether the cache has seen a full list of every kind."""
+    metrics: WorkMetrics = field(default_factory=WorkMetrics)
 
     def timestamp(self) -> str:
         return self.now().strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -73,7 +73,7 @@ class Exclusions:
 
         `fleet_size`: how many machines are in contact.
         """
-        self._forget(now)
+        self.forget(now)
         history = self._histories.setdefault(machine, _History())
         history.failed.append((now, job_uid))
         if self.of(machine, now) is not None:
@@ -101,8 +101,9 @@ class Exclusions:
             bounded = replace(exclusion, until_seconds=min(exclusion.until_seconds, now + LONGEST_SECONDS))
             self._histories[machine] = _History(exclusion=bounded)
 
-    def _forget(self, now: float) -> None:
-        """Forgets machines that have neither failed within the hour nor are excluded or on probation."""
+    def forget(self, now: float) -> None:
+        """Forgets machines that have neither failed within the hour nor are excluded or on probation; to be called now
+        and then, as no other failure may come."""
         for machine, history in list(self._histories.items()):
             last = max((then for then, _ in history.failed), default=float("-inf"))
             if history.exclusion is not None and now >= history.exclusion.until_seconds + PROBATION_SECONDS:

@@ -45,6 +45,16 @@ class JobBlockers:
         return self._blockers.pop(job_uid, None) is not None
 
 
+@dataclass(frozen=True, slots=True)
+class ChangedReasons:
+    """UIDs of jobs."""
+
+    waiting: frozenset[str]
+    """That begin or cease to wait."""
+    reworded: frozenset[str]
+    """That go on waiting, for another reason or for as many other Macs."""
+
+
 class PendingReasons:
     """Why a job's next shard has no Mac, by job UID, as the last placement pass found it."""
 
@@ -54,9 +64,9 @@ class PendingReasons:
     def get(self, job_uid: str) -> str | None:
         return self._reasons.get(job_uid)
 
-    def replace(self, reasons: Mapping[str, str]) -> set[str]:
-        """Keeps these and no others; returns the UIDs of the jobs whose reason changed."""
+    def replace(self, reasons: Mapping[str, str]) -> ChangedReasons:
+        """Keeps these and no others; returns what changed."""
         new = {uid: truncate(reason) for uid, reason in reasons.items()}  # a status takes no longer reasons
-        changed = {uid for uid in self._reasons.keys() | new.keys() if self._reasons.get(uid) != new.get(uid)}
-        self._reasons = new
-        return changed
+        old, self._reasons = self._reasons, new
+        reworded = (uid for uid in old.keys() & new.keys() if old[uid] != new[uid])
+        return ChangedReasons(frozenset(old.keys() ^ new.keys()), frozenset(reworded))

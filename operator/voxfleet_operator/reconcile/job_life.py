@@ -54,6 +54,25 @@ def wish_of(job: AudioBatchJob, stage: Stage) -> JobWish:
     return JobWish.FINISH if halted is not None or job.status.finalize_time is not None else JobWish.WORK
 
 
+def stages_at_work(job: AudioBatchJob) -> frozenset[Stage]:
+    """The stages of which it wants attempts to start: those for which `wish_of` says WORK."""
+    if has_ended(job):
+        return _NO_STAGE
+    stopped = halted_condition(job) is not None or job.status.finalize_time is not None or job.spec.suspend
+    return _FINALIZE if stopped else _ALL_STAGES
+
+
+_NO_STAGE, _FINALIZE, _ALL_STAGES = frozenset[Stage](), frozenset({Stage.FINALIZE}), frozenset(Stage)
+
+
+def why_stopped(job: AudioBatchJob) -> str:
+    """Why it wants less of its attempts than work."""
+    if is_suspended(job):
+        return "the job is suspended"
+    halted = halted_condition(job)
+    return "the job has ended" if halted is None else f"the job is halted: {halted.message}"
+
+
 def standing(job: AudioBatchJob) -> tuple[bool, str | None, bool]:
     """What its status says that changes what it wants of its attempts."""
     halted, suspended = halted_condition(job), is_true(job.status.conditions, ConditionType.SUSPENDED)

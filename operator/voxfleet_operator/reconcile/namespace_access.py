@@ -7,6 +7,7 @@ prefixes travel with each attempt, and an agent that does not keep to them gets 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec
@@ -14,10 +15,22 @@ from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.protocol import Capability, MachineFacts
 
 
-def open_prefixes(access: Iterable[Access], namespace_labels: Mapping[str, str]) -> tuple[str, ...]:
-    """The prefixes that any rule opens to the namespace, each once."""
-    matching = (rule for rule in access if rule.namespace_selector.matches(namespace_labels))
-    return tuple(dict.fromkeys(prefix for rule in matching for prefix in rule.uri_prefixes))
+class Opened(NamedTuple):
+    """The prefixes that a Mac's rules open to a namespace, each once."""
+
+    prefixes: tuple[str, ...]
+    """To its jobs with one billing key."""
+    whatever_key: tuple[str, ...]
+    """To its jobs with any billing key."""
+
+
+def opened(access: Iterable[Access], namespace_labels: Mapping[str, str], billing_key: str | None) -> Opened:
+    matching = [rule for rule in access if rule.namespace_selector.matches(namespace_labels)]
+    return Opened(_prefixes(rule for rule in matching if rule.takes(billing_key)), _prefixes(matching))
+
+
+def _prefixes(rules: Iterable[Access]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(prefix for rule in rules for prefix in rule.uri_prefixes))
 
 
 def covers(prefixes: tuple[str, ...], uris: Iterable[str]) -> bool:
@@ -52,7 +65,7 @@ def keeps_within_prefixes(machine: MachineFacts | None) -> bool:
 def access_lost(job: AudioBatchJob, prefixes: tuple[str, ...], machine: MachineFacts | None) -> str | None:
     """Why an attempt that was assigned to the Mac must not start there any more; None if it may."""
     if not covers(prefixes, addresses_of(job)):
-        return "the Mac no longer opens the job's addresses to its namespace (spec.access of MacAgent)"
+        return "the Mac no longer opens the job's addresses to its namespace and billing key (spec.access of MacAgent)"
     if names_clips_elsewhere(job.spec) and not keeps_within_prefixes(machine):
         return "the Mac's agent is too old to keep the clips of a manifest within spec.access; upgrade it"
     if chooses_clips(job.spec) and not knows_chosen_clips(machine):

@@ -14,6 +14,7 @@ from voxfleet_operator.reconcile.exclusions import Exclusions
 from voxfleet_operator.reconcile.job_findings import JobBlockers, PendingReasons
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
+from voxfleet_operator.reconcile.refusing_macs import RefusingMacs
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_operator.triggers import WokenBy, wakes_nothing
 
@@ -41,6 +42,7 @@ class SharedFindings:
 
     backoffs: Backoffs
     exclusions: Exclusions
+    refusing: RefusingMacs
     blockers: JobBlockers
     pending_reasons: PendingReasons
     lease_clock: LeaseClock
@@ -52,6 +54,7 @@ class SharedFindings:
         return cls(
             Backoffs(),
             Exclusions(),
+            RefusingMacs(),
             JobBlockers(),
             PendingReasons(),
             LeaseClock(context),

@@ -1,6 +1,7 @@
 """The writes that reconcilers share.
 
-Each checks leadership first and puts the answer into the cache, so that the next decision sees it.
+Each checks leadership first and puts the answer into the cache, so that the next decision sees it. A change of
+conditions is told in events here and nowhere else, and what ended is counted.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import json
 from typing import TypeVar
 
 from voxfleet_api.base import StatusModel
-from voxfleet_api.kinds import Resource
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
 from voxfleet_operator.kube import Conflict, NotFound
 from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.counted_writes import count_write
+from voxfleet_operator.reconcile.transitions import conditions_of, shard_transitions, transitions
 
 R = TypeVar("R", bound=Resource)
 
@@ -33,6 +36,8 @@ async def write_status(context: Context, resource: R, status: StatusModel) -> R 
         await read_again(context, resource)
         return None
     observe(context, written)
+    _announce(context, resource, written)
+    count_write(context.metrics, resource, written)
     return written
 
 
@@ -66,6 +71,17 @@ def observe(context: Context, resource: Resource) -> None:
     if context.cache.put(resource):
         for key in context.triggers.keys_of_change(resource, context.cache):
             context.queue.add(key)
+
+
+def _announce(context: Context, before: Resource, after: Resource) -> None:
+    about, told = after, transitions(conditions_of(before), conditions_of(after))
+    if isinstance(before, AudioShard) and isinstance(after, AudioShard):
+        job = context.cache.by_uid(AudioBatchJob, after.spec.job_ref.uid)
+        if job is None:
+            return
+        about, told = job, shard_transitions(before, after)
+    for item in told:
+        context.events.publish(about, item.reason, item.note)
 
 
 def differs(old: StatusModel, new: StatusModel) -> bool:

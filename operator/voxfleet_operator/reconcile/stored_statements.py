@@ -1,4 +1,4 @@
-"""What all statements in the cache say together: how far each chain is settled, when each Mac was last settled, and
+"""What all statements in the cache say together: how far each chain is settled, when each Mac was settled, and
 what each namespace has used lately."""
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class StoredStatements:
         self._cache = cache
         self._seen_changes = -1
         self._heads: Mapping[SignedChain, ChainHead] = {}
-        self._updated_at: Mapping[str, str] = {}
+        self._written_at: Mapping[str, tuple[str, ...]] = {}
         self._use: tuple[datetime, Mapping[str, float]] | None = None
 
     def head(self, ledger_key: str, chain_id: str) -> ChainHead | None:
@@ -28,10 +28,10 @@ class StoredStatements:
         self._read()
         return self._heads.get((ledger_key, chain_id))
 
-    def updated_at(self, mac: str) -> str | None:
-        """When rows were last added to a statement of this name."""
+    def written_at(self, mac: str) -> tuple[str, ...]:
+        """When rows were last added to each statement of this name."""
         self._read()
-        return self._updated_at.get(mac)
+        return self._written_at.get(mac, ())
 
     @property
     def heads(self) -> Mapping[SignedChain, ChainHead]:
@@ -54,6 +54,9 @@ class StoredStatements:
             return
         statements = self._cache.all(MachineHourStatement)
         self._seen_changes, self._heads = changes, newest_heads(statements)
-        stamps = sorted((item.status.updated_at or "", item.spec.mac) for item in statements)
-        self._updated_at = {mac: stamp for stamp, mac in stamps if stamp}
+        written_at: dict[str, tuple[str, ...]] = {}
+        for item in statements:
+            if item.status.updated_at:
+                written_at[item.spec.mac] = (*written_at.get(item.spec.mac, ()), item.status.updated_at)
+        self._written_at = written_at
         self._use = None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from tests.cluster.api.specs import MAC, REMOVE, SHARD, Bad
+from typing import cast
 
+from tests.cluster.api.specs import HTTPS_MAC, MAC, REMOVE, SHARD, Bad, Json
+
+MAC_SSH = cast(Json, MAC["spec"])["ssh"]
 BAD_MACS_AND_SHARDS: dict[str, Bad] = {
     "mac with one taint twice": Bad(
         MAC, {"spec.taints": [{"key": "rented"}, {"key": "rented", "value": "night"}]}, "spec.taints[1]", "Duplicate"
@@ -41,6 +44,26 @@ BAD_MACS_AND_SHARDS: dict[str, Bad] = {
     "mac without a pinned host key": Bad(MAC, {"spec.ssh.hostKeys": []}, "spec.ssh.hostKeys", "at least 1 items"),
     "mac with a host key of a broken type": Bad(
         MAC, {"spec.ssh.hostKeys": ["ssh-dss " + "A" * 68]}, "spec.ssh.hostKeys[0]", "should match"
+    ),
+    "mac with two transports": Bad(HTTPS_MAC, {"spec.ssh": MAC_SSH}, "spec", "write exactly one of ssh and https"),
+    "mac with no transport": Bad(MAC, {"spec.ssh": REMOVE}, "spec", "write exactly one of ssh and https"),
+    "mac over plain http": Bad(
+        HTTPS_MAC, {"spec.https.url": "http://mac.example:8765"}, "spec.https.url", "should match"
+    ),
+    "mac over https below a path": Bad(
+        HTTPS_MAC, {"spec.https.url": "https://mac.example/agent"}, "spec.https.url", "should match"
+    ),
+    "mac over https with a password": Bad(
+        HTTPS_MAC, {"spec.https.url": "https://me:secret@mac.example"}, "spec.https.url", "should match"
+    ),
+    "mac over https without an authority": Bad(
+        HTTPS_MAC, {"spec.https.caBundleRef": REMOVE}, "spec.https.caBundleRef", "Required value"
+    ),
+    "mac that takes one billing key twice": Bad(
+        MAC,
+        {"spec.access": [{"namespaceSelector": {}, "uriPrefixes": ["file:///data/"], "billingKeys": ["a", "a"]}]},
+        "spec.access[0].billingKeys[1]",
+        "Duplicate",
     ),
     "mac with a short ledger key": Bad(MAC, {"spec.ledgerPublicKey": "AAAA"}, "spec.ledgerPublicKey", "at least 44"),
     "mac with an impossible port": Bad(MAC, {"spec.ssh.port": 70000}, "spec.ssh.port", "less than or equal to 65535"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, REMOVE, RERUN, SHARD, SPEAK, Json, changed
+from tests.cluster.api.specs import CONTRACT, HTTPS_MAC, JOB, MAC, REMOVE, RERUN, SCHEDULE, SHARD, SPEAK, Json, changed
 
 GOOD: dict[str, Json] = {
     "contract": CONTRACT,
@@ -33,6 +33,26 @@ GOOD: dict[str, Json] = {
             "spec.scratch": {"maxBytes": "1Gi"},
         },
     ),
+    "schedule": SCHEDULE,
+    **{f"schedule {text}": changed(SCHEDULE, {"spec.schedule": text}) for text in ("@daily", "*/5  1-3 1,L * MON-FRI")},
+    "schedule with everything": changed(
+        SCHEDULE,
+        {
+            "metadata.name": "n" * 37,
+            "spec.timeZone": "America/Argentina/Buenos_Aires",
+            "spec.startingDeadlineSeconds": 3600,
+            "spec.concurrencyPolicy": "Replace",
+            "spec.suspend": True,
+            "spec.successfulJobsHistoryLimit": 0,
+            "spec.failedJobsHistoryLimit": 0,
+            "spec.finishedJobTTLSeconds": 0,
+            "spec.requestedAt": "2026-11-30T09:30:00Z",
+            "spec.jobTemplate.metadata": {"labels": {"team": "speech"}, "annotations": {"example.com/a": "b"}},
+            "spec.jobTemplate.spec.input": {"prefix": {"uri": "file:///calls/{date}/{{raw}}/"}},
+            "spec.jobTemplate.spec.output.uri": "file:///results/{yesterday}/{slot}/",
+        },
+    ),
+    "schedule that speaks": changed(SCHEDULE, {"spec.jobTemplate.spec": SPEAK["spec"]}),
     "job": JOB,
     "job that speaks": SPEAK,
     "job of only some clips": changed(JOB, {"spec.only": "0-3,7", "spec.maxMachineSeconds": 100000}),
@@ -85,6 +105,16 @@ GOOD: dict[str, Json] = {
     "process shard": SHARD,
     "plan shard": changed(SHARD, {"spec.stage": "Plan", "spec.ordinal": REMOVE, "spec.indexes": REMOVE}),
     "mac": MAC,
+    "mac over https": HTTPS_MAC,
+    "mac over https by address": changed(HTTPS_MAC, {"spec.https.url": "https://[fd00::1]:8765/"}),
+    "mac that takes some billing keys": changed(
+        MAC,
+        {
+            "spec.access": [
+                {"namespaceSelector": {}, "uriPrefixes": ["file:///data/"], "billingKeys": ["speech", "night"]}
+            ]
+        },
+    ),
     "mac with hours, a rental and a drain": changed(
         MAC,
         {

@@ -51,6 +51,12 @@ RERUN: Json = {
         "output": {"uri": "file:///data/results/"},
     },
 }
+SCHEDULE: Json = {
+    "apiVersion": API_VERSION,
+    "kind": "AudioBatchSchedule",
+    "metadata": {"name": "case"},
+    "spec": {"schedule": "30 2 * * *", "jobTemplate": {"spec": JOB["spec"]}},
+}
 SHARD: Json = {
     "apiVersion": API_VERSION,
     "kind": "AudioShard",
@@ -67,6 +73,20 @@ MAC: Json = {
             "user": "voxfleet",
             "hostKeys": [HOST_KEY],
             "identitySecretRef": {"name": "fleet-ssh", "key": "id_ed25519"},
+        },
+        "tokenSecretRef": {"name": "mac", "key": "token"},
+        "ledgerPublicKey": "A" * 43 + "=",
+    },
+}
+HTTPS_MAC: Json = {
+    "apiVersion": API_VERSION,
+    "kind": "MacAgent",
+    "metadata": {"name": "case"},
+    "spec": {
+        "https": {
+            "url": "https://mac.example:8765",
+            "caBundleRef": {"name": "fleet-ca", "key": "ca.crt"},
+            "clientCertificateSecretRef": {"name": "fleet-client"},
         },
         "tokenSecretRef": {"name": "mac", "key": "token"},
         "ledgerPublicKey": "A" * 43 + "=",

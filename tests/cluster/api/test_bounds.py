@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, SPEAK, STATEMENT, Json, changed
+from tests.cluster.api.specs import CONTRACT, JOB, MAC, SCHEDULE, SHARD, SPEAK, STATEMENT, Json, changed
 from tests.rig.api_server import ApiServer, Refused
 
 from voxfleet_api.base import DURATION_PATTERN, SIZE_PATTERN
@@ -14,9 +14,13 @@ from voxfleet_api.kinds import KINDS
 from voxfleet_generate.structural import kind_schema
 from voxfleet_operator.leader import LEASE_SECONDS
 
-BASES = {str(base["kind"]): base for base in (CONTRACT, JOB, MAC, SHARD, STATEMENT)}
+BASES = {str(base["kind"]): base for base in (CONTRACT, JOB, MAC, SCHEDULE, SHARD, STATEMENT)}
 NEEDS: dict[str, tuple[Json, dict[str, object]]] = {
     "spec.synthesis.streamingInterval": (SPEAK, {}),
+    "spec.jobTemplate.spec.synthesis.streamingInterval": (
+        changed(SCHEDULE, {"spec.jobTemplate.spec": SPEAK["spec"]}),
+        {},
+    ),
     "spec.slo.offlineTailP95": (CONTRACT, {"spec.batching.ladder": {}}),
     "spec.conversions.windows.seek": (CONTRACT, {"spec.conversions.windows.length": "30s"}),
 }
@@ -50,7 +54,7 @@ def refusal(server: ApiServer, kind: str, path: str, value: object) -> str:
 @pytest.mark.parametrize(("kind", "path"), spec_fields(DURATION_PATTERN))
 def test_no_duration_is_zero_or_endless(server: ApiServer, kind: str, path: str) -> None:
     assert f"{path}: " in (short := refusal(server, kind, path, "0s")) and "write a duration from" in short
-    longest = "10001h" if path == "spec.sharding.targetAudio" else TOO_LONG[0]
+    longest = "10001h" if path.endswith("spec.sharding.targetAudio") else TOO_LONG[0]
     for value in (longest, *TOO_LONG[1:]):
         assert f"{path}: " in refusal(server, kind, path, value), value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, STATEMENT, Json, changed
+from tests.cluster.api.specs import CONTRACT, JOB, MAC, SCHEDULE, SHARD, STATEMENT, Json, changed
 from tests.unit.operator.decisions.job_states import job_states
 
 from voxfleet_api.kinds import KINDS, Resource
@@ -46,6 +46,21 @@ OBJECTS: dict[str, tuple[Json, Json]] = {
             "pendingReason": "0/12 Macs fit: 3 are unschedulable, 4 pause after a failure, 5 have no free lane",
         },
     ),
+    "AudioBatchSchedule": (
+        changed(
+            SCHEDULE,
+            {
+                "metadata.name": "calls-of-the-north-nightly",
+                "spec.schedule": "30 2 * * MON-FRI",
+                "spec.timeZone": "America/Los_Angeles",
+            },
+        ),
+        {
+            "conditions": [condition("Ready", "False", "JobNameTaken")],
+            "lastScheduleTime": SINCE,
+            "nextScheduleTimes": ["2026-11-21T10:30:00Z", "2026-11-24T10:30:00Z", "2026-11-25T10:30:00Z"],
+        },
+    ),
     "AudioShard": (
         changed(SHARD, {"metadata.name": "calls-2026-11-20-nightly-00833", "spec.indexes": "99880-99999"}),
         {
@@ -60,7 +75,7 @@ OBJECTS: dict[str, tuple[Json, Json]] = {
         changed(MAC, {"metadata.name": "mac-studio-berlin-01", "spec.ssh.host": "mac-studio-01.berlin.example"}),
         {
             "conditions": [
-                condition("Available", "False", "SshAuthenticationFailed"),
+                condition("Available", "False", "ServerCertificateNotYetValid"),
                 condition("LedgerVerified", "Unknown", "Unknown"),
             ],
             "machine": {
@@ -103,7 +118,8 @@ def test_a_line_fits_and_has_the_columns_of_the_cli(
     assert max(len(head), len(line)) <= WIDTH, printed
     assert head.split() == header(kind, wide=False, namespaced=False)
     cells = line.split()
-    assert "<none>" not in line and len(cells) == len(head.split()) + line.count("Apple M4 Max") * 2, printed
+    spaces = sum(line.count(text) * text.count(" ") for text in ("Apple M4 Max", "30 2 * * MON-FRI"))
+    assert "<none>" not in line and len(cells) == len(head.split()) + spaces, printed
     print(printed)
     installed_crds.kubectl("delete", kind.crd.plural, "--all", "-n", namespace)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, SPEAK, STATEMENT, Json
+from tests.cluster.api.specs import CONTRACT, HTTPS_MAC, JOB, MAC, SCHEDULE, SHARD, SPEAK, STATEMENT, Json
 from tests.rig.api_server import ApiServer
 
 OF_EVERY_JOB = """
@@ -28,8 +28,16 @@ FILLED_IN: dict[str, tuple[Json, str]] = {
     ),
     "job": (JOB, f"{OF_EVERY_JOB} spec.task"),
     "speaking job": (SPEAK, f"{OF_EVERY_JOB} spec.synthesis.speedPercent spec.synthesis.streamingInterval"),
+    "schedule": (
+        SCHEDULE,
+        f"""
+        {" ".join(path.replace("spec.", "spec.jobTemplate.spec.", 1) for path in f"{OF_EVERY_JOB} spec.task".split())}
+        spec.concurrencyPolicy spec.failedJobsHistoryLimit spec.successfulJobsHistoryLimit spec.suspend spec.timeZone
+        """,
+    ),
     "shard": (SHARD, ""),
     "Mac": (MAC, "spec.access spec.disconnect.lostAfter spec.ssh.agentPort spec.ssh.port spec.unschedulable"),
+    "Mac over HTTPS": (HTTPS_MAC, "spec.access spec.disconnect.lostAfter spec.unschedulable"),
     "statement": (STATEMENT, ""),
 }
 """An object that uses no new field, and what is added to it. The lists never become longer."""

@@ -10,15 +10,16 @@ import yaml
 from tests.cluster.api.bad_contracts import BAD_CONTRACTS
 from tests.cluster.api.bad_jobs import BAD_JOBS
 from tests.cluster.api.bad_macs_and_shards import BAD_MACS_AND_SHARDS
+from tests.cluster.api.bad_schedules import BAD_SCHEDULES
 from tests.cluster.api.good_specs import GOOD
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, SHARD, changed
+from tests.cluster.api.specs import CONTRACT, JOB, MAC, SCHEDULE, SHARD, changed
 from tests.rig.api_server import ApiServer, Refused
 
 from voxfleet_dev.controlplane import ControlPlane
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 CRDS = sorted((REPOSITORY / "crds").glob("voxfleet.dev_*.yaml"))
-BAD = BAD_CONTRACTS | BAD_JOBS | BAD_MACS_AND_SHARDS
+BAD = BAD_CONTRACTS | BAD_JOBS | BAD_MACS_AND_SHARDS | BAD_SCHEDULES
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -44,7 +45,13 @@ def test_examples_are_accepted(installed_crds: ControlPlane, path: Path) -> None
 
 def test_every_kind_starts_unobserved(server: ApiServer) -> None:
     """kstatus: an object that no controller has seen is in progress, not ready."""
-    for name, base in (("contract", CONTRACT), ("job", JOB), ("shard", SHARD), ("mac", MAC)):
+    for name, base in (
+        ("contract", CONTRACT),
+        ("job", JOB),
+        ("schedule", SCHEDULE),
+        ("shard", SHARD),
+        ("mac", MAC),
+    ):
         assert server.create(base, dry_run=True)["status"]["observedGeneration"] == -1, name
 
 

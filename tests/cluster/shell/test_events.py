@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from voxfleet_api import API_VERSION
+from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import VoiceContract
 from voxfleet_dev.controlplane import ControlPlane
+from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.events import NOTE_LIMIT_BYTES, EventRecorder
 from voxfleet_operator.kube import Json, Kube
 
@@ -43,12 +45,12 @@ async def test_an_event_names_its_object_and_is_not_repeated(
     recorder: EventRecorder, contract: VoiceContract, installed_crds: ControlPlane
 ) -> None:
     for _ in range(3):
-        recorder.publish(contract, "Accepted", "jobs may name it")
-    recorder.publish(contract, "Refused", "no", warning=True)
+        recorder.publish(contract, Reason.ACCEPTED, "jobs may name it")
+    recorder.publish(contract, Reason.INVALID_SPEC, "no")
     await recorder.drain()
     events = {event["reason"]: event for event in stored(installed_crds, contract.metadata.namespace)}
     assert len(stored(installed_crds, contract.metadata.namespace)) == 2
-    assert (events["Accepted"]["type"], events["Refused"]["type"]) == ("Normal", "Warning")
+    assert (events["Accepted"]["type"], events["InvalidSpec"]["type"]) == ("Normal", "Warning")
     assert events["Accepted"]["regarding"]["uid"] == contract.metadata.uid
     assert "jobs may name it" in installed_crds.kubectl("describe", "vc", "calls", "-n", contract.metadata.namespace)
 
@@ -56,7 +58,7 @@ async def test_an_event_names_its_object_and_is_not_repeated(
 async def test_a_long_note_is_cut_to_what_the_api_server_takes(
     recorder: EventRecorder, contract: VoiceContract, installed_crds: ControlPlane
 ) -> None:
-    recorder.publish(contract, "Long", "é" * 5000)
+    recorder.publish(contract, EventReason.EXCLUDED, "é" * 5000)
     await recorder.drain()
     (event,) = stored(installed_crds, contract.metadata.namespace)
     assert len(event["note"].encode()) <= NOTE_LIMIT_BYTES
@@ -66,7 +68,9 @@ async def test_a_long_note_is_cut_to_what_the_api_server_takes(
 async def test_an_event_that_cannot_be_written_stops_nothing(
     recorder: EventRecorder, contract: VoiceContract, installed_crds: ControlPlane
 ) -> None:
-    recorder.publish({"kind": "Lease", "name": "x", "namespace": "no-such-namespace"}, "Lost", "gone")
-    recorder.publish(contract, "Accepted", "after it")
+    recorder.publish(
+        {"kind": "Lease", "name": "x", "namespace": "no-such-namespace"}, EventReason.LEASE_DELETED, "gone"
+    )
+    recorder.publish(contract, Reason.ACCEPTED, "after it")
     await recorder.drain()
     assert [event["reason"] for event in stored(installed_crds, contract.metadata.namespace)] == ["Accepted"]

@@ -17,6 +17,7 @@ from voxfleet_api import API_VERSION
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.operator_account import OperatorAccount
 from voxfleet_dev.processes import Child, free_port
+from voxfleet_operator.metric_list import METRICS
 
 PATIENCE_SECONDS = 60.0
 
@@ -79,6 +80,11 @@ def test_it_accepts_a_contract_answers_its_probes_and_frees_the_lease_on_sigterm
     metrics = operator.answer("/metrics")
     assert "voxfleet_leader 1.0" in metrics
     assert 'voxfleet_reconcile_total{kind="VoiceContract",result="success"}' in metrics
+    typed = {line.split()[2] for line in metrics.splitlines() if line.startswith("# TYPE voxfleet_")}
+    assert typed == {spec.name for spec in METRICS}
+    assert 'voxfleet_watch_starts_total{code="200",resource="macagents"}' in metrics
+    assert 'voxfleet_watch_starts_total{code="200",resource="namespaces"}' in metrics
+    assert 'voxfleet_api_requests_total{code="200",verb="PUT"}' in metrics, "the Lease is renewed"
 
     operator.child.stop()
     assert operator.child.exit_code == 0
@@ -89,7 +95,7 @@ def test_it_accepts_a_contract_answers_its_probes_and_frees_the_lease_on_sigterm
     assert [line for line in lines if line["level"] in ("warning", "error", "critical")] == []
 
 
-def test_two_processes_have_one_leader_and_the_standby_is_ready(
+def test_a_standby_is_ready_does_not_lead_and_stops(
     operator: Operator, account_here: OperatorAccount, tmp_path: Path
 ) -> None:
     operator.child.start()
@@ -98,9 +104,7 @@ def test_two_processes_have_one_leader_and_the_standby_is_ready(
     try:
         standby.child.start()
         standby.child.wait_until(standby.ready, PATIENCE_SECONDS)
-        assert not _leads(standby)
-        operator.child.kill()
-        standby.child.wait_until(lambda: _leads(standby), PATIENCE_SECONDS)
+        assert not _leads(standby) and _leads(operator)
         standby.child.stop()
         assert standby.child.exit_code == 0
     finally:

@@ -298,7 +298,8 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: ManualClock | No
     metrics = AgentMetrics(
         lambda: AgentReading(
             supervisor.states(), pools.facts(), pools.readings(), scratch.reserved_bytes, 10_000, 7, 2, True
-        )
+        ),
+        services.clip_metrics,
     )
     routes = Routes(services, supervisor, Authenticator(TOKEN), metrics)
     listener = listen_on(Listen(port=0))

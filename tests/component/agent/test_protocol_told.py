@@ -12,7 +12,7 @@ from tests.component.agent.agent_rig import COMMIT, REQUEST, TIMEOUT_SECONDS, Ag
 from voxfleet_agent.journal import event_table
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.ledger import IDENTITY_CONTEXT, public_key
-from voxfleet_api.protocol import AttemptKey, AttemptState, EventType, Identity, identity_claim
+from voxfleet_api.protocol import AttemptKey, AttemptState, EventType, Identity, identity_claim, nonce_for_port
 
 
 async def test_identity_proves_the_ledger_key_without_a_token(agent: Agent) -> None:
@@ -23,6 +23,15 @@ async def test_identity_proves_the_ledger_key_without_a_token(agent: Agent) -> N
 
     public_key(identity.public_key).verify(base64.b64decode(identity.signature), content)
     assert (await agent.http.get("/v1/identity")).status_code == 400
+
+
+async def test_a_nonce_for_another_port_is_not_signed_for_whoever_hands_it_on(agent: Agent) -> None:
+    """Another user of the Mac who listens on the port that the operator calls."""
+    nonce = nonce_for_port("unpredictable", agent.http.base_url.port or 0)
+    assert (await agent.http.get("/v1/identity", params={"nonce": nonce})).json()["nonce"] == nonce
+    handed_on = await agent.http.get("/v1/identity", params={"nonce": nonce_for_port("unpredictable", 1)})
+    assert handed_on.status_code == 400
+    assert f"listens on port {agent.http.base_url.port}; correct spec.ssh.agentPort" in handed_on.json()["message"]
 
 
 async def test_events_resume_after_a_cursor_and_are_trimmed_by_an_ack(agent: Agent) -> None:

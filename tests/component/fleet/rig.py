@@ -18,7 +18,7 @@ from voxfleet_dev.sshd import Sshd
 from voxfleet_operator.fleet.fleet import MacFleet
 from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView, Order, Outcome, SecretMissing
 from voxfleet_operator.fleet.session_context import SessionTiming
-from voxfleet_operator.fleet.ssh.dialer import SshDialer
+from voxfleet_operator.fleet.transports import Transports
 
 DIGEST = "sha256:" + "0" * 64
 REQUEST = AttemptRequest(spec_digest=DIGEST, spec={}, lease_seconds=60)
@@ -94,7 +94,7 @@ class Rig:
             leader="leader-1",
             epoch=lambda: max([3, *self.stale_epochs]),
             secrets=self._secret,
-            dialer=SshDialer(self._secret),
+            dialer=Transports(self._secret, reload_seconds=0.2),
             on_change=self._changed,
             on_stale_epoch=self.stale_epochs.append,
             timing=timing,

@@ -25,6 +25,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from tests.rig.ledger_row import ledger_row
 
+from voxfleet_agent.server.app import AgentServer
+from voxfleet_agent.server.tls import TlsFiles
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.ledger import IDENTITY_CONTEXT, Activity, SignedRow, row_hash, sign
@@ -184,14 +186,15 @@ class StandInAgent:
             self._changed.notify_all()
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[Self]:
+    async def serving(self, tls: TlsFiles | None = None) -> AsyncIterator[Self]:
+        """`tls`: behind the real agent's own listener, which soon sees files that are replaced."""
         # asyncio turns Nagle's algorithm off only for sockets whose protocol is named; it would cost 40 ms an answer.
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         self.port = listener.getsockname()[1]
-        self._server = server = uvicorn.Server(
-            uvicorn.Config(self._app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
-        )
+        listener.listen()
+        config = uvicorn.Config(self._app(), log_config=None, http="h11", lifespan="off", timeout_graceful_shutdown=1)
+        self._server = server = AgentServer(config, tls, poll_seconds=0.1)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield self

@@ -11,22 +11,26 @@ from tests.component.fleet.rig import Rig
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.protocol import AttemptKey, AttemptRequest
-from voxfleet_dev.mac import IDENTITY_KEY, IDENTITY_SECRET, TOKEN_KEY, Mac
+from voxfleet_dev.mac import FleetTls, Mac
 
 
 @pytest.fixture
-def mac(tmp_path: Path) -> Iterator[Mac]:
-    with Mac("mac-01", tmp_path / "mac-01", allow=[f"{tmp_path.as_uri()}/"]) as mac:
+def mac(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Mac]:
+    tls = getattr(request, "param", None)
+    with Mac("mac-01", tmp_path / "mac-01", allow=[f"{tmp_path.as_uri()}/"], tls=tls) as mac:
         yield mac
 
 
 @pytest.fixture
 def resource(mac: Mac, rig: Rig) -> MacAgent:
-    rig.secrets[IDENTITY_SECRET, IDENTITY_KEY] = mac.sshd.identity_pem.encode()
-    rig.secrets[mac.name, TOKEN_KEY] = mac.token.encode()
+    for secret in mac.secret_manifests("voxfleet-system"):
+        metadata, data = secret["metadata"], secret["stringData"]
+        assert isinstance(metadata, dict) and isinstance(data, dict)
+        rig.secrets |= {(metadata["name"], key): text.encode() for key, text in data.items()}
     return MacAgent.load(mac.mac_agent_manifest())
 
 
+@pytest.mark.parametrize("mac", [None, FleetTls.made()], ids=["over SSH", "over HTTPS"], indirect=True)
 async def test_it_connects_and_survives_a_restart_of_the_agent(rig: Rig, mac: Mac, resource: MacAgent) -> None:
     rig.fleet.ensure(resource)
     first = await rig.connected("mac-01")
@@ -34,7 +38,7 @@ async def test_it_connects_and_survives_a_restart_of_the_agent(rig: Rig, mac: Ma
     assert first.ledger_error is None
 
     mac.kill_agent()
-    await rig.until("mac-01", lambda view: "start voxfleet-agent there" in view.message)
+    await rig.until("mac-01", lambda view: "voxfleet-agent there" in view.message or "agent runs" in view.message)
     mac.restart_agent()
 
     assert (await rig.connected("mac-01")).attempts == {}

@@ -98,6 +98,14 @@ async def test_forbidden_agent_port_names_permitopen(rig: Rig) -> None:
     assert 'permitopen="127.0.0.1:1"' in await rig.refused("mac-01", Reason.AGENT_UNREACHABLE)
 
 
+async def test_the_identity_is_asked_for_the_port_that_is_called(rig: Rig) -> None:
+    """So that nobody who listens there can have it from the agent on another one."""
+    mac = await rig.start_mac(StandInAgent())
+    rig.fleet.ensure(mac.resource("mac-01"))
+    await rig.connected("mac-01")
+    assert all(call.query.endswith(f"%40{mac.agent.port}") for call in mac.agent.calls("/v1/identity"))
+
+
 async def test_identity_by_another_key_gets_no_token(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent(signing_key=Ed25519PrivateKey.generate()))
 

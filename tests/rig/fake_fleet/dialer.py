@@ -33,10 +33,10 @@ class LoopbackDialer:
         return one.spec.ssh == other.spec.ssh
 
     def connected_message(self, mac: MacAgent) -> str:
-        return f"connected to port {mac.spec.ssh.agent_port}"
+        return f"connected to port {_port(mac)}"
 
     async def dial(self, mac: MacAgent) -> AbstractAsyncContextManager[AgentConnection]:
-        return self._open(mac.spec.ssh.agent_port)
+        return self._open(_port(mac))
 
     def close(self) -> None:
         return
@@ -45,3 +45,8 @@ class LoopbackDialer:
     async def _open(self, port: int) -> AsyncIterator[AgentConnection]:
         transport = httpx.AsyncHTTPTransport(verify=_UNUSED_TLS, retries=0, limits=CONNECTION_LIMITS)
         yield _Connection(transport, f"http://127.0.0.1:{port}")
+
+
+def _port(mac: MacAgent) -> int:
+    assert mac.spec.ssh is not None
+    return mac.spec.ssh.agent_port

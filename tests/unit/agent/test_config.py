@@ -36,7 +36,10 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
     [
         ("stateDir", "state", "absolute path"),
         ("stateDir", None, "is missing; write it"),
-        ("listen", {"host": "0.0.0.0"}, "127.0.0.1"),  # noqa: S104
+        ("listen", {"host": "0.0.0.0"}, "serves TLS alone: write tls: {certificateFile, keyFile, clientCaFile}"),  # noqa: S104
+        ("listen", {"host": "192.168.1.7"}, "or host: 127.0.0.1, where the operator comes through SSH"),
+        ("listen", {"host": "mac-a.example"}, "write an address of this machine"),
+        ("listen", {"host": "0.0.0.0", "tls": {"certificateFile": "/c"}}, "listen.tls.keyFile: is missing"),  # noqa: S104
         ("listen", {"port": 70000}, "65535"),
         ("scratch", {"path": "/s", "quota": "20 GB"}, "scratch.quota: write a number of bytes such as 200Mi"),
         ("scratch", {"path": "/s", "quota": "9" * 30}, "scratch.quota: write a number of bytes such as 200Mi or 20Gi"),

@@ -19,6 +19,11 @@ def test_transition_time_moves_only_with_the_status() -> None:
     assert make(True, "Finished", (same,)).last_transition_time == NOW
 
 
+def test_a_transition_time_that_a_fast_clock_wrote_becomes_now() -> None:
+    ahead = make(False, "Pending")
+    assert make(False, "Running", (ahead,), now=BEFORE).last_transition_time == BEFORE
+
+
 def test_unknown_is_a_status_of_its_own() -> None:
     assert make(None, "Unknown").status == "Unknown"
     assert not is_true([make(None, "Unknown")], ConditionType.COMPLETE)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import SshAccess
 from voxfleet_operator.fleet.dialer import CONNECTION_LIMITS, AgentConnection, DialError, SecretReader
@@ -46,10 +47,10 @@ class SshDialer:
         return one.spec.ssh == other.spec.ssh
 
     def connected_message(self, mac: MacAgent) -> str:
-        return f"connected to {mac.spec.ssh.host} over SSH"
+        return f"connected to {_access(mac).host} over SSH"
 
     async def dial(self, mac: MacAgent) -> AbstractAsyncContextManager[AgentConnection]:
-        access = mac.spec.ssh
+        access = _access(mac)
         return self._open(access, await self._secrets(access.identity_secret_ref.name, access.identity_secret_ref.key))
 
     def close(self) -> None:
@@ -63,3 +64,9 @@ class SshDialer:
                 uds=str(tunnel.socket_path), verify=_UNUSED_TLS, retries=0, limits=CONNECTION_LIMITS
             )
             yield _TunnelConnection(tunnel, transport)
+
+
+def _access(mac: MacAgent) -> SshAccess:
+    if mac.spec.ssh is None:
+        raise DialError(Reason.INVALID_SPEC, "spec.ssh is missing; write it, or spec.https")
+    return mac.spec.ssh

@@ -119,9 +119,10 @@ class _JobDecider:
     def _count_time(self) -> None:
         """A suspended job's time does not count; when it resumes, it counts anew, as a batch/v1 Job's does."""
         suspended, status = is_suspended(self._job), self._job.status
-        if suspended == (status.start_time is None):
+        start = None if suspended else min(status.start_time or self._now, self._now)
+        if start == status.start_time:
             return
-        status = status.model_copy(update={"start_time": None if suspended else self._now})
+        status = status.model_copy(update={"start_time": start})
         self._job = self._job.model_copy(update={"status": status})
 
     def _deadline_seconds(self) -> float | None:
@@ -244,7 +245,7 @@ class _JobDecider:
 
     def _process(self, plan: JobPlan) -> JobDecision:
         if self._job.status.finalize_time is not None:
-            return self._finalize(self._job.status.finalize_time)
+            return self._finalize(min(self._job.status.finalize_time, self._now))
         total, cause = shard_total(plan), self._halt_cause()
         if self._shards.processed(total):
             return self._finalize(self._now)
@@ -332,7 +333,7 @@ class _JobDecider:
 
     def _progress(self, reason: Reason, message: str) -> None:
         """Tells a job on which no Mac works, because none takes its next shard, from one that moves on."""
-        if self._snapshot.pending_reason is not None and not any(is_live(shard) for shard in self._shards.all):
+        if self._snapshot.pending_reason is not None and not any(found.is_live for found in self._shards.facts):
             reason, message = Reason.WAITING_FOR_MAC, "no Mac takes its next shard; status.pendingReason says why"
         self._state(reason, message)
 

@@ -21,7 +21,6 @@ from voxfleet_operator.reconcile.job.status import shard_total
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook, fits_window, seconds_until_done
 from voxfleet_operator.reconcile.shard.facts import ShardFacts
 from voxfleet_operator.reconcile.shard.pieces import path_of, piece_range
-from voxfleet_operator.reconcile.shard.status import is_committed, is_failed, is_live
 
 STEP = 0.1
 """Relative: an estimate that differs by less is no news."""
@@ -33,19 +32,19 @@ def job_estimate(
     plan: JobPlan, shards: JobShards, parallelism: int, outlook: LaneOutlook, now: str, *, suspended: bool = False
 ) -> JobEstimate | None:
     """None while nothing tells how long a shard takes."""
-    open_shards = [shard for shard in shards.process if not is_committed(shard) and not is_failed(shard)]
+    open_shards = [found for found in shards.coverage.covering if not (found.is_committed or found.is_failed)]
     missing = shards.coverage.missing(shard_total(plan))
     shard_seconds, basis = expected_shard_seconds(plan, shards, outlook)
     if shard_seconds is None or not (open_shards or missing):
         return None
-    shares = [(shard_share(plan, shard), shard if is_live(shard) else None) for shard in open_shards]
-    waiting = [shard_seconds * share for share, live in shares if live is None]
-    waiting += [shard_seconds * _share(plan, new.ordinal or 0, new.path) for new in missing]
-    running = [
-        max(0.0, shard_seconds * share - _assigned_seconds(live, now)) for share, live in shares if live is not None
+    live = [(_share(plan, found.ordinal, found.path), found.assigned_at) for found in open_shards if found.is_live]
+    waiting = [
+        *(shard_seconds * _share(plan, found.ordinal, found.path) for found in open_shards if not found.is_live),
+        *(shard_seconds * _share(plan, new.ordinal or 0, new.path) for new in missing),
     ]
-    used = sum(_machine_seconds(shard) for shard in shards.all if shard.spec.stage is Stage.PROCESS)
-    needed = shard_seconds * sum(share for share, live in shares if live is not None) + sum(waiting)
+    running = [max(0.0, shard_seconds * share - _seconds_since(at, now)) for share, at in live]
+    used = sum(found.machine_milliseconds for found in shards.facts if found.is_process) / 1000
+    needed = shard_seconds * sum(share for share, _ in live) + sum(waiting)
     most_lanes = min(parallelism, len(running) + len(waiting))
     done_in = seconds_until_done(sum(running) + sum(waiting), most_lanes, outlook)
     return JobEstimate(
@@ -60,7 +59,7 @@ def expected_shard_seconds(
     plan: JobPlan, shards: JobShards, outlook: LaneOutlook
 ) -> tuple[float | None, EstimateBasis]:
     """The machine time of one more planned shard, and what says so; None while nothing does."""
-    own = own_shard_seconds(plan, shards.process)
+    own = own_shard_seconds(plan, shards.coverage.covering)
     if own is not None:
         return own, EstimateBasis.SHARDS
     pace, total = outlook.audio_milliseconds_per_second, shard_total(plan)
@@ -70,18 +69,18 @@ def expected_shard_seconds(
     return audio_milliseconds / total / pace, EstimateBasis.LADDER
 
 
-def own_shard_seconds(plan: JobPlan, shards: Sequence[AudioShard]) -> float | None:
+def own_shard_seconds(plan: JobPlan, shards: Sequence[ShardFacts]) -> float | None:
     """What a planned shard of the job costs on the average, failed attempts included, by those with a result; None if
     there is none whose time is verified.
 
     Of the setup the middle one counts: each Mac's first shard may have fetched the model and measured batch sizes.
     """
-    done = [shard for shard in shards if is_committed(shard) and _machine_seconds(shard) > 0]
+    done = [found for found in shards if found.is_committed and found.machine_milliseconds > 0]
     if not done:
         return None
-    setups = [_setup_seconds(shard) for shard in done]
-    work = sum(_machine_seconds(shard) for shard in done) - sum(setups)
-    return median(setups) + work / sum(shard_share(plan, shard) for shard in done)
+    setups = [found.setup_milliseconds for found in done]
+    work = sum(found.machine_milliseconds for found in done) - sum(setups)
+    return (median(setups) + work / sum(_share(plan, found.ordinal, found.path) for found in done)) / 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,21 +168,7 @@ def meaningful(old: JobEstimate | None, new: JobEstimate | None, now: str) -> Jo
     return new if abs(moved) > max(STEP_SECONDS, STEP * left) else old
 
 
-def _machine_seconds(shard: AudioShard) -> float:
-    """The verified lane time of all its attempts."""
-    folded = shard.status.folded
-    listed = sum(record.usage.machine_milliseconds for record in shard.status.attempts if record.usage is not None)
-    return (listed + (0 if folded is None else folded.machine_milliseconds)) / 1000
-
-
-def _setup_seconds(shard: AudioShard) -> float:
-    folded = shard.status.folded
-    listed = sum(record.usage.setup_milliseconds for record in shard.status.attempts if record.usage is not None)
-    return (listed + (0 if folded is None else folded.setup_milliseconds)) / 1000
-
-
-def _assigned_seconds(shard: AudioShard, now: str) -> float:
-    at = shard.status.assigned_at
+def _seconds_since(at: str | None, now: str) -> float:
     return 0.0 if at is None else max(0.0, _seconds_between(at, now))
 
 

@@ -10,6 +10,7 @@ from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
 from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.kinds.job_status import AudioBatchJobStatus
 from voxfleet_operator.cache import key_of
+from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.fleet.mac_view import Outcome
 from voxfleet_operator.kube import AlreadyExists
 from voxfleet_operator.queue import PLACEMENT, Key
@@ -25,6 +26,7 @@ from voxfleet_operator.reconcile.job_life import has_ended, standing
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.registration import OutlookOf
+from voxfleet_operator.reconcile.shard.facts import ShardFacts
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, belongs, shard_body, shard_name
 from voxfleet_operator.reconcile.shard.status import current, is_live
 from voxfleet_operator.reconcile.status_writer import differs, observe, write_finalizers, write_status
@@ -49,8 +51,7 @@ class JobReconciler:
         self._outlook = outlook
         self._outlooks: dict[str, tuple[float, LaneOutlook]] = {}
         """By job UID: when all Macs were looked at for it, and what was found."""
-        self._shards: dict[str, JobShards] = {}
-        """By job UID, as they were last."""
+        self._facts = context.cache.derived(AudioShard, ShardFacts.of)
         self._written_seconds: dict[str, float] = {}
         self._taken_names: dict[str, Blocker] = {}
         """By job UID: the shard's name that another object has."""
@@ -64,8 +65,7 @@ class JobReconciler:
             self._forget_gone()
             return None
         uid = job.metadata.uid
-        shards = JobShards.of(job, self._context.cache.owned_by(AudioShard, uid), self._shards.get(uid))
-        self._shards[uid] = shards
+        shards = JobShards.of(job, self._context.cache.owned_by(AudioShard, uid), self._facts.of)
         if job.metadata.deletion_timestamp is not None:
             return await self._delete(job, shards)
         again = await self._advance(job, shards)
@@ -86,7 +86,7 @@ class JobReconciler:
             self._written_seconds[job.metadata.uid] = self._context.clock()
             if decision.records_plan:
                 crash_points.point("plan-recorded")
-            self._announce(job, written, shards)
+            self._entered(job, written, shards)
         if not await self._create(job, decision.create):
             return NAME_TAKEN_RETRY_SECONDS
         if decision.create and self._taken_names.pop(job.metadata.uid, None) is not None:
@@ -161,8 +161,8 @@ class JobReconciler:
             return 0.0
         return max(0.0, last + self._context.options.progress_interval_seconds - self._context.clock())
 
-    def _announce(self, old: AudioBatchJob, new: AudioBatchJob, shards: JobShards) -> None:
-        """Publishes an event when the job enters a new state, and wakes live shards if it wants less of them now."""
+    def _entered(self, old: AudioBatchJob, new: AudioBatchJob, shards: JobShards) -> None:
+        """Logs that the job enters a new state, and wakes live shards if it wants less of them now."""
         if standing(old) != standing(new):
             for shard in filter(is_live, shards.all):
                 self._context.queue.add(key_of(shard))
@@ -170,9 +170,7 @@ class JobReconciler:
         after = find(new.status.conditions, ConditionType.COMPLETE)
         if after is None or (before is not None and before.reason == after.reason):
             return
-        failed = has_ended(new) and after.status != "True"
         log.info("job", job=new.metadata.name, namespace=new.metadata.namespace, state=after.reason)
-        self._context.events.publish(new, after.reason, after.message, warning=failed)
 
     async def _create(self, job: AudioBatchJob, wanted: tuple[NewShard, ...]) -> bool:
         """False if another object has a shard's name."""
@@ -201,7 +199,6 @@ class JobReconciler:
         if self._taken_names.get(job.metadata.uid) != blocker:
             self._taken_names[job.metadata.uid] = blocker
             log.warning("shard name taken", job=job.metadata.name, namespace=job.metadata.namespace, shard=name)
-            self._context.events.publish(job, blocker.reason, note, warning=True)
             self._context.queue.add(key_of(job))
         return False
 
@@ -251,7 +248,7 @@ class JobReconciler:
         if deletion.gave_up is not None:
             note = f"deleted although attempts may be left on Macs: {deletion.gave_up}; they are removed on contact"
             log.warning("deletion gave up", job=job.metadata.name, namespace=job.metadata.namespace, why=note)
-            context.events.publish(job, "CleanupIncomplete", note, warning=True)
+            context.events.publish(job, EventReason.CLEANUP_INCOMPLETE, note)
         return await self._finish_deletion(job, shards)
 
     def _is_gone(self, placed: PlacedAttempt) -> bool:
@@ -276,11 +273,10 @@ class JobReconciler:
     def _forget_gone(self) -> None:
         """Whoever deleted a job, and however: nothing is remembered of it."""
         known = self._written_seconds.keys() | self._confirmed.keys() | self._taken_names.keys() | self._blockers.jobs()
-        known |= self._outlooks.keys() | self._shards.keys()
+        known |= self._outlooks.keys()
         for uid in [uid for uid in known if self._context.cache.by_uid(AudioBatchJob, uid) is None]:
             self._written_seconds.pop(uid, None)
             self._outlooks.pop(uid, None)
-            self._shards.pop(uid, None)
             self._confirmed.pop(uid, None)
             self._taken_names.pop(uid, None)
             self._blockers.clear(uid)

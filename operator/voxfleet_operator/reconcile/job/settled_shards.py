@@ -10,7 +10,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import has_ended
-from voxfleet_operator.reconcile.shard.status import is_committed, is_settled, is_superseded
+from voxfleet_operator.reconcile.shard.status import is_settled
 
 KEPT = timedelta(hours=1)
 """So long the shards of an ended job can be looked at."""
@@ -35,8 +35,10 @@ def plan_removal(job: AudioBatchJob, shards: JobShards, counted: Counted, now: d
 
     A shard that failed stays as long as its job, for it says why.
     """
-    done = [shard for shard in shards.all if is_committed(shard) or is_superseded(shard)]
-    if not done or not has_ended(job) or not job.status.usage.settled or job.status.completion_time is None:
+    if not has_ended(job) or not job.status.usage.settled or job.status.completion_time is None:
+        return Removal()
+    done = [found.shard for found in shards.facts if found.is_committed or found.is_superseded]
+    if not done:
         return Removal()
     kept_seconds = (datetime.fromisoformat(job.status.completion_time) + KEPT - now).total_seconds()
     if kept_seconds > 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,7 +13,6 @@ from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_operator.reconcile.job_life import halted_condition
 from voxfleet_operator.reconcile.shard.coverage import Coverage
 from voxfleet_operator.reconcile.shard.facts import ShardFacts
-from voxfleet_operator.reconcile.shard.new_shard import belongs
 from voxfleet_operator.reconcile.shard.status import failed_condition
 
 
@@ -29,14 +28,15 @@ class JobShards:
     given_facts: tuple[ShardFacts, ...] = field(default=(), compare=False)
 
     @classmethod
-    def of(cls, job: AudioBatchJob, shards: Iterable[AudioShard], before: JobShards | None = None) -> JobShards:
-        """`before`: the job's as they were, so that of a large job only those are looked at that changed since."""
-        contract, known = job.status.contract, {} if before is None else before._known
-        facts = tuple(
-            known.get(id(shard)) or ShardFacts.of(shard)
-            for shard in shards
-            if id(shard) in known or belongs(shard, job)
-        )
+    def of(
+        cls,
+        job: AudioBatchJob,
+        shards: Iterable[AudioShard],
+        facts_of: Callable[[AudioShard], ShardFacts] = ShardFacts.of,
+    ) -> JobShards:
+        """`facts_of`: who remembers them, of the versions that are known."""
+        contract, made_for = job.status.contract, (job.metadata.uid, job.metadata.name)
+        facts = tuple([found for found in map(facts_of, shards) if found.job == made_for])
         return cls(
             tuple([found.shard for found in facts]),
             None if contract is None else contract.spec.quarantine.halt_fan_out_percent,
@@ -47,11 +47,6 @@ class JobShards:
     @cached_property
     def facts(self) -> tuple[ShardFacts, ...]:
         return self.given_facts if self.given_facts or not self.all else tuple(map(ShardFacts.of, self.all))
-
-    @cached_property
-    def _known(self) -> Mapping[int, ShardFacts]:
-        """By the identity of the shard, which they keep from being another object's."""
-        return {id(found.shard): found for found in self.facts}
 
     @cached_property
     def plan(self) -> AudioShard | None:

@@ -21,7 +21,7 @@ from voxfleet_api.ranges import count
 from voxfleet_api.results import job_folder
 from voxfleet_operator.metering.usage import job_usage
 from voxfleet_operator.reconcile.job.shards import JobShards
-from voxfleet_operator.reconcile.shard.status import failed_condition, is_failed, is_live
+from voxfleet_operator.reconcile.shard.status import failed_condition
 from voxfleet_operator.reconcile.status_size import first_clips, first_macs
 
 
@@ -61,17 +61,17 @@ def clip_counts(plan: JobPlan | None, shards: JobShards, *, ended: bool) -> Clip
         return ClipCounts()
     total = plan.boundaries[-1]
     succeeded = failed = quarantined = not_run = running = 0
-    for shard in shards.process:
-        clips = shard.status.clips
-        if shard.status.commit is not None and clips is not None:
+    for found in shards.coverage.covering:
+        clips = found.shard.status.clips
+        if found.is_committed and clips is not None:
             succeeded += clips.succeeded
             failed += clips.failed
             quarantined += clips.quarantined
             not_run += clips.not_run
-        elif is_failed(shard):
-            not_run += count(shard.spec.indexes or "")
-        elif is_live(shard):
-            running += count(shard.spec.indexes or "")
+        elif found.is_failed:
+            not_run += count(found.shard.spec.indexes or "")
+        elif found.is_live:
+            running += found.live_clips
     pending = total - succeeded - failed - quarantined - not_run - running
     if ended:
         not_run, running, pending = not_run + running + pending, 0, 0

@@ -19,6 +19,7 @@ from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.exclusion import exclusion_text
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, closing
 from voxfleet_operator.reconcile.opening_hours import UnusableHours, local_text, rental_ends, standing
+from voxfleet_operator.reconcile.refusing_macs import LONGEST_SECONDS, REFUSALS, Refusing
 
 
 class Obstacle(StrEnum):
@@ -36,6 +37,7 @@ class Obstacle(StrEnum):
     UNVERIFIED = "Unverified"
     DELETION_HANGS = "DeletionHangs"
     FAILS_TOO_OFTEN = "FailsTooOften"
+    REFUSES_ATTEMPTS = "RefusesAttempts"
 
 
 class ConditionVerdict(NamedTuple):
@@ -58,8 +60,14 @@ class Availability:
 OF_ITS_HOURS = frozenset({Obstacle.UNUSABLE_HOURS, Obstacle.OUTSIDE_WINDOW, Obstacle.OUTSIDE_RENTAL})
 
 
-def availability(mac: MacAgent, view: MacView, now: datetime, exclusion: MacExclusion | None = None) -> Availability:
-    """`exclusion`: the one that holds now."""
+def availability(
+    mac: MacAgent,
+    view: MacView,
+    now: datetime,
+    exclusion: MacExclusion | None = None,
+    refusing: Refusing | None = None,
+) -> Availability:
+    """`exclusion`: the one that holds now. `refusing`: what it answered to the last attempts."""
     obstacle, verdict = _first_obstacle(mac, view, now)
     if obstacle in OF_ITS_HOURS:
         return Availability(obstacle, verdict, verdict.message)
@@ -67,6 +75,9 @@ def availability(mac: MacAgent, view: MacView, now: datetime, exclusion: MacExcl
         text = exclusion_text(exclusion)
         message = f"{text}. Then it is tried again. Look at the agent's log and at what else runs on the Mac"
         return Availability(Obstacle.FAILS_TOO_OFTEN, ConditionVerdict(False, Reason.FAILS_TOO_OFTEN, message), text)
+    if obstacle is None and refusing is not None and refusing.is_shown:
+        verdict = ConditionVerdict(False, Reason.REFUSES_ATTEMPTS, _refuses(refusing))
+        return Availability(Obstacle.REFUSES_ATTEMPTS, verdict, f"HTTP {refusing.status}")
     return Availability(obstacle, verdict, "" if obstacle is None else _last_shown(view))
 
 
@@ -162,6 +173,14 @@ def _hangs(view: MacView) -> str:
     first, others = view.hung_deletions[0], len(view.hung_deletions) - 1
     more = f" and {others} more" if others else ""
     return f"its agent does not come to an end with deleting attempt {first}{more}; restart it. What runs there goes on"
+
+
+def _refuses(refusing: Refusing) -> str:
+    return (
+        f"its agent refused {REFUSALS} attempts in a row or more for want of room, where it seemed to have some; the"
+        f" last: HTTP {refusing.status}: {refusing.message}. It is tried again every {LONGEST_SECONDS / 60:g} minutes,"
+        " and the first attempt that it takes ends this. Look at the agent's log and at what else runs on the Mac"
+    )
 
 
 def _last_shown(view: MacView) -> str:

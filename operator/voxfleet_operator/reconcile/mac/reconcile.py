@@ -10,7 +10,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourS
 from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.protocol import AttemptKey, AttemptStatus
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.events import API_SERVER_RESTORED
+from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.fleet.closing import ClosingPhase
 from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
 from voxfleet_operator.queue import Key
@@ -21,6 +21,7 @@ from voxfleet_operator.reconcile.mac.decide import awaits, is_ahead, left_to_end
 from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion, stored_exclusion
 from voxfleet_operator.reconcile.mac.status import mac_status, unseen
 from voxfleet_operator.reconcile.mac_closing import closing, next_change
+from voxfleet_operator.reconcile.refusing_macs import FORGET_SECONDS, RefusingMacs
 from voxfleet_operator.reconcile.shard.by_machine import ShardsByMachine
 from voxfleet_operator.reconcile.status_writer import observe, write_status
 
@@ -28,7 +29,6 @@ SETTLE_SECONDS = 5.0
 """So long the rows of a removed Mac wait for their statement."""
 DELETE_POLL_SECONDS = 10.0
 """An answer comes earlier, unless the agent has too much to delete at once."""
-STOPPED_UNSEEN = "StoppedUnseen"
 AHEAD_NOTE = (
     "has attempts that are newer than what the API server knows of their shards: was it restored from a backup? They"
     " are deleted here, and what they did is done again where their results do not count any more"
@@ -57,9 +57,10 @@ class _Shown:
 
 
 class MacReconciler:
-    def __init__(self, context: Context, exclusions: Exclusions) -> None:
+    def __init__(self, context: Context, exclusions: Exclusions, refusing: RefusingMacs) -> None:
         self._context = context
         self._exclusions = exclusions
+        self._refusing = refusing
         self._by_machine = ShardsByMachine(context.cache)
         self._shown: dict[str, _Shown] = {}
         self._removed_seconds: dict[str, float] = {}
@@ -81,22 +82,25 @@ class MacReconciler:
         phase, old = closes.phase(now), self._shown.get(key.name)
         self._wake_waiting_shards(key.name, _Shown.of(view, phase, mac.spec.access))
         clock_seconds = context.clock()
-        exclusion = self._exclusions.of(known_machine(mac, view), clock_seconds)
+        machine = known_machine(mac, view)
+        exclusion, refusing = self._exclusions.of(machine, clock_seconds), self._refusing.of(machine, clock_seconds)
         shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
         counts = mac.spec.drain is not None or phase is ClosingPhase.STOPPED
         left = left_to_end(self._by_machine.of(view), view) if counts else ()
-        written = await write_status(context, mac, mac_status(mac, view, context.timestamp(), shown, left))
+        status = mac_status(mac, view, context.timestamp(), shown, left, refusing)
+        written = await write_status(context, mac, status)
         if written is None:
             return 0.0
         for told in changes(mac.status, written.status):
-            context.events.publish(written, told.reason, told.note, warning=told.warning)
+            context.events.publish(written, told.reason, told.note)
         was_open = old is not None and old.phase is not ClosingPhase.STOPPED
         if left and was_open and phase is ClosingPhase.STOPPED and not view.connected:
-            context.events.publish(written, STOPPED_UNSEEN, unseen(left), warning=True)
+            context.events.publish(written, EventReason.STOPPED_UNSEEN, unseen(left))
         waits = (
             await self._delete_orphans(written, view),
             self._until_change(written),
             None if exclusion is None else max(0.0, exclusion.until_seconds - context.clock()),
+            None if refusing is None else max(0.0, refusing.at_seconds + FORGET_SECONDS - context.clock()),
         )
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
@@ -163,7 +167,7 @@ class MacReconciler:
                 continue
             self._context.leader.check()
             if is_ahead(report, self._context.cache.by_uid(AudioShard, report.shard_uid)):
-                self._context.events.publish(mac, API_SERVER_RESTORED, AHEAD_NOTE, warning=True)
+                self._context.events.publish(mac, EventReason.API_SERVER_RESTORED, AHEAD_NOTE)
             if fleet.delete(view, key) is None:
                 break  # the agent has enough to do
         return again

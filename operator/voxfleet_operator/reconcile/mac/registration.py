@@ -18,4 +18,6 @@ def woken_by(changed: Resource, cache: Cache) -> set[Key]:
     return {key_of(mac) for mac in macs if mac is not None and mac.spec.drain is not None}
 
 
-REGISTRATION = Registration(MacAgent, lambda context, findings: MacReconciler(context, findings.exclusions), woken_by)
+REGISTRATION = Registration(
+    MacAgent, lambda context, findings: MacReconciler(context, findings.exclusions, findings.refusing), woken_by
+)

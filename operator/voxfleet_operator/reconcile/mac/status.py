@@ -19,6 +19,7 @@ from voxfleet_operator.reconcile.mac.availability import (
     runtime_compatible,
 )
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, drain_returns_at
+from voxfleet_operator.reconcile.refusing_macs import Refusing
 
 OFFLINE = "Offline"
 SHOWN_SHARDS = 5
@@ -27,10 +28,15 @@ MAX_FACT, MAX_NAME, MAX_POOLS, MAX_VERSIONS = 128, 63, 16, 32
 
 
 def mac_status(
-    mac: MacAgent, view: MacView, now: str, exclusion: MacExclusion | None = None, left: Sequence[str] = ()
+    mac: MacAgent,
+    view: MacView,
+    now: str,
+    exclusion: MacExclusion | None = None,
+    left: Sequence[str] = (),
+    refusing: Refusing | None = None,
 ) -> MacAgentStatus:
     """`exclusion`: the one that holds now. `left`: the shards with an attempt on the Mac that is not over, each with
-    its namespace.
+    its namespace. `refusing`: what it answered to the last attempts.
     """
     moment = datetime.fromisoformat(now)
     verdicts = {
@@ -38,7 +44,7 @@ def mac_status(
         ConditionType.REACHABLE: reachable(view),
         ConditionType.RUNTIME_COMPATIBLE: runtime_compatible(view),
         ConditionType.LEDGER_VERIFIED: ledger_verified(view),
-        ConditionType.AVAILABLE: availability(mac, view, moment, exclusion).verdict,
+        ConditionType.AVAILABLE: availability(mac, view, moment, exclusion, refusing).verdict,
         **_draining(mac, left, moment),
     }
     generation = mac.metadata.generation

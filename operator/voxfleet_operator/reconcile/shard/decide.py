@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -162,6 +162,10 @@ _NOTHING_STARTS: Mapping[ShardAction, ShardAction] = {
 }
 
 
+IsBeingDeleted = Callable[[MacView, AttemptKey], bool]
+"""Whether a Mac's agent has said that it is about deleting an attempt."""
+
+
 @dataclass(frozen=True, slots=True)
 class Superseded:
     """What is left to do about attempts that ended: usage to record, and copies that their Macs still hold."""
@@ -170,7 +174,9 @@ class Superseded:
     deletes: tuple[tuple[MacView, AttemptKey], ...]
 
 
-def superseded(shard: AudioShard, views: Mapping[str, MacView]) -> Superseded:
+def superseded(
+    shard: AudioShard, views: Mapping[str, MacView], is_being_deleted: IsBeingDeleted = lambda mac, key: False
+) -> Superseded:
     """Finds what is left to do: late results are ignored, machine time is recorded, copies are deleted.
 
     The Mac of a result keeps its attempt until the machine time is recorded, too. So no Mac holds more than what is
@@ -185,7 +191,7 @@ def superseded(shard: AudioShard, views: Mapping[str, MacView]) -> Superseded:
         if view is None:
             continue
         key = AttemptKey(shard.metadata.uid, record.attempt)
-        usage = usage_of(shard, record, view)
+        usage = usage_of(shard, record, view, is_being_deleted=is_being_deleted(view, key))
         if usage is not None and newer(record.usage, usage):
             usages.append((record.attempt, usage))
         unneeded = record.outcome is not AttemptOutcome.SUCCEEDED or is_settled(shard, record)
@@ -194,12 +200,19 @@ def superseded(shard: AudioShard, views: Mapping[str, MacView]) -> Superseded:
     return Superseded(tuple(usages), tuple(deletes))
 
 
-def usage_of(shard: AudioShard, record: AttemptRecord, view: MacView | None) -> AttemptUsage | None:
-    """The usage to record for an attempt that ended. Plan and Finalize hold no lane, so they have none."""
+def usage_of(
+    shard: AudioShard, record: AttemptRecord, view: MacView | None, *, is_being_deleted: bool = False
+) -> AttemptUsage | None:
+    """The usage to record for an attempt that ended. Plan and Finalize hold no lane, so they have none.
+
+    `is_being_deleted`: its agent says so, and may seal rows of it although it has not reported it yet.
+    """
     if shard.spec.stage is not Stage.PROCESS or view is None:
         return None
     key = AttemptKey(shard.metadata.uid, record.attempt)
     expecting = view.connected and view.ledger_error is None
+    if expecting and is_being_deleted and key not in view.attempts:
+        return None
     return attempt_usage(view.attempts.get(key), view.usage.get(key), expecting=expecting)
 
 

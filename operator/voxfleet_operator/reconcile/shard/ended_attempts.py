@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import structlog
 
-from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AudioShardStatus
 from voxfleet_api.protocol import AttemptKey
-from voxfleet_operator.fleet.mac_view import MacView, Outcome
+from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job_life import JobWish, wish_of
 from voxfleet_operator.reconcile.shard.coverage import Coverage
-from voxfleet_operator.reconcile.shard.decide import superseded
+from voxfleet_operator.reconcile.shard.decide import Superseded, superseded
 from voxfleet_operator.reconcile.shard.missing_rows import LOOK_SECONDS, awaits_rows, given_up, may_stand_for
 from voxfleet_operator.reconcile.shard.new_shard import belongs
 from voxfleet_operator.reconcile.shard.split import SplitLimits, closed, is_split_due, is_suspect, knows_pieces
@@ -31,7 +32,7 @@ class EndedAttempts:
 
     async def settle(self, job: AudioBatchJob, shard: AudioShard) -> float | None:
         """Records their machine time, deletes what their Macs still hold of them, and closes a shard that is split."""
-        left = superseded(shard, self._context.fleet.views())
+        left = left_of_superseded(self._context, shard)
         missing = given_up(job, shard, self._is_removed, self._context.now())
         status = with_usages(shard.status, (*missing, *left.usages))
         splits = self._is_split_due(job, shard)
@@ -40,7 +41,7 @@ class EndedAttempts:
         if await write_status(self._context, shard, status) is None:
             return 0.0
         if splits:
-            self._announce_split(job, shard, status)
+            self._log_split(job, shard, status)
         for view, key in left.deletes:
             delete_attempt(self._context, view, key)
         if left.deletes:
@@ -66,11 +67,7 @@ class EndedAttempts:
             return False
         return is_split_due(shard, self.split_limits(job))
 
-    def _announce_split(self, job: AudioBatchJob, shard: AudioShard, status: AudioShardStatus) -> None:
-        found = find(status.conditions, ConditionType.COMMITTED)
-        if found is not None:
-            note = f"shard {shard.metadata.name} was {found.message}"
-            self._context.events.publish(job, Reason.SPLIT, note, warning=True)
+    def _log_split(self, job: AudioBatchJob, shard: AudioShard, status: AudioShardStatus) -> None:
         log.warning(
             "shard split",
             namespace=job.metadata.namespace,
@@ -82,6 +79,15 @@ class EndedAttempts:
 
 def job_shards(context: Context, job: AudioBatchJob) -> list[AudioShard]:
     return [shard for shard in context.cache.owned_by(AudioShard, job.metadata.uid) if belongs(shard, job)]
+
+
+def left_of_superseded(context: Context, shard: AudioShard) -> Superseded:
+    return superseded(shard, context.fleet.views(), partial(is_being_deleted, context))
+
+
+def is_being_deleted(context: Context, mac: MacView, key: AttemptKey) -> bool:
+    answer = context.fleet.answer(mac, Order.DELETE, key)
+    return answer is not None and answer.outcome is Outcome.DELETING
 
 
 def delete_attempt(context: Context, mac: MacView, key: AttemptKey) -> Outcome | None:

@@ -8,7 +8,7 @@ from voxfleet_api.protocol import AttemptRequest, S3Credentials
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.known_ladders import handed_ladder
-from voxfleet_operator.reconcile.namespace_access import access_lost, open_prefixes
+from voxfleet_operator.reconcile.namespace_access import access_lost, opened
 from voxfleet_operator.reconcile.shard.attempt_spec import attempt_request, attempt_spec
 from voxfleet_operator.reconcile.shard.ended_attempts import job_shards
 from voxfleet_operator.reconcile.shard.mutations import batch_halvings
@@ -43,7 +43,7 @@ class Envelope:
     def _open_prefixes(self) -> tuple[str, ...]:
         mac = self._context.cache.get(MacAgent, "", self._view.name)
         labels = self._context.cache.namespace_labels(self._job.metadata.namespace)
-        return () if mac is None else open_prefixes(mac.spec.access, labels)
+        return () if mac is None else opened(mac.spec.access, labels, self._job.spec.billing_key).prefixes
 
     def _merged(self) -> list[AudioShard]:
         """The shards of the job for the one that merges them; the others need not know of each other."""

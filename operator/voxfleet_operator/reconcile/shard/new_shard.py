@@ -64,7 +64,14 @@ def shard_body(job: AudioBatchJob, new: NewShard) -> dict[str, object]:
 
 def belongs(shard: AudioShard, job: AudioBatchJob) -> bool:
     """Whether the operator made this shard for this job. Shards that others made are ignored."""
-    controlled = any(owner.controller and owner.uid == job.metadata.uid for owner in shard.metadata.owner_references)
-    path = "" if shard.spec.piece is None else shard.spec.piece.path
-    expected = shard_name(job.metadata.name, shard.spec.stage, shard.spec.ordinal, path)
-    return controlled and shard.spec.job_ref.uid == job.metadata.uid and shard.metadata.name == expected
+    return made_for(shard) == (job.metadata.uid, job.metadata.name)
+
+
+def made_for(shard: AudioShard) -> tuple[str, str] | None:
+    """UID and name of the job for which the operator made the shard; None of one that others made."""
+    ref, spec = shard.spec.job_ref, shard.spec
+    path = "" if spec.piece is None else spec.piece.path
+    if shard.metadata.name != shard_name(ref.name, spec.stage, spec.ordinal, path):
+        return None
+    controlled = any(owner.controller and owner.uid == ref.uid for owner in shard.metadata.owner_references)
+    return (ref.uid, ref.name) if controlled else None

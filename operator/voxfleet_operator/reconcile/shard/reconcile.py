@@ -14,7 +14,7 @@ from datetime import datetime
 import structlog
 
 from voxfleet_api.conditions import ConditionType, Reason, find
-from voxfleet_api.failures import FailureClass, Remedy, rule_of
+from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AudioShardStatus, Stage
 from voxfleet_api.protocol import (
@@ -23,7 +23,7 @@ from voxfleet_api.protocol import (
     AttemptState,
 )
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.events import API_SERVER_RESTORED
+from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.fleet.mac_view import AgentRefused, MacView, Order, Outcome, attempt_view
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
@@ -32,9 +32,8 @@ from voxfleet_operator.reconcile.credentials import (
     Blocked,
     CredentialReadings,
 )
-from voxfleet_operator.reconcile.exclusions import machine_of
 from voxfleet_operator.reconcile.job_findings import Blocker
-from voxfleet_operator.reconcile.job_life import JobWish, halted_condition, is_suspended, wish_of
+from voxfleet_operator.reconcile.job_life import JobWish, why_stopped, wish_of
 from voxfleet_operator.reconcile.mac_closing import Recall, closing, recall
 from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady
@@ -44,15 +43,17 @@ from voxfleet_operator.reconcile.shard.decide import (
     put_refusal,
     put_wait_seconds,
     refused_as,
-    superseded,
     usage_of,
 )
 from voxfleet_operator.reconcile.shard.ended_attempts import (
     UNANSWERED_POLL_SECONDS,
     EndedAttempts,
     delete_attempt,
+    is_being_deleted,
+    left_of_superseded,
 )
 from voxfleet_operator.reconcile.shard.envelope import Envelope
+from voxfleet_operator.reconcile.shard.mac_account import MacAccount
 from voxfleet_operator.reconcile.shard.new_shard import belongs
 from voxfleet_operator.reconcile.shard.split import is_split_due_once_lost
 from voxfleet_operator.reconcile.shard.status import (
@@ -106,7 +107,6 @@ class _AssignedAttempt:
         self._ended_attempts = reconciler._ended_attempts
         self._context = reconciler._context
         self._backoffs = reconciler._findings.backoffs
-        self._exclusions = reconciler._findings.exclusions
         self._blockers = reconciler._findings.blockers
         self._lease_clock = reconciler._findings.lease_clock
         self._credentials = reconciler._credentials
@@ -114,6 +114,7 @@ class _AssignedAttempt:
         self._shard = shard
         self._record = record
         self._view = attempt_view(record, self._context.fleet.views()) or _out_of_reach(record)
+        self._mac = MacAccount(self._context, reconciler._findings, record, self._view.name)
         self._envelope = Envelope(self._context, job, shard, record.attempt, self._view)
         self._key = AttemptKey(shard.metadata.uid, record.attempt)
         self._log = log.bind(
@@ -126,6 +127,7 @@ class _AssignedAttempt:
 
     async def reconcile(self) -> float | None:
         works_elsewhere = self._delete_superseded()
+        self._mac.answered(self._context.fleet.answer(self._view, Order.PUT, self._key))
         contact = self._lease_clock.mac_contact(self._record, self._shard.status.lease_seconds or 0)
         wish = wish_of(self._job, self._shard.spec.stage)
         match decide(self._shard, self._view, contact.state, wish, self._recall()):
@@ -143,7 +145,7 @@ class _AssignedAttempt:
                     "the agent holds this attempt with another spec, deletes it, or calls it done without its result",
                 )
             case ShardAction.REVOKE:
-                return await self._revoke(None, _why_stopped(self._job), AttemptOutcome.RETURNED)
+                return await self._revoke(None, why_stopped(self._job), AttemptOutcome.RETURNED)
             case ShardAction.RECALL:
                 message = (
                     f"{self._record.mac} drains, or its window or rental ends; the clips that it delivered are kept"
@@ -166,7 +168,7 @@ class _AssignedAttempt:
         Returns whether one that works may go on doing so, because its Mac did not answer.
         """
         works = False
-        for view, key in superseded(self._shard, self._context.fleet.views()).deletes:
+        for view, key in left_of_superseded(self._context, self._shard).deletes:
             report = view.attempts[key]
             stopped = delete_attempt(self._context, view, key) in (Outcome.DELETING, Outcome.GONE)
             works |= not (stopped or report.has_ended or report.state is AttemptState.PARKED)
@@ -269,10 +271,7 @@ class _AssignedAttempt:
         meaning = put_refusal(refusal, self._record.attempt)
         if meaning.used_attempt is not None and meaning.used_attempt > self._record.attempt:
             self._announce_restored(meaning.used_attempt)
-        if meaning.no_room or meaning.used_attempt is not None:
-            # The Mac pauses and not the shard, so that meanwhile another one takes it.
-            pause_seconds = refusal.retry_after_seconds or 0.0
-            self._backoffs.mac_failed(machine_of(self._record), self._context.clock(), pause_seconds)
+        self._mac.refused(refusal, meaning)
         outcome = refused_as(meaning, self._shard.status)
         return await self._revoke(meaning.failure_class, meaning.message, outcome, used_attempt=meaning.used_attempt)
 
@@ -282,7 +281,7 @@ class _AssignedAttempt:
             f" server knows none after {self._record.attempt}: was it restored from a backup? Next is attempt"
             f" {used + 1}"
         )
-        self._context.events.publish(self._job, API_SERVER_RESTORED, note, warning=True)
+        self._context.events.publish(self._job, EventReason.API_SERVER_RESTORED, note)
 
     async def _commit(self) -> float | None:
         crash_points.point("commit-seen")
@@ -296,7 +295,7 @@ class _AssignedAttempt:
         if self._shard.spec.stage is Stage.FINALIZE:
             crash_points.point("finalize-committed")
         self._backoffs.shard_ended(self._shard.metadata.uid)
-        self._count_for_mac()
+        self._mac.delivered(self._shard.spec.stage)
         self._log.info("committed")
         return 0.0
 
@@ -307,8 +306,7 @@ class _AssignedAttempt:
         )
         returned = failure.failure_class is FailureClass.MACHINE_RETURNED
         if returned and self._recall() is Recall.NONE:
-            # nobody asked for it, and without a pause the shard would come back at once, as it costs no retry
-            self._backoffs.mac_failed(machine_of(self._record), self._context.clock())
+            self._mac.gave_back()
         usage = usage_of(self._shard, self._record, self._view)
         status = attempt_ended(
             self._shard,
@@ -333,7 +331,8 @@ class _AssignedAttempt:
         """Ends an attempt for good. Its Mac deletes it first, so that a late PUT finds a tombstone."""
         if not self._deleted():
             return UNANSWERED_POLL_SECONDS
-        usage = usage_of(self._shard, self._record, self._view)
+        deleting = is_being_deleted(self._context, self._view, self._key)
+        usage = usage_of(self._shard, self._record, self._view, is_being_deleted=deleting)
         status = attempt_ended(
             self._shard,
             outcome,
@@ -381,7 +380,7 @@ class _AssignedAttempt:
         ended = current(written.status)
         if ended is not None and costs_retry(ended):
             self._backoffs.shard_failed(self._shard.metadata.uid, retries_used(written.status), self._context.clock())
-            self._count_against_mac(ended)
+            self._mac.failed(ended, self._job.metadata.uid)
         why = find(written.status.conditions, ConditionType.COMMITTED)
         self._log.warning(
             "attempt ended",
@@ -391,40 +390,8 @@ class _AssignedAttempt:
         )
         return 0.0
 
-    def _count_for_mac(self) -> None:
-        """Plan and Finalize show that the Mac is there, and not that its lanes work."""
-        machine = machine_of(self._record)
-        self._backoffs.mac_succeeded(machine)
-        if self._shard.spec.stage is Stage.PROCESS and self._exclusions.succeeded(machine, self._context.clock()):
-            self._wake_mac()
-            self._context.queue.add(PLACEMENT)
-
-    def _count_against_mac(self, ended: AttemptRecord) -> None:
-        """What another Mac may do better counts against this one. That it was lost shows in its own conditions."""
-        failure_class = ended.failure_class
-        if ended.outcome not in (AttemptOutcome.FAILED, AttemptOutcome.REFUSED) or failure_class is None:
-            return
-        if rule_of(failure_class).remedy is not Remedy.OTHER_MAC:
-            return
-        machine, now = machine_of(ended), self._context.clock()
-        self._backoffs.mac_failed(machine, now)
-        in_contact = sum(view.connected for view in self._context.fleet.views().values())
-        if self._exclusions.failed(machine, self._job.metadata.uid, failure_class, now, in_contact):
-            self._log.warning("mac excluded", failure_class=failure_class)
-            self._wake_mac()
-
-    def _wake_mac(self) -> None:
-        self._context.queue.add(Key(MacAgent.crd.kind, "", self._view.name))
-
     def _with_superseded_usages(self, status: AudioShardStatus) -> AudioShardStatus:
-        return with_usages(status, superseded(self._shard, self._context.fleet.views()).usages)
-
-
-def _why_stopped(job: AudioBatchJob) -> str:
-    if is_suspended(job):
-        return "the job is suspended"
-    halted = halted_condition(job)
-    return "the job has ended" if halted is None else f"the job is halted: {halted.message}"
+        return with_usages(status, left_of_superseded(self._context, self._shard).usages)
 
 
 def _out_of_reach(record: AttemptRecord) -> MacView:

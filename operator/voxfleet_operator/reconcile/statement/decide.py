@@ -62,15 +62,17 @@ def settled_runs(view: MacView, shard_by_uid: ShardByUid, cursor_of: CursorOf) -
     return tuple(runs)
 
 
-def is_due(runs: Iterable[SettledRun], last: str, now: datetime) -> bool:
+def is_due(runs: Iterable[SettledRun], times: Iterable[str], now: datetime) -> bool:
     """Whether to write now: an hour after the last time, or when many rows wait.
 
-    `last` is when the Mac was last settled, or added if it never was.
+    `times`: when rows of the Mac were written, and when it was added. One that lies ahead is of a clock that was fast,
+    and says nothing: the rows would wait, in memory, for as long as that clock was ahead.
     """
     waiting = sum(len(run.rows) for run in runs)
     if waiting == 0:
         return False
-    age_seconds = (now - datetime.fromisoformat(last)).total_seconds() if last else INTERVAL_SECONDS
+    ages_seconds = [(now - datetime.fromisoformat(time)).total_seconds() for time in times]
+    age_seconds = min((age for age in ages_seconds if age >= 0), default=INTERVAL_SECONDS)
     return waiting >= MAX_WAITING_ROWS or age_seconds >= INTERVAL_SECONDS
 
 

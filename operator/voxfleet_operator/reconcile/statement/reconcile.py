@@ -46,8 +46,8 @@ class StatementReconciler:
             self._shard,
             lambda chain_id: self._cursor(ledger_key, chain_id),
         )
-        last = "" if mac is None else self._stored.updated_at(key.name) or mac.metadata.creation_timestamp
-        if is_due(runs, last, context.now()):  # at once for a MacAgent that was deleted: nobody asks again
+        times = () if mac is None else (mac.metadata.creation_timestamp, *self._stored.written_at(key.name))
+        if is_due(runs, times, context.now()):  # at once for a MacAgent that was deleted: nobody asks again
             for run in runs:
                 if not await self._write(key.name, ledger_key, run):
                     return 0.0

@@ -45,6 +45,13 @@ def test_a_command_that_is_killed_has_taken_no_less_than_it_did(tmp_path: Path) 
     assert shown.stop() == shown.before, "it ran nothing"
 
 
+def test_a_file_of_a_version_without_machine_time_counts_with_all_lanes(tmp_path: Path) -> None:
+    file = tmp_path / "elapsed.json"
+    file.write_text('{"wallMilliseconds": 2000, "endedAt": "2026-11-20T22:00:00.000Z"}')
+    assert Stopwatch(file, 3).before == Elapsed(2000, "2026-11-20T22:00:00.000Z", 6000)
+
+
 def test_a_damaged_file_loses_only_the_earlier_time(tmp_path: Path) -> None:
-    (tmp_path / "elapsed.json").write_text("{}")
-    assert stopped(tmp_path / "elapsed.json", 1, 20).milliseconds == 1000
+    for content in ("{}", "[]", "{", '{"wallMilliseconds": null, "endedAt": ""}'):
+        (tmp_path / "elapsed.json").write_text(content)
+        assert stopped(tmp_path / "elapsed.json", 1, 20).milliseconds == 1000

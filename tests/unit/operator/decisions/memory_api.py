@@ -56,6 +56,10 @@ class MemoryApi:
         found = self.objects.get(Key(kind.crd.kind, namespace, name))
         return None if found is None else kind.load(found)
 
+    async def check(self, resource: Mapping[str, object]) -> dict[str, Any]:
+        await self._hop()
+        return dict(resource)
+
     async def create(self, resource: Mapping[str, object]) -> dict[str, Any]:
         await self._hop(before=True)
         stored = self.add(resource)
@@ -89,6 +93,26 @@ class MemoryApi:
             self._drop(new)
         else:
             new = self._store(new)
+        await self._hop(after=True)
+        return kind.load(new)
+
+    async def change_spec(
+        self, kind: type[R], namespace: str, name: str, changes: Mapping[str, object], *, uid: str
+    ) -> R:
+        await self._hop(before=True)
+        old = self._conditional(Key(kind.crd.kind, namespace, name), None)
+        if old["metadata"]["uid"] != uid:
+            raise Conflict(name)
+        new = self._store({**old, "spec": {**old["spec"], **changes}})
+        await self._hop(after=True)
+        return kind.load(new)
+
+    async def set_owner(
+        self, kind: type[R], namespace: str, name: str, owner: Mapping[str, object], resource_version: str
+    ) -> R:
+        await self._hop(before=True)
+        old = self._conditional(Key(kind.crd.kind, namespace, name), resource_version)
+        new = self._store({**old, "metadata": {**old["metadata"], "ownerReferences": [dict(owner)]}})
         await self._hop(after=True)
         return kind.load(new)
 

@@ -50,15 +50,15 @@ class PlainGathering:
             limits = SplitLimits(self.context.options.retry_limit, len(shards.coverage.superseded), agents_can)
             plan, common = job.status.plan, placement_job(job, shards)
             time = None if plan is None else ShardTime.of(plan, shards.process)
-            for shard in unfinished(job, shards):
-                uid = shard.metadata.uid
+            for found in unfinished(job, shards):
+                shard, uid = found.shard, found.uid
                 if self.context.cache.is_assumed(uid) or is_split_due(shard, limits):
                     continue
                 if is_live(shard) and not self._is_lost(job, shard, limits):
                     continue
                 yield pending_shard(
                     common,
-                    shard,
+                    found,
                     not_before_seconds=pauses.get(uid, 0.0),
                     replaces_lost=is_live(shard),
                     expected_seconds=held_seconds(plan, time, shard),

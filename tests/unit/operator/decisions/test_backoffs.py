@@ -13,6 +13,8 @@ def test_pauses_that_are_over_are_forgotten() -> None:
         backoffs.mac_failed(f"mac-{number}", now)
     assert len(backoffs) == 2
     assert backoffs.shard_pauses()["shard-999"] > now and backoffs.mac_until("mac-999") > now
+    backoffs.forget(now + 2 * FORGET_SECONDS)
+    assert len(backoffs) == 0, "although no other failure comes"
 
 
 def test_a_mac_that_keeps_failing_pauses_longer_until_it_was_quiet_for_an_hour() -> None:

@@ -194,6 +194,14 @@ def test_a_new_leader_waits_for_the_mac_that_merges_at_least_its_lease_and_margi
     assert (reasons(found.status).get("Failed") is None) is (left_seconds is not None)
 
 
+def test_the_half_hour_counts_from_now_if_the_clock_that_began_it_was_fast() -> None:
+    job = a_job()
+    late = job.model_copy(update={"status": job.status.model_copy(update={"finalize_time": LATER})})
+    done = (committed(job, Stage.PROCESS, 0, succeeded=60), committed(job, Stage.PROCESS, 1, succeeded=40))
+    found = plan_job(JobSnapshot(late, JobShards.of(late, done), None), NOW)
+    assert (found.status.finalize_time, found.again_seconds) == (NOW, FINALIZE_SECONDS)
+
+
 @pytest.mark.parametrize(
     ("finalized_minutes_ago", "unled_minutes", "left_seconds"),
     [

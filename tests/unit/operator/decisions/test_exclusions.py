@@ -64,6 +64,15 @@ def test_failures_that_lie_further_apart_exclude_nobody() -> None:
     assert not any(failing(Exclusions(), [number * WINDOW_SECONDS / (FAILURES - 1) for number in range(100)]))
 
 
+def test_a_failure_is_forgotten_although_no_other_one_comes() -> None:
+    exclusions = Exclusions()
+    failing(exclusions, [0])
+    exclusions.forget(WINDOW_SECONDS - 1)
+    assert len(exclusions) == 1
+    exclusions.forget(WINDOW_SECONDS)
+    assert len(exclusions) == 0
+
+
 def test_one_job_alone_excludes_nobody_however_often_it_fails() -> None:
     exclusions = Exclusions()
     assert not any(failing(exclusions, range(100), jobs=("one",)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import pytest
 from tests.unit.operator.decisions.bodies import LEASE_SECONDS, job_body
 from tests.unit.operator.decisions.world import MARGIN_SECONDS, World
 
@@ -14,6 +15,7 @@ from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
 from voxfleet_api.protocol import AttemptKey, AttemptStatus
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.kube import Invalid
+from voxfleet_operator.placement.job_work import JobWork, WorkMaker
 from voxfleet_operator.queue import Key
 
 R = TypeVar("R", bound=Resource)
@@ -73,6 +75,28 @@ async def test_an_assignment_that_the_server_refuses_holds_up_no_other_job() -> 
     world.clock.seconds += 2
     world.api.add(job_body("second"))
     await until(world, lambda: state(world, "second") == Reason.FINISHED)
+
+
+async def test_a_job_that_placement_cannot_read_is_named_and_holds_up_no_other_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    make = WorkMaker.make
+
+    def make_all_but_first(self: WorkMaker, job: AudioBatchJob | None, *given: Any, **more: Any) -> JobWork:
+        if job is not None and job.metadata.name == "first":
+            raise ValueError("unforeseen")
+        return make(self, job, *given, **more)
+
+    world = World(seed=2)
+    monkeypatch.setattr(WorkMaker, "make", make_all_but_first)
+    world.api.add(job_body("first"))
+    world.api.add(job_body("second"))
+    await until(world, lambda: state(world, "second") == Reason.FINISHED)
+    text = "placement cannot read this job (ValueError); see the operator's log"
+    await until(world, lambda: world.job("first").status.pending_reason == text)
+    monkeypatch.undo()
+    world.api.user_edits("AudioBatchJob", "team", "first", priority=1)
+    await until(world, lambda: state(world, "first") == Reason.FINISHED)
 
 
 async def test_a_lost_attempt_that_its_mac_never_heard_of_is_settled_when_it_comes_back() -> None:

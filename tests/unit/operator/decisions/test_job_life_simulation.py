@@ -152,7 +152,7 @@ async def test_a_job_without_trouble_runs_each_shard_once_and_says_so() -> None:
     assert (job.status.usage.retry_seconds, job.status.usage.overhead_seconds) == ("0.000", "0.550")
     assert job.status.results is not None and job.status.results.uri.endswith("/index.json")
     states = [reason for name, reason, _ in world.journal.published if name == "job"]
-    assert states == ["Planning", "Running", "Finalizing", "Finished"]
+    assert states == ["Accepted", "Planning", "Running", "Finalizing", "Finished"]
 
 
 async def test_a_small_job_stays_in_its_write_budget() -> None:

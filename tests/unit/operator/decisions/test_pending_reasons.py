@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.unit.operator.decisions.bodies import job_body
 from tests.unit.operator.decisions.placement_objects import (
+    ACCESS,
     NIGHT,
     NOW,
     SAME_CHIP,
@@ -15,15 +17,19 @@ from tests.unit.operator.decisions.placement_objects import (
     placed,
     run,
 )
+from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_requirements import Requirements
 from voxfleet_api.selectors import LabelSelector
+from voxfleet_operator.cache import key_of
 from voxfleet_operator.placement import filters
 from voxfleet_operator.placement.snapshot import (
     MacSlot,
     Unavailable,
 )
+from voxfleet_operator.queue import PLACEMENT
+from voxfleet_operator.reconcile.job_findings import ChangedReasons, PendingReasons
 from voxfleet_operator.reconcile.mac.availability import Obstacle
 
 REASONS: dict[str, tuple[list[MacSlot], str]] = {
@@ -65,9 +71,15 @@ PHRASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "are outside their rental": ({"unavailable": filters.OUTSIDE_RENTAL}, {}, {}),
     "hang deleting an attempt": ({"unavailable": filters.DELETION_HANGS}, {}, {}),
     "are excluded because they fail too often": ({"unavailable": filters.FAILS_TOO_OFTEN}, {}, {}),
+    "refuse attempts although they seem to have room": ({"unavailable": filters.REFUSES_ATTEMPTS}, {}, {}),
     "have an untolerated taint {rented: night}": ({"taints": NIGHT}, {}, {}),
     "do not match the job's macSelector": ({}, {"mac_selector": LabelSelector(match_labels={"site": "b"})}, {}),
     "give this namespace no access to the job's addresses (spec.access of MacAgent)": ({"access": ()}, {}, {}),
+    "do not take the job's billing key (spec.access[].billingKeys of MacAgent)": (
+        {"access": (ACCESS[0].model_copy(update={"billing_keys": ("speech",)}),)},
+        {},
+        {},
+    ),
     "have agents too old to keep the clips of a manifest within spec.access; upgrade them": (
         {},
         {"names_clips_elsewhere": True},
@@ -124,3 +136,30 @@ def test_every_phrase_of_the_filters_has_a_row() -> None:
 
 def test_a_job_that_waits_for_its_own_parallelism_has_no_reason() -> None:
     assert run([a_shard(a_job(parallelism=1))], [a_mac()], live_lanes={"team/job": 1}).pending == {}
+
+
+def test_what_changes_of_the_reasons_is_told_apart() -> None:
+    reasons = PendingReasons()
+    assert reasons.replace({"a": "no Mac", "b": "no Mac"}) == ChangedReasons(frozenset("ab"), frozenset())
+    assert reasons.replace({"a": "1 Mac", "c": "no Mac"}) == ChangedReasons(frozenset("bc"), frozenset("a"))
+    assert reasons.replace({"a": "1 Mac", "c": "no Mac"}) == ChangedReasons(frozenset(), frozenset())
+
+
+async def test_jobs_that_go_on_waiting_are_told_of_macs_no_more_often_than_of_progress() -> None:
+    """With many of both, each Mac that came or went took the time of all jobs' passes."""
+    world = World(macs=3)
+    world.fleet.reachable.clear()
+    world.api.add(job_body())
+    await world.settle(60)
+    key = key_of(world.job())
+    assert world.job().status.pending_reason == "0/3 Macs fit: 3 unreachable (mac-a: no route to host)"
+    world.queue.later.pop(key, None)
+    world.api.user_edits("MacAgent", "", "mac-b", unschedulable=True)
+    world.deliver()
+    await world.reconcilers[PLACEMENT.kind].reconcile(PLACEMENT)
+    assert key not in world.queue.ready
+    assert world.queue.later[key] - world.clock.seconds == world.options.progress_interval_seconds
+    await world.settle(60)
+    assert world.job().status.pending_reason == (
+        "0/3 Macs fit: 1 is unschedulable (mac-b: no route to host), 2 unreachable (mac-a: no route to host)"
+    )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.operator.decisions.placement_objects import (
+    ACCESS,
     MODEL,
     NIGHT,
     NOW,
@@ -41,7 +42,9 @@ jobs = st.builds(
     ),
     mac_selector=st.sampled_from([LabelSelector(), LabelSelector(match_labels={"site": "a"})]),
     model_bytes=st.sampled_from([None, 2**30]),
+    billing_key=st.sampled_from([None, "day", "night"]),
 )
+NIGHT_PAYS = (ACCESS[0].model_copy(update={"billing_keys": ("night",)}),)
 
 
 @st.composite
@@ -61,6 +64,7 @@ def snapshots(draw: st.DrawFn) -> PlacementSnapshot:
             lane_memory_bytes=draw(st.sampled_from([None, 2**29, 2**30])),
             taints=draw(st.sampled_from([(), (), NIGHT])),
             runs_pieces=draw(st.booleans()),
+            access=draw(st.sampled_from([ACCESS, ACCESS, NIGHT_PAYS])),
         )
         for number in range(draw(st.integers(0, 4)))
     ]
@@ -104,8 +108,8 @@ def test_what_always_holds(snapshot: PlacementSnapshot) -> None:
 
 
 def fits(shard: PendingShard, mac: MacSlot) -> bool:
-    access = filters.has_access(shard.job, mac.traits, {})
-    reason = filters.static_reason(shard.job.needs, mac.traits, mac.labels, shard.demand, has_access=access)
+    closed = filters.no_access(shard.job, mac.traits, {})
+    reason = filters.static_reason(shard.job.needs, mac.traits, mac.labels, shard.demand, closed=closed)
     return reason is None
 
 

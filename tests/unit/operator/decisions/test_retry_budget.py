@@ -108,10 +108,10 @@ def refusing(world: World, mac: str, status: int, while_: Callable[[], bool]) ->
 
 async def test_a_mac_without_room_costs_nothing_however_often_it_says_so() -> None:
     world = World(seed=1, macs=1)
-    busy_until = world.clock.seconds + 1500
+    busy_until = world.clock.seconds + 3300
     refusing(world, "mac-a", 429, lambda: world.clock.seconds < busy_until)
     world.api.add(job_body())
-    await until(world, lambda: has_ended(world.job()), 3600, 4)
+    await until(world, lambda: has_ended(world.job()), 2 * 3600, 4)
     await world.settle()
     assert_ended_well(world)
     assert is_true(world.job().status.conditions, ConditionType.COMPLETE)

@@ -116,6 +116,13 @@ def test_what_a_mac_brings_back_is_accounted_for_and_deleted() -> None:
     assert gone.usages == ((1, NO_ROWS),) and gone.deletes == ()
 
 
+def test_an_attempt_that_is_being_deleted_and_was_never_reported_may_still_bring_rows() -> None:
+    """The answer to its PUT was lost, and that to its DELETE came before any event."""
+    shard, here = shard_with(record(1, "mac-a", AttemptOutcome.RETURNED)), {"mac-a": view_with()}
+    assert superseded(shard, here, lambda mac, key: key == AttemptKey(UID, 1)).usages == ()
+    assert superseded(shard, here, lambda mac, key: False).usages == ((1, NO_ROWS),)
+
+
 @pytest.mark.parametrize("outcome", [item for item in AttemptOutcome if item is not AttemptOutcome.ASSIGNED])
 def test_a_new_process_that_knows_no_mac_yet_does_not_say_that_an_attempt_never_ran(outcome: AttemptOutcome) -> None:
     """A suspension and a deadline take attempts back that have rows on their Macs."""

@@ -191,10 +191,32 @@ def stamp(seconds_ago: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("rows", "ago", "due"), [(0, 9999, False), (1, 3599, False), (1, 3600, True), (MAX_WAITING_ROWS, 1, True)]
+    ("rows", "ago", "due"),
+    [
+        (0, [9999], False),
+        (1, [3599], False),
+        (1, [3600], True),
+        (MAX_WAITING_ROWS, [1], True),
+        (1, [], True),  # of a MacAgent that was deleted
+        (1, [9999, 3599], False),
+        (1, [9999, 3600], True),
+    ],
 )
-def test_statements_are_written_every_hour_or_when_many_rows_wait(rows: int, ago: int, due: bool) -> None:
-    assert is_due(runs_of(rows), stamp(ago), NOW) is due
+def test_statements_are_written_every_hour_or_when_many_rows_wait(rows: int, ago: list[int], due: bool) -> None:
+    assert is_due(runs_of(rows), map(stamp, ago), NOW) is due
+
+
+@pytest.mark.parametrize(
+    ("ago", "due"),
+    [
+        ([-7200], True),  # or its rows wait for three hours
+        ([-1], True),
+        ([9999, -7200], True),
+        ([60, -7200], False),  # once it was written by another clock, the hour counts from there
+    ],
+)
+def test_a_time_that_a_fast_clock_wrote_holds_up_no_statement(ago: list[int], due: bool) -> None:
+    assert is_due(runs_of(1), map(stamp, ago), NOW) is due
 
 
 def test_totals_and_cursor_move_together() -> None:
@@ -229,7 +251,7 @@ def test_a_chain_is_settled_as_far_as_its_newest_cursor_says() -> None:
 def test_what_statements_say_is_read_again_when_one_changes_whatever_name_the_mac_has() -> None:
     cache = Cache()
     stored = StoredStatements(cache)
-    assert stored.head(LEDGER_KEY, "chain") is None and stored.updated_at(MAC) is None
+    assert stored.head(LEDGER_KEY, "chain") is None and stored.written_at(MAC) == ()
     for version, sequence in enumerate((4, 9), start=1):
         cursor = {"chainId": "chain", "sequence": sequence, "hash": "a" * 64, "ledgerKey": LEDGER_KEY}
         body = statement(stamp(9 - sequence), cursors=[cursor]).dump()
@@ -237,7 +259,10 @@ def test_what_statements_say_is_read_again_when_one_changes_whatever_name_the_ma
         cache.put(MachineHourStatement.load(body))
         head = stored.head(LEDGER_KEY, "chain")
         assert head is not None and head.sequence == sequence
-        assert stored.updated_at(MAC) == stamp(9 - sequence) and stored.updated_at("mac-b") is None
+        assert stored.written_at(MAC) == (stamp(9 - sequence),) and stored.written_at("mac-b") == ()
+    cache.put(MachineHourStatement.load({**body, "metadata": {"name": "mac-a-2026-12", "uid": "v"}}))
+    assert len(stored.written_at(MAC)) == 2
+    cache.remove_uid("v")
     cache.remove_uid("u")
     assert stored.head(LEDGER_KEY, "chain") is None
 

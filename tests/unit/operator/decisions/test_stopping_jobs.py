@@ -168,6 +168,13 @@ def test_a_job_that_halted_lets_shards_end_until_it_is_stopped_too(spec: dict[st
     assert wish_of(_with(stopped, conditions=found.conditions), Stage.PROCESS) is JobWish.STOP
 
 
+def test_the_deadline_counts_from_now_if_the_clock_that_began_it_was_fast() -> None:
+    job = _with(a_job(activeDeadlineSeconds=60), start_time=LATER)
+    shards = (a_shard(job, Stage.PROCESS, 0, **LIVE), a_shard(job, Stage.PROCESS, 1, **LIVE))
+    found = plan_job(JobSnapshot(job, JobShards.of(job, shards), None), NOW)
+    assert (found.status.start_time, found.again_seconds) == (NOW, 60)
+
+
 @pytest.mark.parametrize("spec", [{"suspend": True}, {"cancel": True}, {"activeDeadlineSeconds": 60}])
 def test_a_job_whose_shards_have_all_ended_is_merged_and_complete(spec: dict[str, Any]) -> None:
     job = _with(a_job(**spec), start_time=NOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from tests.unit.operator.decisions.attempt_objects import record, shard_with
 from tests.unit.operator.decisions.job_objects import a_job, a_shard, committed, failed
+from tests.unit.operator.decisions.job_states import job_states
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, ShardPiece, Stage
@@ -28,6 +30,8 @@ from voxfleet_operator.placement.waiting import (
     weight_of,
 )
 from voxfleet_operator.reconcile.job.shards import JobShards
+from voxfleet_operator.reconcile.job_life import JobWish, stages_at_work, wish_of
+from voxfleet_operator.reconcile.shard.facts import ShardFacts
 from voxfleet_operator.reconcile.shard.status import KEPT_ATTEMPTS, assigned, chip_of_work
 
 
@@ -58,12 +62,12 @@ def of_namespace(shard: AudioShard, namespace: str) -> AudioShard:
 
 def pending_in(namespace: str, shard: AudioShard, *, replaces_lost: bool = False) -> PendingShard:
     common = replace(placement_job(JOB, JobShards(())), namespace=namespace)
-    return pending_shard(common, shard, replaces_lost=replaces_lost)
+    return pending_shard(common, ShardFacts.of(shard), replaces_lost=replaces_lost)
 
 
 def standing_of(*shards: AudioShard, used: float = 0.0, labels: dict[str, str] | None = None) -> NamespaceStanding:
     common = placement_job(JOB, JobShards(()))
-    waiting = [pending_shard(common, shard) for shard in shards if not shard.status.attempts]
+    waiting = [pending_shard(common, ShardFacts.of(shard)) for shard in shards if not shard.status.attempts]
     return standings(lane_histories(shards), waiting, {"team": used}, {"team": labels or {}}, NOW)["team"]
 
 
@@ -82,8 +86,8 @@ def test_finalize_of_a_split_job_needs_an_agent_that_knows_parts(stage: Stage, *
     piece = ShardPiece(path="0", inherits=(closed.metadata.uid,), after_attempt=3)
     half = closed.model_copy(update={"spec": closed.spec.model_copy(update={"piece": piece})})
     common = placement_job(JOB, JobShards((closed, half) if split else (closed,)))
-    assert pending_shard(common, half).is_piece
-    assert pending_shard(common, a_shard(JOB, stage)).is_piece is expected
+    assert pending_shard(common, ShardFacts.of(half)).is_piece
+    assert pending_shard(common, ShardFacts.of(a_shard(JOB, stage))).is_piece is expected
 
 
 def test_a_lane_counts_for_ten_minutes_at_once_and_for_as_long_as_it_is_held() -> None:
@@ -149,15 +153,24 @@ def test_a_weight_is_a_label_of_the_namespace(label: str | None, weight: int) ->
 def test_what_is_unfinished() -> None:
     shard, merge = process(0), a_shard(JOB, Stage.FINALIZE)
     given = (shard, committed(JOB, Stage.PROCESS, 1), failed(JOB, 2, "AttemptsExhausted"))
-    assert [*unfinished(JOB, JobShards.of(JOB, given))] == [shard]
-    merging = JobShards.of(JOB, (*given, merge))
-    assert [*unfinished(JOB, merging)] == [merge], "once results are merged, no clip is worked on"
+    assert left(JOB, given) == [shard]
+    assert left(JOB, (*given, merge)) == [merge], "once results are merged, no clip is worked on"
     planless, suspended = (
         JOB.model_copy(update={"status": JOB.status.model_copy(update={"plan": None})}),
         planned(suspend=True),
     )
     for job in (planless, suspended):
-        assert [*unfinished(job, JobShards.of(job, given))] == []
+        assert left(job, given) == []
+
+
+@pytest.mark.parametrize("state", job_states().values(), ids=job_states().keys())
+def test_the_stages_at_work_are_those_that_the_job_wishes_done(state: AudioBatchJob) -> None:
+    for job in (state, state.model_copy(update={"spec": state.spec.model_copy(update={"suspend": True})})):
+        assert stages_at_work(job) == {stage for stage in Stage if wish_of(job, stage) is JobWish.WORK}
+
+
+def left(job: AudioBatchJob, shards: Iterable[AudioShard]) -> list[AudioShard]:
+    return [found.shard for found in unfinished(job, JobShards.of(job, shards))]
 
 
 def on(chip: str | None, outcome: AttemptOutcome, usage: AttemptUsage | None) -> AttemptRecord:

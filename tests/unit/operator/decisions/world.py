@@ -14,6 +14,7 @@ from tests.unit.operator.decisions.memory_fleet import CONTROL_PLANE, Agent, Mem
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
 from voxfleet_operator.cache import Cache
+from voxfleet_operator.event_reasons import Announced
 from voxfleet_operator.kube import Invalid, KubeError
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
@@ -68,7 +69,7 @@ class Journal:
     def __init__(self) -> None:
         self.published: list[tuple[str, str, str]] = []
 
-    def publish(self, about: Resource, reason: str, note: str, *, warning: bool = False) -> None:
+    def publish(self, about: Resource, reason: Announced, note: str) -> None:
         self.published.append((about.metadata.name, reason, note))
 
 

@@ -141,6 +141,20 @@ async def test_a_delete_that_is_answered_in_between_starts_the_count_anew(sessio
     await deletes(session, told, B)  # another one's first
 
 
+async def test_a_delete_that_is_refused_counts_on_over_breaks_of_contact_and_one_without_an_answer_does_not(
+    session: MacSession, told: Told
+) -> None:
+    """A break may be why there was no answer, and is never why there was a refusal."""
+    for told.seconds, told.answers[A] in ((0.0, SILENT), (TIMING.deaf_seconds, BROKEN)):
+        await deletes(session, told, A)
+        session._patience.contact_made()
+    told.seconds = 2 * TIMING.deaf_seconds
+    with pytest.raises(MacRejected, match="left a DELETE undone"):
+        await deletes(session, told, A)
+    session._patience.contact_made()
+    await deletes(session, told, A)  # once it is back it gets as long again
+
+
 async def renews(session: MacSession, told: Told) -> None:
     with contextlib.suppress(AgentRefused, AgentUnreachable):
         await session._renew(cast("AgentClient", told))
@@ -205,6 +219,8 @@ def test_puts_count_together_and_not_across_a_time_without_any() -> None:
         (Order.DELETE, AgentRefused(404, Problem(message="no such path")), True),
         (Order.DELETE, AgentRefused(409, Problem(message="held")), True),
         (Order.PUT, AgentRefused(408, Problem(message="late")), True),
+        (Order.PUT, AgentRefused(503, Problem(message="it takes nothing")), False),
+        (Order.DELETE, AgentRefused(503, Problem(message="it takes nothing")), True),
     ],
 )
 def test_an_error_of_the_agents_own_is_no_answer(order: Order, refusal: AgentRefused, silent: bool) -> None:

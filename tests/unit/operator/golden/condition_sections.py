@@ -8,14 +8,23 @@ from tests.unit.operator.decisions.job_objects import NOW, a_contract
 from tests.unit.operator.decisions.job_states import job_states
 from tests.unit.operator.golden.mac_states import mac_states
 from tests.unit.operator.golden.markdown_tables import Section
+from tests.unit.operator.golden.schedule_states import schedule_states
 from tests.unit.operator.golden.shard_states import shard_states
 
-from voxfleet_api.conditions import Condition, ConditionType, find
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement, VoiceContract
+from voxfleet_api.conditions import ConditionType, find
+from voxfleet_api.kinds import (
+    AudioBatchJob,
+    AudioBatchSchedule,
+    AudioShard,
+    MacAgent,
+    MachineHourStatement,
+    VoiceContract,
+)
 from voxfleet_api.kinds.machine_hour_statement import MachineHourStatementStatus
 from voxfleet_api.kinds.resource import Resource
 from voxfleet_operator.reconcile.contract.status import contract_status
 from voxfleet_operator.reconcile.mac.changes import changes
+from voxfleet_operator.reconcile.transitions import conditions_of, shard_transitions, transitions
 
 INTRODUCTION = """# State -> conditions
 
@@ -27,11 +36,15 @@ KSTATUS, EVENTS = "kstatus", "events"
 
 TEXTS: Mapping[type[Resource], str] = {
     AudioBatchJob: "A job waits, runs and ends as a batch/v1 Job does; `STATE` in `kubectl get abj` is the reason of"
-    " Complete. Where the reason is a failure class, any class that no retry mends may stand there.",
-    AudioShard: "Where the reason is a failure class, any class may stand there, also one of an agent to come.",
+    " Complete. Where the reason is a failure class, any class that no retry mends may stand there. `events` are what"
+    " people are told when a new job is so at once.",
+    AudioBatchSchedule: "A schedule is current as soon as somebody has looked at it, as a batch/v1 CronJob is, unless"
+    " no job can be made. `events` are what people are told when a new schedule is so at once.",
+    AudioShard: "Where the reason is a failure class, any class may stand there, also one of an agent to come."
+    " `events` are what people are told of its job when an assigned shard comes to be so.",
     MacAgent: "A Mac is current as soon as somebody has looked at it: GitOps does not wait for machines. `events` are"
     " what people are told when a Mac that took attempts comes to be so.",
-    VoiceContract: "Jobs copy a contract, so it has nothing to wait for.",
+    VoiceContract: "Jobs copy a contract, so it has nothing to wait for. `events` are those of a new one.",
     MachineHourStatement: "A statement only grows; it has no conditions.",
 }
 
@@ -44,6 +57,7 @@ def states() -> dict[type[Resource], dict[str, Resource]]:
     kept = MachineHourStatementStatus(observed_generation=0)
     return {
         AudioBatchJob: {**job_states()},
+        AudioBatchSchedule: {**schedule_states()},
         AudioShard: {**shard_states()},
         MacAgent: {**mac_states()},
         VoiceContract: {
@@ -72,14 +86,20 @@ def _section(kind: type[Resource], found: Mapping[str, Resource], kstatus: Mappi
 
 
 def _events(resource: Resource) -> dict[str, str]:
-    if not isinstance(resource, MacAgent):
-        return {}
-    told = changes(mac_states()["takes attempts"].status, resource.status)
-    return {EVENTS: ", ".join(item.reason for item in told)}
-
-
-def conditions_of(resource: Resource) -> tuple[Condition, ...]:
-    return tuple(getattr(resource.status, "conditions", ()))  # a statement has none
+    match resource:
+        case MacAgent():
+            before = mac_states()["takes attempts"]
+            found = (
+                *transitions(conditions_of(before), conditions_of(resource)),
+                *changes(before.status, resource.status),
+            )
+        case AudioShard():
+            found = shard_transitions(shard_states()["assigned"], resource)
+        case MachineHourStatement():
+            return {}
+        case _:
+            found = transitions((), conditions_of(resource))
+    return {EVENTS: ", ".join(item.reason for item in found)}
 
 
 def cell(resource: Resource, type_: ConditionType) -> str:

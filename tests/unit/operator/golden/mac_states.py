@@ -17,6 +17,7 @@ from voxfleet_api.kinds.mac_agent import MacExclusion
 from voxfleet_api.protocol import AttemptKey, MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.status import mac_status
+from voxfleet_operator.reconcile.refusing_macs import REFUSALS, Refusing
 
 FACTS = facts(Agent("mac-a", Clock(), World().random))
 CONNECTED = MacView("mac-a", connected=True, reason=Reason.CONNECTED, message="", machine=FACTS)
@@ -32,6 +33,18 @@ OUT_OF_REACH = (
     Reason.SSH_UNREACHABLE,
     Reason.SSH_AUTHENTICATION_FAILED,
     Reason.HOST_KEY_MISMATCH,
+    Reason.HTTPS_UNREACHABLE,
+    Reason.CONNECTION_RESET,
+    Reason.TLS_NOT_SPOKEN,
+    Reason.TLS_HANDSHAKE_FAILED,
+    Reason.SERVER_CERTIFICATE_UNTRUSTED,
+    Reason.SERVER_NAME_MISMATCH,
+    Reason.SERVER_CERTIFICATE_EXPIRED,
+    Reason.SERVER_CERTIFICATE_NOT_YET_VALID,
+    Reason.CLIENT_CERTIFICATE_REFUSED,
+    Reason.CLIENT_CERTIFICATE_EXPIRED,
+    Reason.CLIENT_CERTIFICATE_REVOKED,
+    Reason.CERTIFICATE_UNREADABLE,
     Reason.AGENT_UNREACHABLE,
     Reason.AGENT_TOKEN_REFUSED,
     Reason.IDENTITY_MISMATCH,
@@ -42,6 +55,8 @@ OUT_OF_REACH = (
 """Why a session is not in contact with its Mac."""
 NIGHT: dict[str, object] = {"timeZone": "UTC", "windows": [{"start": "10:00", "end": "11:00"}]}
 EXCLUSION = MacExclusion(until="2026-11-20T22:10:00Z", failures=5, failure_class="GpuAbortTimeout", times=1)
+
+REFUSING = Refusing(REFUSALS, 429, "every lane is taken", at_seconds=0.0, until_seconds=60.0)
 
 
 def mac_states() -> dict[str, MacAgent]:
@@ -66,6 +81,7 @@ def mac_states() -> dict[str, MacAgent]:
         "outside its rental": _mac(CONNECTED, availability={"rentalEnd": "2026-01-01T00:00:00Z"}),
         "in a zone that does not exist": _mac(CONNECTED, availability={**NIGHT, "timeZone": "Europe/Berln"}),
         "excluded because it fails too often": _mac(CONNECTED, exclusion=EXCLUSION),
+        "refusing attempts although it seems to have room": _mac(CONNECTED, refusing=REFUSING),
         "being deleted": _mac(CONNECTED, deleted=True),
     }
 
@@ -79,6 +95,7 @@ def _mac(
     *,
     left: Sequence[str] = (),
     exclusion: MacExclusion | None = None,
+    refusing: Refusing | None = None,
     deleted: bool = False,
     **spec: object,
 ) -> MacAgent:
@@ -86,4 +103,4 @@ def _mac(
     if deleted:
         body["metadata"]["deletionTimestamp"] = NOW
     mac = MacAgent.load(body)
-    return mac.model_copy(update={"status": mac_status(mac, view, NOW, exclusion, left)})
+    return mac.model_copy(update={"status": mac_status(mac, view, NOW, exclusion, left, refusing)})

@@ -9,8 +9,9 @@ from typing import Any, cast
 
 import pytest
 
+from voxfleet_api.conditions import Reason
 from voxfleet_operator.background import BackgroundEnded, BackgroundTasks
-from voxfleet_operator.events import EventRecorder
+from voxfleet_operator.events import BURST, REPEAT_SECONDS, EventRecorder
 from voxfleet_operator.kube import Json, Kube
 
 
@@ -73,10 +74,29 @@ async def test_an_event_that_cannot_be_written_costs_only_itself() -> None:
     recorder = EventRecorder(cast("Kube", kube), "operator-1")
     running = asyncio.create_task(recorder.run())
     about = {"kind": "MacAgent", "name": "mac-a", "uid": "u"}
-    recorder.publish(about, "First", "one")
-    recorder.publish(about, "Second", "two")
+    recorder.publish(about, Reason.ACCEPTED, "one")
+    recorder.publish(about, Reason.RUNNING, "two")
     async with asyncio.timeout(10):
         await recorder.drain()
-    assert kube.written == ["Second"] and not running.done()
+    assert kube.written == ["Running"] and not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_befalls_many_shards_of_a_job_is_told_of_some() -> None:
+    kube, now = OddKube(), [0.0]
+    kube.asked = 1
+    recorder = EventRecorder(cast("Kube", kube), "operator-1", lambda: now[0])
+    running = asyncio.create_task(recorder.run())
+    about = {"kind": "AudioBatchJob", "name": "job", "uid": "u"}
+    for second in (0.0, 1.0, REPEAT_SECONDS):
+        now[0] = second
+        for number in range(2 * BURST):
+            recorder.publish(about, Reason.SPLIT, f"{number} at {second}")
+    recorder.publish(about, Reason.RUNNING, "goes on")
+    async with asyncio.timeout(10):
+        await recorder.drain()
+    assert kube.written == ["Split"] * 2 * BURST + ["Running"]
+    assert (recorder.written_total, recorder.repeated_total, recorder.lost_total) == (2 * BURST + 1, 4 * BURST, 0)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

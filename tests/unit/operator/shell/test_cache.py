@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from voxfleet_api.kinds import AudioShard, VoiceContract
 from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.queue import Key
@@ -132,3 +134,30 @@ def test_what_was_known_of_an_object_stays_while_it_cannot_be_read() -> None:
     assert cache.by_uid(VoiceContract, "u-1") is not None
     cache.remove_uid("u-1")
     assert cache.by_uid(VoiceContract, "u-1") is None
+
+
+def test_what_follows_from_a_version_is_worked_out_once_and_shared() -> None:
+    cache, made = Cache(), list[str]()
+
+    def name_of(given: AudioShard) -> str:
+        made.append(given.metadata.resource_version)
+        if given.metadata.name == "damaged":
+            raise ValueError("damaged")
+        return given.metadata.name
+
+    cache.put(shard("a", owner="job", version=1))
+    derived = cache.derived(AudioShard, name_of)
+    assert cache.derived(AudioShard, name_of) is derived
+    cache.put(shard("a", owner="job", version=2))
+    (known,) = cache.all(AudioShard)
+    assert [derived.of(known) for _ in range(3)] == ["a"] * 3
+    assert made == ["1", "2"]
+    cache.assume(known.model_copy())
+    assert made == ["1", "2", "2"]
+    cache.withdraw("uid-a")
+    cache.put(shard("damaged", owner="job"))
+    with pytest.raises(ValueError, match="damaged"):
+        derived.of(cache.all(AudioShard)[1])
+    assert cache.derived_values == 1
+    cache.remove(known)
+    assert cache.derived_values == 0 and derived.of(known) == "a", "worked out for whoever asks"

@@ -50,6 +50,14 @@ def test_a_path_may_choose_a_list_item() -> None:
     assert look_up({"status": {}}, path) is None
 
 
+def test_a_path_may_name_the_item_of_a_list_by_its_number() -> None:
+    slots = ["2026-11-21T02:00:00Z", "2026-11-22T02:00:00Z"]
+    status: dict[str, object] = {"status": {"nextScheduleTimes": slots}}
+    assert look_up(status, ".status.nextScheduleTimes[1]") == "2026-11-22T02:00:00Z"
+    assert look_up(status, ".status.nextScheduleTimes[2]") is None
+    assert look_up({"status": {}}, ".status.nextScheduleTimes[0]") is None
+
+
 def test_wide_shows_more() -> None:
     assert {"HOST", "OS"} <= set(header(MacAgent, wide=True, namespaced=False))
     assert "HOST" not in header(MacAgent, wide=False, namespaced=False)

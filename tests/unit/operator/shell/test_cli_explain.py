@@ -291,7 +291,7 @@ def test_kinds_have_many_names(word: str) -> None:
 def test_targets() -> None:
     assert parse_target("mac/mac-01").kinds == (MacAgent,)
     assert parse_target("nightly").kinds == KINDS
-    with pytest.raises(UnknownKind, match="job, shard, mac, statement, contract"):
+    with pytest.raises(UnknownKind, match="job, schedule, shard, mac, statement, contract"):
         parse_target("pod/x")
 
 

@@ -35,6 +35,9 @@ def job(name: str = "nightly", status: dict[str, Any] | None = None, **spec: Any
     return AudioBatchJob.load({"metadata": metadata, "spec": fields, "status": status or {}})
 
 
+OPEN = {"namespaceSelector": {"matchLabels": {"team": "a"}}, "uriPrefixes": ["file:///data/"]}
+
+
 def mac(
     name: str = "mac-a",
     available: tuple[str, str] | None = ("True", ""),
@@ -51,7 +54,7 @@ def mac(
         },
         "tokenSecretRef": {"name": "s", "key": "k"},
         "ledgerPublicKey": "A" * 43 + "=",
-        "access": [{"namespaceSelector": {"matchLabels": {"team": "a"}}, "uriPrefixes": ["file:///data/"]}],
+        "access": [OPEN],
         **spec,
     }
     condition = [
@@ -99,12 +102,14 @@ def test_every_mac_is_judged_as_placement_would() -> None:
         mac("down", available=("False", "no route to host")),
         mac("unseen", available=None),
         mac("closed", access=[]),
+        mac("other-keys", access=[{**OPEN, "billingKeys": ["day"]}]),
     ]
     plain = preview(found(macs=macs))
     reasons = macs_of(plain)
     assert (plain["state"], reasons["fits"], reasons["down"]) == (COULD_RUN, None, "no route to host")
     assert "operator has not looked at it yet" in (reasons["unseen"] or "")
     assert "no access to the job's addresses" in (reasons["closed"] or "")
+    assert "does not take the job's billing key" in (reasons["other-keys"] or "")
     assert macs_of(preview(found(job=job(macSelector={"matchLabels": {"zone": "b"}})))) == {
         "mac-a": "does not match the job's macSelector"
     }

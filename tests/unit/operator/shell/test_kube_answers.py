@@ -45,6 +45,24 @@ async def test_a_server_that_is_silent_is_named_with_how_long(silent_port: int) 
     )
 
 
+async def test_a_credential_plugin_that_gives_no_token_is_waited_for_no_longer_than_the_server(
+    silent_port: int,
+) -> None:
+    async def plugin(_: Configuration) -> None:
+        await asyncio.Event().wait()
+
+    configuration = Configuration(host=f"http://127.0.0.1:{silent_port}")
+    configuration.api_key["BearerToken"] = "a token that has expired"  # no secret
+    vars(configuration)["refresh_api_key_hook"] = plugin
+    async with Kube(configuration) as kube:
+        with pytest.raises(ApiUnavailable) as raised:
+            await kube.request("GET", "/version", timeout_seconds=0.1)
+    assert str(raised.value) == (
+        "GET /version: the API server asks for a token first, and the credential plugin that the kubeconfig names gave"
+        " no answer within 0.1 s"
+    )
+
+
 STARTING = (503, b'{"message": "not all paths are installed"}')
 UID = (200, b'{"metadata": {"uid": "a-uid"}}')
 

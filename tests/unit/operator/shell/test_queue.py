@@ -46,7 +46,7 @@ async def test_many_adds_before_the_work_starts_are_one(queue: WorkQueue) -> Non
     queue.add(B)
     assert queue.depth == 2
     assert [await queue.get(), await queue.get()] == [A, B]
-    assert queue.adds_total == 2
+    assert queue.adds.total() == 2
 
 
 async def test_a_key_added_while_in_work_runs_again_afterwards_and_never_beside_itself(queue: WorkQueue) -> None:
@@ -67,7 +67,7 @@ async def test_backoff_doubles_per_key_up_to_its_cap_and_forget_resets_it(queue:
     assert queue.add_rate_limited(B) == 1.0
     queue.forget(A)
     assert queue.add_rate_limited(A) == 1.0
-    assert queue.retries_total == 8
+    assert queue.retries.total() == 8
 
 
 async def test_backoff_of_a_key_that_failed_for_days_does_not_overflow(queue: WorkQueue) -> None:
@@ -185,7 +185,7 @@ async def test_the_queue_of_a_standby_does_not_grow(clock: HandClock) -> None:
     queue.add_after(B, 5.0)
     clock.seconds += 10
     queue.tick()
-    assert queue.depth == queue.adds_total == 0
+    assert queue.depth == queue.adds.total() == 0
     queue.start([A, B])
     assert [await queue.get(), await queue.get()] == [A, B]
 

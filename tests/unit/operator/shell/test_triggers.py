@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from tests.unit.operator.decisions.schedule_objects import a_schedule, moment, slot_job
+
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource, VoiceContract
+from voxfleet_api.kinds.job_status import AudioBatchJobStatus
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.registry import triggers
@@ -44,6 +47,17 @@ def cache_of(*resources: Resource) -> Cache:
 def test_a_shard_wakes_its_job_and_placement() -> None:
     keys = triggers().keys_of_change(SHARD, cache_of())
     assert keys == {Key("AudioShard", "ns", "a-00000"), Key("AudioBatchJob", "ns", "a"), PLACEMENT}
+
+
+def test_a_job_wakes_its_schedule_when_it_comes_ends_or_goes_and_not_by_its_progress() -> None:
+    schedule, key = a_schedule(), Key("AudioBatchSchedule", "team", "nightly")
+    ended = slot_job(schedule, moment("2026-11-21 02:00"), ended="Complete", at="2026-11-21T03:00:00Z")
+    running = slot_job(schedule, moment("2026-11-21 02:00"))
+    new = running.model_copy(update={"status": AudioBatchJobStatus()})
+    assert key in triggers().keys_of_change(ended, cache_of(ended))
+    assert key in triggers().keys_of_change(new, cache_of(new))
+    assert key in triggers().keys_of_change(running, cache_of()), "it is gone"
+    assert key not in triggers().keys_of_change(running, cache_of(running))
 
 
 def test_a_contract_wakes_the_jobs_that_name_it() -> None:

@@ -1,4 +1,7 @@
-"""Whisper tiny.en on people who speak: a fleet, a run, a replay and a verification give what mlx-audio itself gives."""
+"""Whisper tiny.en on people who speak: a fleet, a run, a replay and a verification give what mlx-audio itself gives.
+
+`make soak` runs it: five processes load the model one after the other. tests/e2e asks the first part of it.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,17 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
 import yaml
-from tests.e2e.conftest import MakeFleet
+from tests.e2e.conftest import making_fleets, with_kinds
 from tests.e2e.fleet import CONTRACT
+from tests.rig.real_model import conversation_clips, manifest_of
 from tests.rig.upstream import upstream_texts
 
-from voxfleet_accuracy.recordings import conversation_parts
-from voxfleet_accuracy.sounds import wav
+from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.demo_report import read_rows, result_folder
 from voxfleet_dev.mac import agent_environment
 
 TIMEOUT_SECONDS = 300.0
-WORDS = "i didn't know you were there"
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two stretches of a conversation, 9 s together."""
-    folder = tmp_path_factory.mktemp("recordings")
-    paths = []
-    for recording in conversation_parts()[0::2]:
-        paths.append(folder / f"{recording.name}.wav")
-        paths[-1].write_bytes(wav(recording.samples, recording.rate_hz))
-    return paths
 
 
 class LocalAgent:
@@ -58,22 +48,18 @@ class LocalAgent:
 
 
 def test_a_real_model_gives_the_texts_of_mlx_audio_wherever_it_runs(
-    make_fleet: MakeFleet, whisper_folder: Path, clips: list[Path], tmp_path: Path
+    control_plane: ControlPlane, whisper_folder: Path, tmp_path: Path
 ) -> None:
-    expected = upstream_texts(whisper_folder, clips)
-    assert WORDS in expected[0].lower()
-
-    fleet = make_fleet(macs=1)
-    model = {"path": str(shutil.copytree(whisper_folder, fleet.shared / "whisper-tiny.en"))}
-    fleet.start()
-    manifest = fleet.shared / "recordings.jsonl"
-    manifest.write_text("".join(json.dumps({"id": clip.stem, "uri": clip.name}) + "\n" for clip in clips))
-    for clip in clips:
-        shutil.copy(clip, fleet.shared)
-    source = {"manifest": {"uri": f"file://{manifest}"}}
-    fleet.submit("spoken", [], model=model, input=source)
-    job = fleet.wait_for_end("spoken", TIMEOUT_SECONDS)
-    assert [row.text for row in fleet.rows(job)] == expected
+    with making_fleets(with_kinds(control_plane), tmp_path) as make:
+        fleet = make(macs=1)
+        fleet.start()
+        clips = conversation_clips(fleet.shared)
+        expected = upstream_texts(whisper_folder, clips)
+        source = manifest_of(clips, fleet.shared / "recordings.jsonl")
+        model = {"path": str(shutil.copytree(whisper_folder, fleet.shared / "whisper-tiny.en"))}
+        fleet.submit("spoken", [], model=model, input=source)
+        job = fleet.wait_for_end("spoken", TIMEOUT_SECONDS)
+        assert [row.text for row in fleet.rows(job)] == expected
     fleet_folder = result_folder(job)
 
     agent = LocalAgent(tmp_path / "home")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 
-from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import CLIPS, EXPECTED, Fleet
 from typer.testing import CliRunner
 
@@ -29,9 +28,7 @@ def outcomes(fleet: Fleet, job: AudioBatchJob) -> list[tuple[str, ClipStatus]]:
     return [(row.custom_id, row.status) for row in fleet.rows(job)]
 
 
-def test_what_failed_and_what_is_in_quarantine_runs_again_alone(make_fleet: MakeFleet) -> None:
-    fleet = make_fleet(macs=1)
-    fleet.start()
+def test_what_failed_and_what_is_in_quarantine_runs_again_alone(fleet: Fleet) -> None:
     clips = [
         {"id": GOOD[0], "uri": f"file://{fleet.shared}/clips/{GOOD[0]}.wav"},
         {"id": "missing", "uri": f"file://{fleet.shared}/clips/missing.wav"},
@@ -40,7 +37,7 @@ def test_what_failed_and_what_is_in_quarantine_runs_again_alone(make_fleet: Make
     (fleet.shared / "clips" / "broken.wav").write_bytes((CLIPS / f"{GOOD[1]}.wav").read_bytes()[:30000])
     fleet.submit("night", input={"clips": clips})
     fleet.submit("some", [*EXPECTED][:6], only="1,4-5")
-    night = fleet.wait_for_end("night")
+    night, some = fleet.wait_for_end("night"), fleet.wait_for_end("some")
     failed = find(night.status.conditions, ConditionType.FAILED)
     assert failed is not None and failed.reason == Reason.CLIPS_FAILED
     assert outcomes(fleet, night) == [
@@ -66,7 +63,6 @@ def test_what_failed_and_what_is_in_quarantine_runs_again_alone(make_fleet: Make
     machine = [seconds_milliseconds(job.status.usage.machine_seconds) for job in (night, retried)]
     assert all(milliseconds > 0 for milliseconds in machine)
 
-    some = fleet.wait_for_end("some")
     assert is_true(some.status.conditions, ConditionType.COMPLETE), "what only leaves out is no clip of the job"
     fleet.assert_nothing_lost_or_doubled(some, 3)
     assert [(row.custom_id, row.source_index) for row in fleet.rows(some)] == [

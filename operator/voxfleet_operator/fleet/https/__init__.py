@@ -1,0 +1,1 @@
+"""Reaches an agent at its own TLS listener."""

@@ -1,0 +1,1 @@
+"""What is read of the operator's parts at a scrape."""

@@ -1,0 +1,228 @@
+"""What a schedule does about names that are taken, jobs that are refused, and jobs that have ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.operator.decisions.memory_api import START
+from tests.unit.operator.decisions.schedule_world import ScheduleWorld
+
+from voxfleet_api.conditions import ConditionType, Reason, find
+from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.kinds.audio_batch_schedule import StartedBy
+from voxfleet_operator.kube import Forbidden, Invalid, KubeError
+from voxfleet_operator.queue import Key
+from voxfleet_operator.reconcile.schedule.slot_job import Run, job_body, job_name
+
+FIRST = START + timedelta(hours=1)
+"""The first slot of an hourly schedule that begins at START."""
+FIRST_JOB = job_name("nightly", FIRST)
+
+
+def hourly(**spec: object) -> ScheduleWorld:
+    world = ScheduleWorld(0, **{"schedule": "0 * * * *", **spec})
+    world.clock.seconds = 0.0
+    world.api.objects[Key("AudioBatchSchedule", "team", "nightly")]["metadata"]["creationTimestamp"] = START.strftime(
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
+    world.start_operator()
+    return world
+
+
+def condition(world: ScheduleWorld, type_: ConditionType) -> str:
+    found = find(world.schedule.status.conditions, type_)
+    return "" if found is None else f"{found.status} {found.reason}"
+
+
+def told(world: ScheduleWorld) -> list[str]:
+    return [reason for _, reason, _ in world.journal.published]
+
+
+def body_of(world: ScheduleWorld, started_by: StartedBy = StartedBy.SLOT) -> dict[str, Any]:
+    return job_body(world.schedule, Run(FIRST, started_by))
+
+
+def refuse(world: ScheduleWorld, error: KubeError | None) -> list[str]:
+    """Lets the API server refuse every new job from now on; returns what it is asked."""
+    asked: list[str] = []
+    create = type(world.api).create
+
+    async def refused_check(resource: Mapping[str, object]) -> dict[str, Any]:
+        asked.append("check")
+        if error is not None:
+            raise error
+        return dict(resource)
+
+    async def refused_create(resource: Mapping[str, object]) -> dict[str, Any]:
+        asked.append("create")
+        if error is not None:
+            raise error
+        return await create(world.api, resource)
+
+    world.api.check = refused_check  # type: ignore[method-assign] # an API server that refuses
+    world.api.create = refused_create  # type: ignore[method-assign] # an API server that refuses
+    return asked
+
+
+async def test_a_quiet_schedule_writes_nothing() -> None:
+    world = hourly(schedule="@yearly")
+    await world.settle()
+    writes = world.api.writes
+    await world.wait_until(START + timedelta(hours=5))
+    assert world.api.writes == writes and world.passes > 100
+
+
+async def test_a_run_costs_a_job_and_one_write_and_its_end_another() -> None:
+    world = hourly()
+    await world.wait_until(FIRST - timedelta(seconds=1))
+    writes, passes = world.api.writes, world.passes
+    await world.wait_until(FIRST + timedelta(minutes=10))
+    assert world.api.writes == writes + 2 and world.passes < passes + 20
+    world.end(world.jobs[0], "Complete")
+    await world.settle()
+    assert world.api.writes == writes + 4, "the end itself, and the status"
+    assert world.schedule.status.last_successful_time == "2026-11-20T23:10:00Z"
+
+
+async def test_an_orphan_is_adopted_with_or_without_its_slot_being_due() -> None:
+    world = hourly()
+    body = body_of(world)
+    del body["metadata"]["ownerReferences"]
+    world.api.add(body)
+    await world.settle()
+    assert [owner.uid for owner in world.jobs[0].metadata.owner_references] == [world.schedule.metadata.uid]
+    await world.wait_until(FIRST)
+    assert len(world.api.made) == 1 and world.schedule.status.last_schedule_time == "2026-11-20T23:00:00Z"
+
+
+async def test_a_backfilled_job_counts_as_the_slot_s_and_stays_the_person_s() -> None:
+    world = hourly(successfulJobsHistoryLimit=0, finishedJobTTLSeconds=0)
+    world.api.add(body_of(world, StartedBy.BACKFILL))
+    world.end(world.jobs[0], "Complete")
+    await world.wait_until(FIRST + timedelta(minutes=30))
+    assert len(world.api.made) == len(world.jobs) == 1 and not world.jobs[0].metadata.owner_references
+    assert world.schedule.status.last_schedule_time == "2026-11-20T23:00:00Z"
+
+
+async def test_a_foreign_job_of_the_name_is_refused_told_once_and_waited_for() -> None:
+    world = hourly(successfulJobsHistoryLimit=0)
+    body = body_of(world)
+    body["metadata"] |= {"ownerReferences": [], "labels": {}}
+    world.api.add(body)
+    world.end(world.jobs[0], "Complete")
+    await world.wait_until(FIRST)
+    writes = world.api.writes
+    await world.wait_until(FIRST + timedelta(minutes=30))
+    assert condition(world, ConditionType.READY) == f"False {Reason.JOB_NAME_TAKEN}"
+    assert told(world).count(Reason.JOB_NAME_TAKEN) == 1 and world.api.writes == writes
+    assert len(world.jobs) == 1, "it is somebody else's"
+    world.api.user_deletes(AudioBatchJob, "team", FIRST_JOB)
+    await world.wait_until(FIRST + timedelta(minutes=32))
+    assert condition(world, ConditionType.READY) == f"True {Reason.SCHEDULED}"
+    assert [job.metadata.name for job in world.jobs] == [FIRST_JOB]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(Forbidden("exceeded quota: jobs"), Reason.JOB_FORBIDDEN), (Invalid("spec.model: no"), Reason.JOB_REFUSED)],
+)
+async def test_a_refusal_by_day_is_a_condition_and_no_hot_loop(error: KubeError, reason: Reason) -> None:
+    world = hourly()
+    asked = refuse(world, error)
+    await world.settle()
+    assert set(asked) == {"check"} and len(asked) <= 2 and condition(world, ConditionType.STALLED) == f"True {reason}"
+    message = world.schedule.status.conditions[0].message
+    assert (
+        str(error) in message
+        and ("a Role with create, patch" if reason is Reason.JOB_FORBIDDEN else "spec.jobTemplate") in message
+    )
+    await world.wait_until(START + timedelta(minutes=30))
+    assert len(asked) <= 32 and told(world) == [reason]
+    await world.wait_until(FIRST + timedelta(minutes=30))
+    assert "create" in asked and len(asked) <= 95
+    refuse(world, None)
+    await world.wait_until(FIRST + timedelta(minutes=32))
+    assert condition(world, ConditionType.STALLED) == "" and [name for name, _ in world.api.made] == [FIRST_JOB]
+
+
+async def test_a_refused_run_cancels_nothing() -> None:
+    world = hourly(concurrencyPolicy="Replace")
+    await world.wait_until(FIRST)
+    refuse(world, Forbidden("exceeded quota"))
+    await world.wait_until(FIRST + timedelta(hours=1, minutes=5))
+    assert [job.spec.cancel for job in world.jobs] == [False]
+
+
+async def test_a_run_whose_name_is_taken_cancels_nothing() -> None:
+    world = hourly(concurrencyPolicy="Replace")
+    await world.wait_until(FIRST)
+    body = job_body(world.schedule, Run(FIRST + timedelta(hours=1), StartedBy.SLOT))
+    body["metadata"] |= {"ownerReferences": [], "labels": {}}
+    world.api.add(body)
+    await world.wait_until(FIRST + timedelta(hours=1, minutes=5))
+    assert condition(world, ConditionType.READY) == f"False {Reason.JOB_NAME_TAKEN}"
+    assert [job.spec.cancel for job in world.jobs] == [False, False]
+
+
+async def test_a_run_that_waits_starts_as_soon_as_the_earlier_one_ends() -> None:
+    world = hourly(concurrencyPolicy="Forbid")
+    await world.wait_until(FIRST + timedelta(hours=1, minutes=5))
+    assert (
+        len(world.jobs) == 1 and f"waits for the end of job {FIRST_JOB}" in world.schedule.status.conditions[0].message
+    )
+    world.end(world.jobs[0], "Failed")
+    await world.settle()
+    assert len(world.api.made) == 2
+
+
+async def test_history_keeps_what_its_limits_say_and_what_is_still_needed() -> None:
+    world = hourly(successfulJobsHistoryLimit=1, failedJobsHistoryLimit=1)
+    for hour in range(1, 6):
+        await world.wait_until(START + timedelta(hours=hour, minutes=1))
+        job = next(job for job in world.jobs if not job.status.completion_time)
+        world.end(job, "Failed" if hour in (2, 3) else "Complete", settled=hour != 4)
+        if hour == 1:
+            rerun = {**body_of(world)["spec"], "source": {"jobRef": {"name": FIRST_JOB}, "select": "Failed"}}
+            del rerun["input"]
+            metadata = {
+                "name": "rerun",
+                "namespace": "team",
+                "annotations": {"voxfleet.dev/slot": "2000-01-01T00:00:00Z"},
+            }
+            world.api.add({"kind": "AudioBatchJob", "metadata": metadata, "spec": rerun})
+    await world.settle()
+    names = [job.metadata.name for job in world.jobs if job.metadata.name != "rerun"]
+    hours = [1, 3, 4, 5]  # wanted by the rerun, the last that failed, not settled, the last that is complete
+    assert names == [job_name("nightly", START + timedelta(hours=hour)) for hour in hours]
+
+
+async def test_an_ended_job_goes_when_its_time_is_over() -> None:
+    world = hourly(finishedJobTTLSeconds=600)
+    await world.wait_until(FIRST)
+    world.end(world.jobs[0], "Complete")
+    await world.wait_until(FIRST + timedelta(seconds=599))
+    assert len(world.jobs) == 1
+    await world.wait_until(FIRST + timedelta(seconds=601))
+    assert not world.jobs
+
+
+async def test_nothing_starts_before_every_job_is_known() -> None:
+    world = hourly(concurrencyPolicy="Forbid")
+    world.synced = False
+    await world.wait_until(FIRST + timedelta(minutes=5))
+    assert not world.jobs and world.schedule.status.observed_generation == -1
+    world.synced = True
+    await world.wait_until(FIRST + timedelta(minutes=5, seconds=2))
+    assert len(world.jobs) == 1
+
+
+async def test_a_schedule_that_is_deleted_makes_nothing() -> None:
+    world = hourly()
+    key = Key("AudioBatchSchedule", "team", "nightly")
+    metadata = {**world.api.objects[key]["metadata"], "deletionTimestamp": "2026-11-20T22:10:00Z", "finalizers": ["x"]}
+    world.api._store({**world.api.objects[key], "metadata": metadata})
+    await world.wait_until(FIRST + timedelta(hours=2))
+    assert not world.jobs

@@ -1,0 +1,288 @@
+"""What /metrics shows: all that the list declares and nothing else, and nothing that grows with what users make."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+
+import pytest
+from prometheus_client import CollectorRegistry
+from tests.unit.operator.decisions.bodies import mac_agent
+from tests.unit.operator.decisions.job_objects import LATER
+from tests.unit.operator.decisions.job_states import job_states
+from tests.unit.operator.golden.mac_states import CONNECTED
+from tests.unit.operator.golden.shard_states import shard_states
+
+from voxfleet_api.conditions import Reason
+from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds import KINDS, MacAgent
+from voxfleet_operator.cache import Cache
+from voxfleet_operator.event_reasons import EventReason
+from voxfleet_operator.events import EventRecorder
+from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.health import render
+from voxfleet_operator.heartbeat import Heartbeat
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.metric_list import METRICS
+from voxfleet_operator.metrics import OperatorMetrics, WorkMetrics, class_label
+from voxfleet_operator.monitoring.job_collector import JobCollector, quarantine_budget_used
+from voxfleet_operator.monitoring.mac_collector import MacCollector
+from voxfleet_operator.monitoring.process_collector import EventCollector, ProcessCollector
+from voxfleet_operator.monitoring.queue_collector import QueueCollector
+from voxfleet_operator.queue import Key, WorkQueue
+from voxfleet_operator.reconcile.counted_writes import count_write
+from voxfleet_operator.watch_health import LATE_SECONDS, RELIST_SECONDS, WATCH_SECONDS, WatchHealth
+from voxfleet_shared.metric_specs import MetricType
+
+NOW = datetime(2026, 11, 20, 19, 0, tzinfo=UTC)
+LABELS = {"class", "code", "kind", "mac", "outcome", "resource", "result", "state", "verb"}
+"""Closed lists, what the API server has, and Macs."""
+
+
+@dataclass
+class Contacts:
+    views: dict[str, MacView] = field(default_factory=dict)
+
+    def view(self, mac: str) -> MacView:
+        return self.views.get(mac, MacView(mac, connected=False, reason=Reason.UNKNOWN, message=""))
+
+    def last_answer_seconds(self, mac: str) -> float | None:
+        return 100.0 if mac in self.views else None
+
+
+class Leading:
+    epoch = 7
+
+    def holds(self) -> bool:
+        return True
+
+
+@dataclass
+class Clock:
+    seconds: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+class Operator:
+    """The parts that are scraped."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.cache, self.contacts = Cache(), Contacts()
+        self.metrics = OperatorMetrics()
+        self.queue = WorkQueue(self.clock, observer=self.metrics)
+        self.watches = WatchHealth([kind.crd.plural for kind in KINDS], self.clock)
+        registry = self.metrics.registry
+        registry.register(ProcessCollector(Leading(), Heartbeat(self.clock), self.watches))
+        registry.register(QueueCollector(self.queue))
+        registry.register(EventCollector(EventRecorder(partial(Kube.connect), "operator-1", self.clock)))  # type: ignore[arg-type] # writes nothing
+        registry.register(JobCollector(self.cache, retry_limit=7))
+        registry.register(MacCollector(self.cache, self.contacts, self.clock, lambda: NOW))
+
+    def add_mac(self, name: str, view: MacView = CONNECTED) -> None:
+        body = mac_agent(name)
+        self.cache.put(MacAgent.load({**body, "metadata": {**body["metadata"], "uid": name, "resourceVersion": "1"}}))
+        self.contacts.views[name] = replace(view, name=name)
+
+    def value(self, series: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(series, labels)
+
+
+@pytest.fixture
+def operator() -> Operator:
+    return Operator()
+
+
+def families(registry: CollectorRegistry) -> set[str]:
+    return {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in registry.collect()
+        if not family.name.startswith("process_")
+    }
+
+
+def test_a_scrape_has_the_metrics_of_the_list_and_no_others(operator: Operator) -> None:
+    assert families(operator.metrics.registry) == {spec.name for spec in METRICS}
+
+
+@pytest.mark.parametrize("spec", METRICS, ids=lambda spec: spec.name)
+def test_a_metric_is_named_by_its_unit_and_has_no_label_that_users_make_longer(spec: object) -> None:
+    assert spec in METRICS
+    [found] = [item for item in METRICS if item is spec]
+    assert re.fullmatch(r"voxfleet_[a-z]+(_[a-z]+)*", found.name)
+    assert (found.type is MetricType.COUNTER) == found.name.endswith("_total")
+    assert found.type is not MetricType.HISTOGRAM or found.name.endswith("_seconds")
+    assert set(found.labels) <= LABELS
+    assert found.help.endswith(".")
+
+
+def test_each_mac_has_its_gauges_until_it_is_deleted(operator: Operator) -> None:
+    for name in ("mac-a", "mac-b"):
+        operator.add_mac(name)
+    operator.contacts.views["mac-b"] = replace(operator.contacts.views["mac-b"], connected=False)
+    assert operator.value("voxfleet_mac_reachable", mac="mac-a") == 1
+    assert operator.value("voxfleet_mac_reachable", mac="mac-b") == 0
+    assert operator.value("voxfleet_mac_lanes", mac="mac-a") == 1
+    assert operator.value("voxfleet_mac_lanes_busy", mac="mac-b") is None, "nobody knows"
+    assert operator.value("voxfleet_mac_last_contact_age_seconds", mac="mac-a") == 900
+    operator.cache.remove_uid("mac-b")
+    told = {
+        sample.labels["mac"]
+        for family in operator.metrics.registry.collect()
+        for sample in family.samples
+        if "mac" in sample.labels
+    }
+    assert told == {"mac-a"}
+
+
+def test_a_ledger_that_does_not_verify_is_a_zero(operator: Operator) -> None:
+    operator.add_mac("mac-a", replace(CONNECTED, ledger_error="ledger row c#0: was changed"))
+    assert operator.value("voxfleet_mac_ledger_verified", mac="mac-a") == 0
+
+
+async def test_keys_are_counted_and_timed_by_kind(operator: Operator) -> None:
+    key = Key("AudioShard", "team", "shard")
+    operator.queue.start([key])
+    assert operator.value("voxfleet_workqueue_depth", kind="AudioShard") == 1
+    operator.clock.seconds += 3
+    assert await operator.queue.get() == key
+    operator.clock.seconds += 4
+    assert operator.value("voxfleet_workqueue_longest_running_processor_seconds") == 4
+    assert operator.value("voxfleet_workqueue_unfinished_work_seconds") == 4
+    operator.queue.add_rate_limited(key)
+    operator.queue.done(key)
+    assert operator.value("voxfleet_workqueue_queue_duration_seconds_sum", kind="AudioShard") == 3
+    assert operator.value("voxfleet_workqueue_work_duration_seconds_sum", kind="AudioShard") == 4
+    assert operator.value("voxfleet_workqueue_retries_total", kind="AudioShard") == 1
+    assert operator.value("voxfleet_workqueue_unfinished_work_seconds") == 0
+
+
+def test_jobs_are_counted_by_state_and_have_no_series_of_their_own(operator: Operator) -> None:
+    states = ("running", "complete", "running with a Secret that went away")
+    for number, state in enumerate(states):
+        job = job_states()[state]
+        metadata = job.metadata.model_copy(
+            update={"name": f"job-{number}", "uid": f"u{number}", "resource_version": "1"}
+        )
+        operator.cache.put(job.model_copy(update={"metadata": metadata}))
+    assert operator.value("voxfleet_jobs", state="Running") == 2
+    assert operator.value("voxfleet_jobs", state="Finished") == 1
+    assert operator.value("voxfleet_jobs_stalled") == 1
+    assert b"job-0" not in b"".join(str(family).encode() for family in operator.metrics.registry.collect())
+
+
+@pytest.mark.parametrize(("quarantined", "used"), [(0, 0.0), (1, 0.5), (2, 1.0), (4, 2.0)])
+def test_the_quarantine_budget_is_the_contracts(quarantined: int, used: float) -> None:
+    job = job_states()["running"]
+    assert job.status.contract is not None
+    clips = job.status.clips.model_copy(update={"total": 100, "quarantined": quarantined})
+    counted = job.model_copy(update={"status": job.status.model_copy(update={"clips": clips})})
+    assert job.status.contract.spec.quarantine.max_percent == 2
+    assert quarantine_budget_used(counted) == used
+
+
+def counts(before: str, after: str) -> dict[tuple[str, str], float]:
+    registry = CollectorRegistry()
+    count_write(WorkMetrics(registry), shard_states()[before], shard_states()[after])
+    return {
+        (sample.name, "/".join(sample.labels.values())): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.value and sample.name.endswith("_total")
+    }
+
+
+ATTEMPT, RETRY = "voxfleet_attempts_total", "voxfleet_shard_retries_total"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "counted"),
+    [
+        ("assigned", "assigned", {}),
+        (
+            "assigned",
+            "its attempt failed, and it is tried again",
+            {(ATTEMPT, "Failed/GpuAbortTimeout"): 1, (RETRY, "GpuAbortTimeout"): 1},
+        ),
+        (
+            "assigned",
+            "its attempt failed in a way of an agent to come",
+            {(ATTEMPT, "Failed/OtherFailure"): 1, (RETRY, "OtherFailure"): 1},
+        ),
+        ("assigned", "its Mac gave it back", {(ATTEMPT, "Returned/MachineReturned"): 1}),
+        ("assigned", "taken over from a lost Mac", {(ATTEMPT, "Lost/MachineLost"): 1, (RETRY, "MachineLost"): 1}),
+        (
+            "assigned again",
+            "failed, retried too often",
+            {
+                (ATTEMPT, "Failed/GpuAbortTimeout"): 1,
+                (RETRY, "GpuAbortTimeout"): 1,
+                ("voxfleet_shards_exhausted_total", ""): 1,
+            },
+        ),
+        (
+            "its attempt failed, and it is tried again",
+            "split into halves",
+            {("voxfleet_shards_split_total", ""): 1},
+        ),
+    ],
+)
+def test_a_write_counts_what_it_says_for_the_first_time(
+    before: str, after: str, counted: dict[tuple[str, str], float]
+) -> None:
+    assert counts(before, after) == counted
+    assert counts(after, after) == {}
+
+
+def test_a_job_that_ends_is_one_job_in_the_histogram() -> None:
+    registry = CollectorRegistry()
+    metrics, states = WorkMetrics(registry), job_states()
+    for before, after in (("running", "complete"), ("complete", "complete"), ("running", "failed, cancelled")):
+        metadata = states[after].metadata.model_copy(update={"creation_timestamp": LATER})
+        count_write(metrics, states[before], states[after].model_copy(update={"metadata": metadata}))
+    assert registry.get_sample_value("voxfleet_job_duration_seconds_count", {"result": "Finished"}) == 1
+    assert registry.get_sample_value("voxfleet_job_duration_seconds_count", {"result": "Cancelled"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("failure_class", "label"),
+    [(None, "none"), ("Transport", FailureClass.TRANSPORT), ("OfAnAgentToCome", EventReason.OTHER_FAILURE)],
+)
+def test_a_class_that_an_agent_makes_up_is_no_label(failure_class: str | None, label: str) -> None:
+    assert class_label(failure_class) == label
+
+
+async def test_a_scrape_is_the_text_of_the_registry(operator: Operator) -> None:
+    operator.add_mac("mac-a")
+    operator.metrics.api_requested("GET", None, 0.1)
+    text = (await render(operator.metrics.registry)).decode()
+    assert 'voxfleet_mac_reachable{mac="mac-a"} 1.0' in text
+    assert 'voxfleet_api_requests_total{code="none",verb="GET"} 1.0' in text
+    assert "voxfleet_leader_transitions 7.0" in text
+
+
+def test_watches_that_are_not_answered_any_more_are_stale_and_named() -> None:
+    clock = Clock()
+    health = WatchHealth(["namespaces", "macagents"], clock)
+    health.listed()
+    assert health.stale() is None
+    clock.seconds += WATCH_SECONDS + LATE_SECONDS
+    health.listed()
+    health.watch_answered("namespaces", 200)
+    health.watch_answered("macagents", None)
+    assert health.stale() is None
+    clock.seconds += 1
+    assert health.stale() == "the API server answers no watch of macagents (391 s)"
+    health.watch_answered("macagents", 429)
+    assert health.stale() is not None
+    health.watch_answered("macagents", 200)
+    assert health.stale() is None
+    assert health.starts["macagents", "none"] == health.starts["macagents", "429"] == 1
+    clock.seconds += RELIST_SECONDS + LATE_SECONDS
+    health.watch_answered("macagents", 200)
+    health.watch_answered("namespaces", 200)
+    assert health.stale() == "the last full list is 391 s old"
