@@ -38,8 +38,7 @@ class AgentMetrics(Collector):
 
     def __init__(self, read: Callable[[], AgentReading], clips: ClipMetrics) -> None:
         self._read = read
-        # Otherwise each has a series more, which says when it began.
-        disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a series more for each, which says when it began
         self.registry = CollectorRegistry()
         self.registry.register(self)
         clips.register(self.registry)

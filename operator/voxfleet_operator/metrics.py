@@ -42,8 +42,7 @@ class OperatorMetrics:
     """The metrics of the operator, in a registry of their own."""
 
     def __init__(self) -> None:
-        # Otherwise each has a series more, which says when it began.
-        disable_created_metrics()  # type: ignore[no-untyped-call] # it has no types
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a series more for each, which says when it began
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.work = WorkMetrics(self.registry)

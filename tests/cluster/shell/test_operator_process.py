@@ -84,7 +84,7 @@ def test_it_accepts_a_contract_answers_its_probes_and_frees_the_lease_on_sigterm
     assert typed == {spec.name for spec in METRICS}
     assert 'voxfleet_watch_starts_total{code="200",resource="macagents"}' in metrics
     assert 'voxfleet_watch_starts_total{code="200",resource="namespaces"}' in metrics
-    assert 'voxfleet_api_requests_total{code="200",verb="PUT"}' in metrics, "the Lease is renewed"
+    assert 'voxfleet_api_requests_total{code="201",verb="POST"}' in metrics, "the Lease is made"
 
     operator.child.stop()
     assert operator.child.exit_code == 0
