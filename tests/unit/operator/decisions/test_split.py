@@ -260,12 +260,12 @@ async def test_an_operator_that_dies_between_closing_a_shard_and_making_its_halv
     wanted = ["job-00000-p0", "job-00000-p1"] if left_out == "both" else ["job-00000-p1"]
     real, broken = world.api.create, True
 
-    async def create(resource: Mapping[str, object], *, dry_run: bool = False) -> dict[str, Any]:
+    async def create(resource: Mapping[str, object]) -> dict[str, Any]:
         metadata = resource["metadata"]
         assert isinstance(metadata, dict)
         if broken and metadata["name"] in wanted:
             raise Died
-        return await real(resource, dry_run=dry_run)
+        return await real(resource)
 
     world.api.create = create  # type: ignore[method-assign] # the process ends here
     with pytest.raises(Died):
