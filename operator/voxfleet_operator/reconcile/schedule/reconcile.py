@@ -18,6 +18,7 @@ from voxfleet_operator.kube import AlreadyExists, Conflict, Forbidden, Invalid, 
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job_findings import Blocker
+from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.schedule.decide import Missed, SchedulePlan, plan_schedule
 from voxfleet_operator.reconcile.schedule.history import plan_history
 from voxfleet_operator.reconcile.schedule.slot_job import (
@@ -52,7 +53,8 @@ class ScheduleReconciler:
             return None
         if not context.synced():
             return SYNC_RETRY_SECONDS  # a job that is not known yet would not be waited for
-        await self._adopt_orphans(schedule)
+        if not await self._adopt_orphans(schedule):
+            return 0.0  # what is not adopted yet would not be waited for
         now = context.now()
         plan = plan_schedule(schedule, self._jobs(schedule), now, NEXT_RUNS)
         blocker = await self._act(schedule, plan)
@@ -73,12 +75,16 @@ class ScheduleReconciler:
     def _jobs(self, schedule: AudioBatchSchedule) -> list[AudioBatchJob]:
         return self._context.cache.owned_by(AudioBatchJob, schedule.metadata.uid)
 
-    async def _adopt_orphans(self, schedule: AudioBatchSchedule) -> None:
+    async def _adopt_orphans(self, schedule: AudioBatchSchedule) -> bool:
+        """False if one has changed meanwhile."""
+        adopted = True
         for job in self._by_schedule.of(schedule.metadata.name):
             if kinship(job, schedule) is Kinship.ORPHAN and job.metadata.deletion_timestamp is None:
-                await self._adopt(schedule, job)
+                adopted &= await self._adopt(schedule, job)
+        return adopted
 
-    async def _adopt(self, schedule: AudioBatchSchedule, job: AudioBatchJob) -> None:
+    async def _adopt(self, schedule: AudioBatchSchedule, job: AudioBatchJob) -> bool:
+        """False if it has changed meanwhile; the cache then holds the newer one."""
         context, metadata = self._context, job.metadata
         context.leader.check()
         try:
@@ -91,16 +97,17 @@ class ScheduleReconciler:
             )
         except (Conflict, NotFound):
             await read_again(context, job)
-            return
+            return False
         observe(context, adopted)
+        return True
 
     async def _act(self, schedule: AudioBatchSchedule, plan: SchedulePlan) -> Blocker | None:
         """What keeps a job from being made, if so."""
         try:
             if plan.run is not None:
                 blocker = await self._start(schedule, plan.run)
-                for job in plan.replaced if blocker is None else ():
-                    await self._cancel(job)
+                if blocker is None:
+                    await self._replace(schedule, job_name(schedule.metadata.name, plan.run.slot), plan.replaced)
                 return blocker
             if plan.problem is None and (_is_new(schedule) or is_blocked(schedule)):
                 await self._try(schedule)
@@ -152,7 +159,18 @@ class ScheduleReconciler:
         except AlreadyExists:
             return
 
-    async def _cancel(self, job: AudioBatchJob) -> None:
+    async def _replace(self, schedule: AudioBatchSchedule, name: str, jobs: Collection[AudioBatchJob]) -> None:
+        """Cancels `jobs` for the job `name`. One that was there and has ended takes nobody's place."""
+        found = self._context.cache.get(AudioBatchJob, schedule.metadata.namespace, name)
+        if found is None or has_ended(found):
+            return
+        for job in jobs:
+            if await self._cancel(job):
+                note = f"job {job.metadata.name} is cancelled, as job {name} takes its place"
+                self._context.events.publish(schedule, EventReason.JOB_REPLACED, note)
+
+    async def _cancel(self, job: AudioBatchJob) -> bool:
+        """False if it is gone meanwhile."""
         context, metadata = self._context, job.metadata
         context.leader.check()
         try:
@@ -161,8 +179,9 @@ class ScheduleReconciler:
             )
         except (Conflict, NotFound):
             await read_again(context, job)
-            return
+            return False
         observe(context, cancelled)
+        return True
 
     def _wanted(self, schedule: AudioBatchSchedule, jobs: Collection[AudioBatchJob]) -> frozenset[str]:
         """The jobs whose clips reruns will take that are not accepted yet."""
@@ -180,13 +199,7 @@ class ScheduleReconciler:
             name = job_name(new.metadata.name, plan.run.slot)
             log.info("run started", schedule=new.metadata.name, namespace=new.metadata.namespace, job=name)
             publish(new, EventReason.JOB_STARTED, f"job {name} runs for {timestamp(plan.run.slot)}")
-            for job in plan.replaced:
-                publish(
-                    new,
-                    EventReason.JOB_REPLACED,
-                    f"job {job.metadata.name} is cancelled, as job {name} takes its place",
-                )
-        if plan.missed is not None and blocker is None:
+        if plan.missed is not None and (blocker is None or plan.run is None):
             publish(new, EventReason.RUNS_MISSED, _missed_note(new, plan.missed))
         if plan.old_request:
             note = f"requestedAt {new.spec.requested_at} is too old to start a run; write the time of now"

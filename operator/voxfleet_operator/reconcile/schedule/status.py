@@ -16,7 +16,7 @@ from voxfleet_api.kinds.audio_batch_schedule import (
 )
 from voxfleet_operator.reconcile.job_findings import Blocker
 from voxfleet_operator.reconcile.job_life import has_ended
-from voxfleet_operator.reconcile.schedule.decide import SchedulePlan, decided_until
+from voxfleet_operator.reconcile.schedule.decide import LONGEST_STEP_BACK, SchedulePlan, decided_until
 from voxfleet_operator.reconcile.schedule.slot_job import slot_of, timestamp
 
 JOB_BLOCKERS = frozenset({Reason.JOB_NAME_TAKEN, Reason.JOB_REFUSED, Reason.JOB_FORBIDDEN})
@@ -44,7 +44,7 @@ def schedule_status(
         conditions=_conditions(schedule, plan, blocker, timestamp(now)),
         active=active_jobs(jobs),
         last_schedule_time=last_slot,
-        last_successful_time=_last_success(old.last_successful_time, jobs),
+        last_successful_time=_last_success(old.last_successful_time, jobs, now),
         last_handled_request_at=handled,
         next_schedule_times=tuple(timestamp(slot) for slot in plan.upcoming),
         decided=DecidedSlots(schedule=spec.schedule, time_zone=spec.time_zone, until=timestamp(until)),
@@ -90,10 +90,12 @@ def _conditions(
     return (one(ConditionType.READY, True, Reason.SCHEDULED, message),)
 
 
-def _last_success(before: str | None, jobs: Sequence[AudioBatchJob]) -> str | None:
+def _last_success(before: str | None, jobs: Sequence[AudioBatchJob], now: datetime) -> str | None:
+    """Without what a clock that was wrong dated: it would be the last one until its time comes."""
     times = [
         job.status.completion_time
         for job in jobs
         if job.status.completion_time is not None and is_true(job.status.conditions, ConditionType.COMPLETE)
     ]
-    return max([*times, *([before] if before is not None else [])], default=None)
+    latest = timestamp(now + LONGEST_STEP_BACK)
+    return max((time for time in (*times, before) if time is not None and time <= latest), default=None)

@@ -13,6 +13,7 @@ from tests.unit.operator.decisions.schedule_world import ScheduleWorld
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_schedule import StartedBy
+from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.kube import Forbidden, Invalid, KubeError
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.schedule.slot_job import Run, job_body, job_name
@@ -226,3 +227,57 @@ async def test_a_schedule_that_is_deleted_makes_nothing() -> None:
     world.api._store({**world.api.objects[key], "metadata": metadata})
     await world.wait_until(FIRST + timedelta(hours=2))
     assert not world.jobs
+
+
+async def test_a_request_for_a_slot_whose_job_has_ended_cancels_nothing() -> None:
+    world = hourly(concurrencyPolicy="Replace")
+    await world.wait_until(FIRST)
+    world.end(world.jobs[0], "Complete")
+    await world.wait_until(FIRST + timedelta(hours=1, minutes=5))
+    world.edit(requestedAt="2026-11-20T23:00:00Z")
+    await world.settle()
+    assert world.schedule.status.last_handled_request_at == "2026-11-20T23:00:00Z"
+    assert [job.spec.cancel for job in world.jobs] == [False, False]
+    assert EventReason.JOB_REPLACED not in told(world)
+
+
+async def test_a_job_that_is_replaced_is_told_once() -> None:
+    world = hourly(concurrencyPolicy="Replace")
+    await world.wait_until(FIRST + timedelta(hours=1, minutes=5))
+    assert [job.spec.cancel for job in world.jobs] == [True, False]
+    assert told(world).count(EventReason.JOB_REPLACED) == 1
+
+
+async def test_runs_that_were_missed_while_jobs_were_refused_are_told() -> None:
+    world = hourly(startingDeadlineSeconds=600)
+    refuse(world, Forbidden("exceeded quota"))
+    await world.wait_until(FIRST + timedelta(minutes=30))
+    assert condition(world, ConditionType.READY) == f"False {Reason.JOB_FORBIDDEN}"
+    assert told(world).count(EventReason.RUNS_MISSED) == 1
+
+
+async def test_nothing_starts_beside_an_orphan_that_was_changed_while_it_was_adopted() -> None:
+    world = hourly(concurrencyPolicy="Forbid")
+    await world.wait_until(FIRST)
+    orphan = world.api.objects[Key("AudioBatchJob", "team", FIRST_JOB)]
+    world.clock.seconds += 3600
+    world.api._store({**orphan, "metadata": {**orphan["metadata"], "ownerReferences": []}})
+    world.start_operator()
+    changed = world.api._store({**world.api.objects[Key("AudioBatchJob", "team", FIRST_JOB)]})
+    assert changed["metadata"]["resourceVersion"] != orphan["metadata"]["resourceVersion"]
+    world.api.changes.clear()
+    await world.settle()
+    assert len(world.jobs) == 1 and world.jobs[0].metadata.owner_references
+    assert "waits for the end" in world.schedule.status.conditions[0].message
+
+
+async def test_a_success_that_a_wrong_clock_dated_is_not_the_last_one() -> None:
+    world = hourly()
+    await world.wait_until(FIRST)
+    world.clock.ahead_seconds = timedelta(days=400).total_seconds()
+    world.end(world.jobs[0], "Complete")
+    await world.settle()
+    assert world.schedule.status.last_successful_time == "2027-12-25T23:00:00Z"
+    world.clock.ahead_seconds = 0.0
+    await world.wait_until(FIRST + timedelta(minutes=5))
+    assert world.schedule.status.last_successful_time is None
