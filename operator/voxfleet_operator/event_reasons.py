@@ -274,7 +274,9 @@ TEXTS: Mapping[EventReason, EventText] = {
         "See that the Mac is in contact once more, so that its signed rows are read.",
     ),
     EventReason.UNBLOCKED: EventText(
-        "AudioBatchJob, AudioBatchSchedule", "What blocked the object is gone.", "Nothing: it goes on by itself."
+        "AudioBatchJob, AudioBatchSchedule, MacAgent",
+        "What blocked the object is gone.",
+        "Nothing: it goes on by itself.",
     ),
     EventReason.VERSIONS_CHANGED: EventText(
         "MacAgent", "The agent runs with other versions of itself or its packages.", "Nothing."

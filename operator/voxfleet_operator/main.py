@@ -28,6 +28,7 @@ from voxfleet_operator.monitoring.job_collector import JobCollector
 from voxfleet_operator.monitoring.mac_collector import MacCollector
 from voxfleet_operator.monitoring.process_collector import EventCollector, ProcessCollector
 from voxfleet_operator.monitoring.queue_collector import QueueCollector
+from voxfleet_operator.monitoring.schedule_collector import ScheduleCollector
 from voxfleet_operator.options import OperatorOptions
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
 from voxfleet_operator.reconcile.context import ReconcileOptions
@@ -116,6 +117,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
         for collector in (
             EventCollector(recorder),
             JobCollector(cache, options.retry_limit),
+            ScheduleCollector(cache),
             MacCollector(cache, operator.fleet, time.monotonic),
         ):
             metrics.registry.register(collector)

@@ -97,6 +97,12 @@ MAC_STATEMENT_AGE_SECONDS = gauge(
 # Work.
 JOBS = gauge("voxfleet_jobs", "Jobs by state: the reason of their Complete condition.", "state")
 JOBS_STALLED = gauge("voxfleet_jobs_stalled", "Jobs that wait for a person: Stalled, and not ended.")
+SCHEDULES_STALLED = gauge("voxfleet_schedules_stalled", "Schedules that can make no jobs: Stalled.")
+SCHEDULE_RUNS = counter(
+    "voxfleet_schedule_runs_total",
+    "Runs of schedules whose jobs were made (started), or never will be (missed).",
+    "result",
+)
 JOB_SECONDS = histogram(
     "voxfleet_job_duration_seconds",
     "Time from a job's creation to its end. Result: Finished, or the reason of Failed.",

@@ -8,12 +8,31 @@ from functools import cache
 
 from prometheus_client import CollectorRegistry, ProcessCollector, disable_created_metrics
 
-from voxfleet_api.failures import FailureClass
+from voxfleet_api.conditions import Reason
+from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds.audio_shard import AttemptOutcome
 from voxfleet_operator import metric_list
-from voxfleet_operator.event_reasons import EventReason
+from voxfleet_operator.event_reasons import Announced, EventReason
 
 NONE = "none"
+JOB_RESULTS: tuple[Announced, ...] = (
+    Reason.FINISHED,
+    Reason.ATTEMPTS_EXHAUSTED,
+    Reason.CANCELLED,
+    Reason.CLIPS_FAILED,
+    Reason.DEADLINE_EXCEEDED,
+    Reason.FINALIZE_DEADLINE_EXCEEDED,
+    Reason.INVALID_SPEC,
+    Reason.MAX_MACHINE_SECONDS_EXCEEDED,
+    Reason.QUARANTINE_LIMIT_EXCEEDED,
+    Reason.SOURCE_WITHOUT_RESULTS,
+    EventReason.OTHER_FAILURE,
+    *(item for item in FailureClass if rule_of(item).remedy is Remedy.NOTHING),
+)
+"""How jobs end. Series that alerts ask for growth are there from the start: of one that begins at 1, nobody sees the
+first failure grow."""
+REFUSED_VERBS = ("DELETE", "GET", "PATCH", "POST", "PUT")
+RUN_STARTED, RUN_MISSED = "started", "missed"
 
 
 class WorkMetrics:
@@ -31,6 +50,11 @@ class WorkMetrics:
         self.placement_seconds = metric_list.PLACEMENT_SECONDS.histogram(registry)
         self.pending_shards = metric_list.PENDING_SHARDS.gauge(registry)
         self.waiting_jobs = metric_list.WAITING_JOBS.gauge(registry)
+        self.runs = metric_list.SCHEDULE_RUNS.counter(registry)
+        for result in JOB_RESULTS:
+            self.job_seconds.labels(str(result))
+        for result in (RUN_STARTED, RUN_MISSED):
+            self.runs.labels(result)
 
     def placed(self, seconds: float, pending_shards: int, waiting_jobs: int) -> None:
         self.placement_seconds.observe(seconds)
@@ -53,6 +77,8 @@ class OperatorMetrics:
         self._reconcile_seconds = cache(metric_list.RECONCILE_SECONDS.histogram(self.registry).labels)
         self._api_requests = cache(metric_list.API_REQUESTS.counter(self.registry).labels)
         self._api_request_seconds = cache(metric_list.API_REQUEST_SECONDS.histogram(self.registry).labels)
+        for verb in REFUSED_VERBS:
+            self._api_requests(verb, "403")
 
     def reconciled(self, kind: str, result: str, seconds: float) -> None:
         self._reconciles(kind, result).inc()

@@ -115,9 +115,16 @@ class MacCollector(Collector):
             mac=mac,
             view=view,
             contact_age_seconds=None if answered is None else self._clock() - answered,
-            statement_age_seconds=self._statement_age_seconds(mac) if any(row.ours for row in view.rows) else 0.0,
+            statement_age_seconds=self._statement_age_seconds(mac) if _awaits_statement(view) else 0.0,
         )
 
     def _statement_age_seconds(self, mac: MacAgent) -> float:
-        last = max(self._statements.written_at(mac.metadata.name), default=mac.metadata.creation_timestamp)
-        return max(0.0, (self._now() - datetime.fromisoformat(last)).total_seconds())
+        times = (mac.metadata.creation_timestamp, *self._statements.written_at(mac.metadata.name))
+        ages_seconds = [(self._now() - datetime.fromisoformat(time)).total_seconds() for time in times]
+        return min((age for age in ages_seconds if age >= 0), default=0.0)  # one ahead is of a clock that was fast
+
+
+def _awaits_statement(view: MacView) -> bool:
+    """The rows of an attempt that goes on are not due yet: its setup is sealed when its work begins."""
+    attempts = view.attempts
+    return any(row.ours and (row.attempt not in attempts or attempts[row.attempt].has_ended) for row in view.rows)

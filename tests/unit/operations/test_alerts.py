@@ -14,7 +14,8 @@ import yaml
 from promql_parser import AggregateExpr, Expr, VectorSelector
 
 from voxfleet_agent.metric_list import METRICS as AGENT_METRICS
-from voxfleet_operator.metric_list import METRICS
+from voxfleet_operator.metric_list import EVENTS, METRICS
+from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_shared.metric_specs import MetricSpec, MetricType
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -22,6 +23,8 @@ FILES = REPOSITORY / "charts" / "voxfleet" / "files"
 RUNBOOKS = REPOSITORY / "docs" / "runbooks"
 SECTIONS = ["Impact", "Diagnosis", "Mend"]
 SERIES: Mapping[str, MetricSpec] = {name: spec for spec in (*METRICS, *AGENT_METRICS) for name in spec.series}
+COUNTED_AT_A_SCRAPE = (EVENTS,)
+"""What is read then has all of its series."""
 OF_THE_PROCESS = frozenset({"process_cpu_seconds_total"})
 ALERTS: dict[str, Mapping[str, Any]] = {
     rule["alert"]: rule
@@ -93,6 +96,21 @@ def test_a_counter_is_asked_for_its_growth(name: str) -> None:
             continue
         for found in re.finditer(rf"\b{series}\b(\{{[^}}]*\}})?", text):
             assert text[found.end() :].startswith("["), f"{series} without a range"
+
+
+def test_a_series_whose_growth_an_alert_asks_for_is_there_from_the_start() -> None:
+    """One that begins at 1 has not grown, so that nobody would be told of the first time."""
+    registry, asked = OperatorMetrics().registry, 0
+    families = {sample.name: family for family in registry.collect() for sample in family.samples}
+    for name, rule in ALERTS.items():
+        for series, matchers in re.findall(r"increase\((\w+)(?:\{(.*?)\})?\[", rule["expr"]):
+            wanted = re.findall(r'(\w+)="([^"]+)"', matchers)
+            if SERIES[series] in COUNTED_AT_A_SCRAPE:
+                continue
+            asked += 1
+            samples = [item.labels for item in families[series].samples if item.name == series]
+            assert [labels for labels in samples if labels.items() >= dict(wanted).items()], f"{name}: {series}"
+    assert asked >= 4
 
 
 def test_each_alert_has_its_runbook_and_each_runbook_its_alert() -> None:

@@ -15,6 +15,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioBatchSchedule
 from voxfleet_api.kinds.audio_batch_schedule import NEXT_RUNS, StartedBy
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.kube import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from voxfleet_operator.metrics import RUN_MISSED, RUN_STARTED
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job_findings import Blocker
@@ -139,6 +140,7 @@ class ScheduleReconciler:
                 observe(context, found)
             else:
                 observe(context, made)
+                context.metrics.runs.labels(RUN_STARTED).inc()
                 return None
         match kinship(found, schedule):
             case Kinship.FOREIGN:
@@ -201,6 +203,7 @@ class ScheduleReconciler:
             publish(new, EventReason.JOB_STARTED, f"job {name} runs for {timestamp(plan.run.slot)}")
         if plan.missed is not None and (blocker is None or plan.run is None):
             publish(new, EventReason.RUNS_MISSED, _missed_note(new, plan.missed))
+            self._context.metrics.runs.labels(RUN_MISSED).inc(plan.missed.count)
         if plan.old_request:
             note = f"requestedAt {new.spec.requested_at} is too old to start a run; write the time of now"
             publish(new, EventReason.REQUEST_TOO_OLD, note)

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Literal
 
+from prometheus_client import CollectorRegistry
 from tests.unit.operator.decisions.memory_api import Clock, MemoryApi
 from tests.unit.operator.decisions.memory_fleet import MemoryFleet
 from tests.unit.operator.decisions.schedule_objects import schedule_body
@@ -15,6 +16,7 @@ from tests.unit.operator.decisions.world import Journal, Leader, Requeue
 from voxfleet_api.kinds import AudioBatchJob, AudioBatchSchedule
 from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.kube import KubeError
+from voxfleet_operator.metrics import WorkMetrics
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
 from voxfleet_operator.reconcile.schedule.reconcile import ScheduleReconciler
@@ -56,6 +58,8 @@ class ScheduleWorld:
         self.clock = WallClock()
         self.api = RecordingApi(self.random, self.clock)
         self.journal = Journal()
+        self.registry = CollectorRegistry()
+        self.metrics = WorkMetrics(self.registry)
         self.passes = 0
         self.synced = True
         self.api.add(schedule_body(**spec))
@@ -81,6 +85,7 @@ class ScheduleWorld:
                 clock=self.clock.monotonic,
                 now=self.clock.now,
                 synced=lambda: self.synced,
+                metrics=self.metrics,
             )
         )
         self.queue.add(KEY)

@@ -281,3 +281,16 @@ async def test_a_success_that_a_wrong_clock_dated_is_not_the_last_one() -> None:
     world.clock.ahead_seconds = 0.0
     await world.wait_until(FIRST + timedelta(minutes=5))
     assert world.schedule.status.last_successful_time is None
+
+
+async def test_runs_that_start_and_runs_that_are_missed_are_counted() -> None:
+    world = hourly()
+    await world.wait_until(FIRST)
+    world.clock.seconds += 3 * 3600
+    world.start_operator()
+    await world.settle()
+    counted = {
+        result: world.registry.get_sample_value("voxfleet_schedule_runs_total", {"result": result})
+        for result in ("started", "missed")
+    }
+    assert counted == {"started": 2, "missed": 2}

@@ -9,19 +9,24 @@ from functools import partial
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.unit.operator.decisions.attempt_objects import UID, report
 from tests.unit.operator.decisions.bodies import mac_agent
 from tests.unit.operator.decisions.job_objects import LATER
 from tests.unit.operator.decisions.job_states import job_states
 from tests.unit.operator.golden.mac_states import CONNECTED
+from tests.unit.operator.golden.schedule_states import schedule_states
 from tests.unit.operator.golden.shard_states import shard_states
 
-from voxfleet_api.conditions import Reason
+from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds import KINDS, MacAgent
+from voxfleet_api.kinds import KINDS, MacAgent, MachineHourStatement
+from voxfleet_api.ledger import Activity
+from voxfleet_api.protocol import AttemptKey, AttemptState
 from voxfleet_operator.cache import Cache
-from voxfleet_operator.event_reasons import EventReason
+from voxfleet_operator.event_reasons import EventReason, announced
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.health import render
 from voxfleet_operator.heartbeat import Heartbeat
 from voxfleet_operator.kube import Kube
@@ -31,6 +36,7 @@ from voxfleet_operator.monitoring.job_collector import JobCollector, quarantine_
 from voxfleet_operator.monitoring.mac_collector import MacCollector
 from voxfleet_operator.monitoring.process_collector import EventCollector, ProcessCollector
 from voxfleet_operator.monitoring.queue_collector import QueueCollector
+from voxfleet_operator.monitoring.schedule_collector import ScheduleCollector
 from voxfleet_operator.queue import Key, WorkQueue
 from voxfleet_operator.reconcile.counted_writes import count_write
 from voxfleet_operator.watch_health import LATE_SECONDS, RELIST_SECONDS, WATCH_SECONDS, WatchHealth
@@ -81,11 +87,13 @@ class Operator:
         registry.register(QueueCollector(self.queue))
         registry.register(EventCollector(EventRecorder(partial(Kube.connect), "operator-1", self.clock)))  # type: ignore[arg-type] # writes nothing
         registry.register(JobCollector(self.cache, retry_limit=7))
+        registry.register(ScheduleCollector(self.cache))
         registry.register(MacCollector(self.cache, self.contacts, self.clock, lambda: NOW))
 
     def add_mac(self, name: str, view: MacView = CONNECTED) -> None:
         body = mac_agent(name)
-        self.cache.put(MacAgent.load({**body, "metadata": {**body["metadata"], "uid": name, "resourceVersion": "1"}}))
+        metadata = {"uid": name, "resourceVersion": "1", "creationTimestamp": "2026-11-20T11:00:00Z"}
+        self.cache.put(MacAgent.load({**body, "metadata": {**body["metadata"], **metadata}}))
         self.contacts.views[name] = replace(view, name=name)
 
     def value(self, series: str, **labels: str) -> float | None:
@@ -173,6 +181,62 @@ def test_jobs_are_counted_by_state_and_have_no_series_of_their_own(operator: Ope
     assert operator.value("voxfleet_jobs", state="Finished") == 1
     assert operator.value("voxfleet_jobs_stalled") == 1
     assert b"job-0" not in b"".join(str(family).encode() for family in operator.metrics.registry.collect())
+
+
+def test_however_a_job_fails_its_series_was_there_before() -> None:
+    """Otherwise the first failure of its kind is no growth, and no alert sees it."""
+    registry = OperatorMetrics().registry
+    found = [find(job.status.conditions, ConditionType.FAILED) for job in job_states().values()]
+    results = {str(announced(failed.reason)) for failed in found if failed is not None}
+    assert len(results) > 5
+    for result in results:
+        assert registry.get_sample_value("voxfleet_job_duration_seconds_count", {"result": result}) == 0, result
+
+
+def test_schedules_are_counted_where_they_stand(operator: Operator) -> None:
+    for number, (state, schedule) in enumerate(schedule_states().items()):
+        update = {"name": f"abs-{number}", "uid": state, "resource_version": "1"}
+        operator.cache.put(schedule.model_copy(update={"metadata": schedule.metadata.model_copy(update=update)}))
+    blocked = [state for state in schedule_states() if state.startswith(("its ", "no job"))]
+    assert operator.value("voxfleet_schedules_stalled") == len(blocked) > 0
+    for result in ("started", "missed"):
+        assert operator.value("voxfleet_schedule_runs_total", result=result) == 0
+
+
+ROW = VerifiedRow("chain", 0, "0" * 64, "2026-11", AttemptKey(UID, 1), True, Activity.SETUP, 1000, 0)
+NIGHT_SECONDS = 8 * 3600.0
+"""Since the Mac was added: no statement of it has grown."""
+
+
+@pytest.mark.parametrize(
+    ("state", "age_seconds"),
+    [
+        (AttemptState.RUNNING, 0),
+        (AttemptState.PARKED, 0),
+        (AttemptState.SUCCEEDED, NIGHT_SECONDS),
+        (None, NIGHT_SECONDS),
+    ],
+)
+def test_rows_wait_for_a_statement_once_their_attempt_has_ended(
+    operator: Operator, state: AttemptState | None, age_seconds: float
+) -> None:
+    attempts = {} if state is None else {ROW.attempt: report(1, state)}
+    operator.add_mac("mac-a", replace(CONNECTED, rows=(ROW,), attempts=attempts))
+    assert operator.value("voxfleet_mac_statement_age_seconds", mac="mac-a") == age_seconds
+
+
+def test_a_statement_that_a_fast_clock_dated_hides_no_lag(operator: Operator) -> None:
+    operator.add_mac("mac-a", replace(CONNECTED, rows=(ROW,)))
+    operator.cache.put(
+        MachineHourStatement.load(
+            {
+                "metadata": {"name": "mac-a-2026-11", "uid": "s", "resourceVersion": "1"},
+                "spec": {"mac": "mac-a", "month": "2026-11"},
+                "status": {"updatedAt": "2026-11-21T07:00:00Z"},
+            }
+        )
+    )
+    assert operator.value("voxfleet_mac_statement_age_seconds", mac="mac-a") == NIGHT_SECONDS
 
 
 @pytest.mark.parametrize(("quarantined", "used"), [(0, 0.0), (1, 0.5), (2, 1.0), (4, 2.0)])
