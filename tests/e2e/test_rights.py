@@ -14,6 +14,7 @@ from tests.e2e.fleet import CONTRACT, EXPECTED, Fleet
 from tests.rig.api_server import ApiServer
 from tests.rig.rights import RoleWithout, bound_to, requests_of, rights_of, unneeded
 
+from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import ConditionType, Reason, is_true
 from voxfleet_api.kinds import KINDS
 from voxfleet_dev.api_request import ApiRequests, RequestRefused
@@ -24,6 +25,7 @@ from voxfleet_operator.cache import Cache
 from voxfleet_operator.kube import Kube
 from voxfleet_operator.queue import WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
+from voxfleet_operator.reconcile.schedule.slot_job import job_name, timestamp
 from voxfleet_operator.reconcile.status_writer import read_again
 from voxfleet_operator.registry import triggers
 
@@ -51,6 +53,7 @@ def test_a_fleet_s_life_uses_every_right_and_lacks_none(fleet: Fleet) -> None:
     fleet.submit("plain", CLIPS)
     assert is_true(fleet.wait_for_end("plain").status.conditions, ConditionType.COMPLETE), fleet.explain()
     its_secret_waits_for_what_its_condition_says(fleet)
+    a_schedule_runs_and_clears_up(fleet)
     another_namespace_reaches_nothing(fleet)
     asyncio.run(reads_after_conflicts(fleet))
     fleet.control_plane.kubectl("delete", "abj", "--all", "-n", NAMESPACE, "--timeout=60s")
@@ -69,6 +72,32 @@ def its_secret_waits_for_what_its_condition_says(fleet: Fleet) -> None:
     for command in told.message.partition("or run: ")[2].split(" && "):
         fleet.control_plane.kubectl(*shlex.split(command)[1:])
     assert is_true(fleet.wait_for_end("secret").status.conditions, ConditionType.COMPLETE), fleet.explain()
+
+
+def a_schedule_runs_and_clears_up(fleet: Fleet) -> None:
+    asked = datetime.now(UTC).replace(microsecond=0)
+    template = fleet.job("plain").spec.dump()
+    fleet.apply(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "AudioBatchSchedule",
+            "metadata": {"name": "nightly"},
+            "spec": {
+                "schedule": "@yearly",
+                "requestedAt": timestamp(asked),
+                "successfulJobsHistoryLimit": 0,
+                "jobTemplate": {"spec": template},
+            },
+        }
+    )
+    job = job_name("nightly", asked)
+    started = f"audiobatchjob.voxfleet.dev/{job}"
+
+    def jobs() -> str:
+        return fleet.control_plane.kubectl("get", "abj", "-n", NAMESPACE, "-o", "name")
+
+    fleet.wait_for("the slot's job runs", lambda: started in jobs())
+    fleet.wait_for("it is cleared up", lambda: started not in jobs())
 
 
 def another_namespace_reaches_nothing(fleet: Fleet) -> None:
