@@ -53,8 +53,8 @@ class WorkMetrics:
         self.runs = metric_list.SCHEDULE_RUNS.counter(registry)
         for result in JOB_RESULTS:
             self.job_seconds.labels(str(result))
-        for result in (RUN_STARTED, RUN_MISSED):
-            self.runs.labels(result)
+        for run in (RUN_STARTED, RUN_MISSED):
+            self.runs.labels(run)
 
     def placed(self, seconds: float, pending_shards: int, waiting_jobs: int) -> None:
         self.placement_seconds.observe(seconds)

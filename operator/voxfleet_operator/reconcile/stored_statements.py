@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from voxfleet_api.kinds import MachineHourStatement
+from voxfleet_api.kinds import MacAgent, MachineHourStatement
+from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.ledger import ChainHead
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.metering.recent_use import counted_use_seconds, decay
@@ -27,6 +28,25 @@ class StoredStatements:
         """The newest row of the chain that a statement counts, under whatever name the Mac had then."""
         self._read()
         return self._heads.get((ledger_key, chain_id))
+
+    def counts(self, record: AttemptRecord, *, synced: bool) -> bool:
+        """Whether a statement counts all rows of an attempt that is settled.
+
+        Also if no MacAgent stands for the machine: there is no session, and nothing will be settled. Asks the cache
+        alone, which `synced` says knows every Mac: what a new leader's fleet does not know yet says nothing.
+        """
+        if record.usage is None or record.usage.rows == 0:
+            return True
+        if record.machine is not None:
+            key = record.machine.ledger_key
+        elif (mac := self._cache.get(MacAgent, "", record.mac)) is not None:
+            key = mac.spec.ledger_public_key
+        else:
+            return synced
+        head = self.head(key, record.usage.chain_id)
+        if head is not None and head.sequence >= record.usage.last_sequence:
+            return True
+        return synced and all(mac.spec.ledger_public_key != key for mac in self._cache.all(MacAgent))
 
     def written_at(self, mac: str) -> tuple[str, ...]:
         """When rows were last added to each statement of this name."""

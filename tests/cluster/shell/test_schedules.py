@@ -22,6 +22,7 @@ from voxfleet_operator.queue import WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
 from voxfleet_operator.reconcile.schedule.reconcile import ScheduleReconciler
 from voxfleet_operator.reconcile.schedule.slot_job import job_name
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_operator.registry import triggers
 
 NEXT_YEAR = datetime(2027, 1, 1, tzinfo=UTC)
@@ -52,7 +53,7 @@ async def one_pass(kube: Kube, namespace: str, now: datetime, fleet: Fleet) -> A
         now=lambda: now,
         synced=lambda: True,
     )
-    reconciler = ScheduleReconciler(context)
+    reconciler = ScheduleReconciler(context, StoredStatements(context.cache))
     key = key_of(cache.all(AudioBatchSchedule)[0])
     while await reconciler.reconcile(key) == 0.0:
         pass

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import structlog
 
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
-from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.kinds.job_status import AudioBatchJobStatus
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.event_reasons import EventReason
@@ -204,31 +205,13 @@ class JobReconciler:
 
     async def _remove_settled(self, job: AudioBatchJob, shards: JobShards) -> float | None:
         """Deletes shards whose account is closed, so that their number does not grow with the nights."""
-        removal = plan_removal(job, shards, self._is_counted, self._context.now())
+        counted = partial(self._stored.counts, synced=self._context.synced())
+        removal = plan_removal(job, shards, counted, self._context.now())
         for shard in removal.shards:
             self._context.leader.check()
             metadata = shard.metadata
             await self._context.api.delete(AudioShard, metadata.namespace, metadata.name, metadata.uid)
         return removal.again_seconds
-
-    def _is_counted(self, record: AttemptRecord) -> bool:
-        """Also if no MacAgent stands for the machine: there is no session, and nothing will be settled.
-
-        Asks the cache alone: what a new leader's fleet does not know yet says nothing.
-        """
-        if record.usage is None or record.usage.rows == 0:
-            return True
-        cache = self._context.cache
-        if record.machine is not None:
-            key = record.machine.ledger_key
-        elif (mac := cache.get(MacAgent, "", record.mac)) is not None:
-            key = mac.spec.ledger_public_key
-        else:
-            return self._context.synced()
-        head = self._stored.head(key, record.usage.chain_id)
-        if head is not None and head.sequence >= record.usage.last_sequence:
-            return True
-        return self._context.synced() and all(mac.spec.ledger_public_key != key for mac in cache.all(MacAgent))
 
     async def _delete(self, job: AudioBatchJob, shards: JobShards) -> float | None:
         if CLEANUP_FINALIZER not in job.metadata.finalizers:

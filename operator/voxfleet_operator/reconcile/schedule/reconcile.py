@@ -11,7 +11,7 @@ from collections.abc import Collection
 import structlog
 
 from voxfleet_api.conditions import Reason
-from voxfleet_api.kinds import AudioBatchJob, AudioBatchSchedule
+from voxfleet_api.kinds import AudioBatchJob, AudioBatchSchedule, AudioShard
 from voxfleet_api.kinds.audio_batch_schedule import NEXT_RUNS, StartedBy
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.kube import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
@@ -34,6 +34,7 @@ from voxfleet_operator.reconcile.schedule.slot_job import (
 )
 from voxfleet_operator.reconcile.schedule.status import is_blocked, schedule_status
 from voxfleet_operator.reconcile.status_writer import observe, read_again, write_status
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 
 LOOK_AGAIN_SECONDS = 60.0
 """The queue's clock does not see when the clock on the wall is set, or when the machine sleeps."""
@@ -43,8 +44,9 @@ log = structlog.get_logger(__name__)
 
 
 class ScheduleReconciler:
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, statements: StoredStatements) -> None:
         self._context = context
+        self._statements = statements
         self._by_schedule = context.cache.index(AudioBatchJob, _schedule_label)
 
     async def reconcile(self, key: Key) -> float | None:
@@ -64,7 +66,7 @@ class ScheduleReconciler:
         if written is None:
             return 0.0
         self._announce(written, plan, blocker)
-        removal = plan_history(schedule, jobs, self._wanted(schedule, jobs), now)
+        removal = plan_history(schedule, jobs, self._wanted(schedule, jobs), now, self._is_counted)
         for job in removal.jobs:
             context.leader.check()
             await context.api.delete(AudioBatchJob, job.metadata.namespace, job.metadata.name, job.metadata.uid)
@@ -193,6 +195,13 @@ class ScheduleReconciler:
             job.spec.source.job_ref.name
             for job in self._context.cache.all(AudioBatchJob, schedule.metadata.namespace)
             if job.spec.source is not None and job.status.contract is None
+        )
+
+    def _is_counted(self, job: AudioBatchJob) -> bool:
+        synced = self._context.synced()
+        shards = self._context.cache.owned_by(AudioShard, job.metadata.uid)
+        return all(
+            self._statements.counts(record, synced=synced) for shard in shards for record in shard.status.attempts
         )
 
     def _announce(self, new: AudioBatchSchedule, plan: SchedulePlan, blocker: Blocker | None) -> None:

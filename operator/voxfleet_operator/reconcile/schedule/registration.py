@@ -27,4 +27,6 @@ def _is_new(job: AudioBatchJob) -> bool:
     return job.status.observed_generation < 0
 
 
-REGISTRATION = Registration(AudioBatchSchedule, lambda context, _: ScheduleReconciler(context), woken_by)
+REGISTRATION = Registration(
+    AudioBatchSchedule, lambda context, findings: ScheduleReconciler(context, findings.statements), woken_by
+)

@@ -21,6 +21,7 @@ from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
 from voxfleet_operator.reconcile.schedule.reconcile import ScheduleReconciler
 from voxfleet_operator.reconcile.schedule.slot_job import slot_of
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_operator.registry import triggers
 
 KEY = Key("AudioBatchSchedule", "team", "nightly")
@@ -86,7 +87,8 @@ class ScheduleWorld:
                 now=self.clock.now,
                 synced=lambda: self.synced,
                 metrics=self.metrics,
-            )
+            ),
+            StoredStatements(self.cache),
         )
         self.queue.add(KEY)
 

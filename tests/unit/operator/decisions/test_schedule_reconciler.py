@@ -7,12 +7,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.unit.operator.decisions.attempt_objects import record, shard_with
+from tests.unit.operator.decisions.bodies import LEDGER_KEY, mac_agent
 from tests.unit.operator.decisions.memory_api import START
 from tests.unit.operator.decisions.schedule_world import ScheduleWorld
 
+from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_schedule import StartedBy
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.kube import Forbidden, Invalid, KubeError
 from voxfleet_operator.queue import Key
@@ -294,3 +298,30 @@ async def test_runs_that_start_and_runs_that_are_missed_are_counted() -> None:
         for result in ("started", "missed")
     }
     assert counted == {"started": 2, "missed": 2}
+
+
+async def test_an_ended_job_stays_until_statements_count_its_machine_time() -> None:
+    """Of a shard that is gone nobody knows any more whether its time was productive."""
+    world = hourly(finishedJobTTLSeconds=0)
+    world.api.add(mac_agent("mac-a"))
+    await world.wait_until(FIRST)
+    usage = {"chainId": "chain", "firstSequence": 0, "lastSequence": 2, "rows": 3, "complete": True}
+    shard = shard_with(record(1, "mac-a", AttemptOutcome.SUCCEEDED, AttemptUsage.load(usage))).dump()
+    owner = {"apiVersion": API_VERSION, "kind": "AudioBatchJob", "name": FIRST_JOB, "controller": True}
+    owner["uid"] = world.jobs[0].metadata.uid
+    metadata = {"name": "shard", "namespace": "team", "ownerReferences": [owner]}
+    store(world, {**shard, "kind": "AudioShard", "metadata": metadata})
+    world.end(world.jobs[0], "Complete")
+    await world.wait_until(FIRST + timedelta(minutes=50))
+    assert len(world.jobs) == 1
+    for sequence, left in ((1, 1), (2, 0)):
+        cursor = {"chainId": "chain", "sequence": sequence, "hash": "a" * 64, "ledgerKey": LEDGER_KEY}
+        statement = {"metadata": {"name": f"mac-a-{sequence}"}, "spec": {"mac": "mac-a", "month": "2026-11"}}
+        store(world, {"kind": "MachineHourStatement", **statement, "status": {"cursors": [cursor]}})
+        await world.wait_until(world.clock.now() + timedelta(minutes=2))
+        assert len(world.jobs) == left
+
+
+def store(world: ScheduleWorld, resource: dict[str, Any]) -> None:
+    """With its status."""
+    world.api._store({**world.api.add(resource), "status": resource["status"]})
