@@ -97,12 +97,12 @@ def _moment(text: str, zone: ZoneInfo, *, ends: bool) -> datetime:
         day = date.fromisoformat(text) + timedelta(days=1 if ends else 0)
         begins = datetime.combine(day, time(), zone).astimezone(UTC)
         return begins - timedelta(seconds=1) if ends else begins
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        if moment.tzinfo is None:
+            raise Refused(f"{text} has no offset; write {text}Z for UTC, or +01:00 behind it")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise Refused(f"{text} is no time; write a date such as 2026-11-30, or 2026-11-30T02:00:00Z") from error
-    if moment.tzinfo is None:
-        raise Refused(f"{text} has no offset; write {text}Z for UTC, or +01:00 behind it")
-    return moment.astimezone(UTC)

@@ -21,14 +21,12 @@ class HistoryRemoval:
 def plan_history(
     schedule: AudioBatchSchedule,
     jobs: Iterable[AudioBatchJob],
-    wanted: frozenset[str],
+    is_needed: Callable[[AudioBatchJob], bool],
     now: datetime,
-    is_counted: Callable[[AudioBatchJob], bool],
 ) -> HistoryRemoval:
     """`jobs`: those that the schedule controls; a person's own are never removed.
 
-    `wanted`: the names of jobs whose clips a rerun is about to take. `is_counted`: whether statements count all machine
-    time of a job that is settled. A job waits for that: once its shards are gone, nobody knows what its time was for.
+    `is_needed`: whether a settled job is still needed. It is asked of those alone that would go.
     """
     ended = sorted(
         (job for job in jobs if has_ended(job) and job.metadata.deletion_timestamp is None), key=ended_at, reverse=True
@@ -46,7 +44,7 @@ def plan_history(
         over_at = None if life is None else ended_at(job) + life
         if job.metadata.uid not in beyond and (over_at is None or over_at > now):
             moments += [] if over_at is None else [over_at]
-        elif job.status.usage.settled and job.metadata.name not in wanted and is_counted(job):
+        elif job.status.usage.settled and not is_needed(job):
             removed.append(job)
     return HistoryRemoval(tuple(removed), min(moments, default=None))
 

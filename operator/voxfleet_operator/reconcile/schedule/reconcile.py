@@ -7,6 +7,7 @@ the next pass finds the job by its name, and no slot gets two.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 import structlog
 
@@ -66,7 +67,7 @@ class ScheduleReconciler:
         if written is None:
             return 0.0
         self._announce(written, plan, blocker)
-        removal = plan_history(schedule, jobs, self._wanted(schedule, jobs), now, self._is_counted)
+        removal = plan_history(schedule, jobs, self._is_needed, now)
         for job in removal.jobs:
             context.leader.check()
             await context.api.delete(AudioBatchJob, job.metadata.namespace, job.metadata.name, job.metadata.uid)
@@ -187,21 +188,19 @@ class ScheduleReconciler:
         observe(context, cancelled)
         return True
 
-    def _wanted(self, schedule: AudioBatchSchedule, jobs: Collection[AudioBatchJob]) -> frozenset[str]:
-        """The jobs whose clips reruns will take that are not accepted yet."""
-        if not jobs:
-            return frozenset()
-        return frozenset(
-            job.spec.source.job_ref.name
-            for job in self._context.cache.all(AudioBatchJob, schedule.metadata.namespace)
-            if job.spec.source is not None and job.status.contract is None
-        )
-
-    def _is_counted(self, job: AudioBatchJob) -> bool:
-        synced = self._context.synced()
-        shards = self._context.cache.owned_by(AudioShard, job.metadata.uid)
-        return all(
-            self._statements.counts(record, synced=synced) for shard in shards for record in shard.status.attempts
+    def _is_needed(self, job: AudioBatchJob) -> bool:
+        """Whether a rerun that is not accepted yet will take its clips, or no statement counts all its machine time:
+        once its shards are gone, nobody knows what that was for.
+        """
+        cache, counts = self._context.cache, partial(self._statements.counts, synced=self._context.synced())
+        shards = cache.owned_by(AudioShard, job.metadata.uid)
+        if not all(counts(record) for shard in shards for record in shard.status.attempts):
+            return True
+        return any(
+            other.spec.source is not None
+            and other.spec.source.job_ref.name == job.metadata.name
+            and other.status.contract is None
+            for other in cache.all(AudioBatchJob, job.metadata.namespace)
         )
 
     def _announce(self, new: AudioBatchSchedule, plan: SchedulePlan, blocker: Blocker | None) -> None:

@@ -41,6 +41,8 @@ def test_a_range_includes_both_its_ends_and_only_what_has_passed(first: str, las
     ("first", "last", "schedule", "advice"),
     [
         ("2026-11-22", "2026-11-21", "0 2 * * *", "write them the other way round"),
+        ("0001-01-01T00:00:00+01:00", "2026-11-21", "0 2 * * *", "is no time"),
+        ("2026-11-21", "9999-12-31T23:00:00-05:00", "0 2 * * *", "is no time"),
         ("2026-11-26", "2026-11-27", "0 2 * * *", "has no slot from .* that has passed"),
         ("yesterday", "2026-11-21", "0 2 * * *", "write a date such as 2026-11-30"),
         ("2026-11-21", "2026-11-21T02:00:00", "0 2 * * *", "has no offset; write 2026-11-21T02:00:00Z for UTC"),
@@ -52,7 +54,16 @@ def test_a_range_includes_both_its_ends_and_only_what_has_passed(first: str, las
         ),
         ("2026-11-21", "2026-11-22", "61 * * * *", "spec.schedule: 61"),
     ],
-    ids=["turned round", "to come", "no time", "no offset", "too many", "no schedule"],
+    ids=[
+        "turned round",
+        "before all time",
+        "after all time",
+        "to come",
+        "no time",
+        "no offset",
+        "too many",
+        "no schedule",
+    ],
 )
 def test_a_range_that_makes_no_sense_is_refused_with_what_to_write(
     first: str, last: str, schedule: str, advice: str
