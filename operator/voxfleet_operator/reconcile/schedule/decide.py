@@ -122,17 +122,26 @@ def decided_until(schedule: AudioBatchSchedule, now: datetime) -> datetime:
 
 
 def _due(schedule: AudioBatchSchedule, rule: SlotRule, since: datetime, now: datetime) -> _Due:
-    """The latest slot that is due, or the request; what came before that slot, and what is too late, is missed."""
+    """The latest slot that is due, or a request that came before it; what is too late is missed, as are earlier slots.
+
+    In the order of their times a request waits behind no slots that keep coming, and replaces none that is newer.
+    """
     deadline = schedule.spec.starting_deadline_seconds
-    slot = rule.latest(since, now)
+    slot, request = rule.latest(since, now), _due_request(schedule, since, now)
+    if request is not None and request.run is not None and (slot is None or request.run.slot < slot):
+        return request
     if slot is not None:
         late_at = None if deadline is None else slot + timedelta(seconds=deadline + 1)
         if late_at is not None and now >= late_at:
             return _Due(slot, missed=_missed(rule, since, slot, counts_last=True))
         return _Due(slot, Run(slot, StartedBy.SLOT), _missed(rule, since, slot, counts_last=False), late_at=late_at)
-    requested = _request(schedule)
+    return _Due(since) if request is None else request
+
+
+def _due_request(schedule: AudioBatchSchedule, since: datetime, now: datetime) -> _Due | None:
+    requested, deadline = _request(schedule), schedule.spec.starting_deadline_seconds
     if requested is None or requested > now:
-        return _Due(since)
+        return None
     late_at = requested + (REQUEST_LIFE if deadline is None else timedelta(seconds=deadline + 1))
     if now >= late_at:
         return _Due(since, old_request=True)

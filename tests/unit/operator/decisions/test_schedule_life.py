@@ -118,7 +118,7 @@ class Life:
             deadline = spec.starting_deadline_seconds
             if deadline is not None and (now - due).total_seconds() > deadline:
                 self.since = due  # it is missed, whatever is edited later
-            elif free and len(running) < MAX_ACTIVE_JOBS:
+            elif free and len(running) < MAX_ACTIVE_JOBS and not self._waits_for_a_request(new, due):
                 assert due in {slot for _, slot in world.api.made}, f"{due} is lost"
                 self.since = due
         if new:
@@ -128,6 +128,12 @@ class Life:
             assert all(present[job.metadata.name].spec.cancel for job in running)
         self._history_holds(schedule)
         self._status_is_true(schedule, now)
+
+    def _waits_for_a_request(self, new: list[tuple[str, datetime]], due: datetime) -> bool:
+        """What came before the slot starts before it, and Forbid lets nothing run beside it."""
+        spec = self.world.schedule.spec
+        asked = {slot for _, slot in new if timestamp(slot) == spec.requested_at}
+        return spec.concurrency_policy == "Forbid" and any(slot < due for slot in asked)
 
     def _see(self, now: datetime) -> None:
         """What the operator knows since this pass."""

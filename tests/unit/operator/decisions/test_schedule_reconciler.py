@@ -245,6 +245,31 @@ async def test_a_request_for_a_slot_whose_job_has_ended_cancels_nothing() -> Non
     assert EventReason.JOB_REPLACED not in told(world)
 
 
+async def test_a_request_waits_behind_no_slots_that_keep_coming() -> None:
+    world = hourly(concurrencyPolicy="Forbid")
+    await world.wait_until(FIRST + timedelta(minutes=10))
+    world.edit(requestedAt="2026-11-20T23:10:00Z")
+    await world.wait_until(FIRST + timedelta(hours=2, minutes=5))
+    world.end(world.jobs[0], "Complete")
+    await world.settle()
+    assert [slot for _, slot in world.api.made] == [FIRST, FIRST + timedelta(minutes=10)]
+    world.end(world.jobs[1], "Complete")
+    await world.settle()
+    assert [slot for _, slot in world.api.made][2:] == [FIRST + timedelta(hours=2)]
+
+
+async def test_a_request_replaces_no_newer_slot() -> None:
+    world = hourly(concurrencyPolicy="Replace")
+    world.edit(requestedAt="2026-11-20T22:40:00Z")
+    world.clock.seconds += 3600 + 600
+    world.start_operator()
+    await world.settle()
+    assert [(job.metadata.name, job.spec.cancel) for job in world.jobs] == [
+        (job_name("nightly", START + timedelta(minutes=40)), True),
+        (FIRST_JOB, False),
+    ]
+
+
 async def test_a_job_that_is_replaced_is_told_once() -> None:
     world = hourly(concurrencyPolicy="Replace")
     await world.wait_until(FIRST + timedelta(hours=1, minutes=5))
