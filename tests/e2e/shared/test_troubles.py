@@ -30,7 +30,7 @@ def reachable(fleet: Fleet, mac: Mac, reason: str) -> str:
 
 
 def test_a_wrong_host_key(fleet: Fleet) -> None:
-    mac = fleet.macs[1]
+    mac = fleet.macs[0]
     other = Sshd(fleet.directory / "other-sshd", forward_port=mac.agent_port)
     spec = mac.mac_agent_manifest()["spec"]
     assert isinstance(spec, dict)
