@@ -49,8 +49,7 @@ class TlsListener:
                 await self._accept()
         finally:
             reloading.cancel()
-            for task in self._pending:
-                task.cancel()
+            self._hang_up()
             await asyncio.gather(reloading, *self._pending, return_exceptions=True)
 
     async def _accept(self) -> None:
@@ -85,4 +84,9 @@ class TlsListener:
         while True:
             await asyncio.sleep(self._poll_seconds)
             if await asyncio.to_thread(self._files.reload):
+                self._hang_up()  # who began before would be judged by what was trusted then
                 self._cut()
+
+    def _hang_up(self) -> None:
+        for task in self._pending:
+            task.cancel()
