@@ -84,7 +84,9 @@ def _judged_crl(tls: ListenTls, now: datetime) -> list[Finding]:
         return []
     lists = _LIST.findall(file.read_bytes())
     if not lists:
-        return [fail("client revocations", f"{file} holds no list of revoked certificates: no client is trusted", _FETCH)]
+        return [
+            fail("client revocations", f"{file} holds no list of revoked certificates: no client is trusted", _FETCH)
+        ]
     ends = [x509.load_pem_x509_crl(pem).next_update_utc for pem in lists]
     return [judge_revocations(min((end for end in ends if end is not None), default=None), now)]
 

@@ -139,8 +139,9 @@ async def test_a_name_in_a_spec_leads_to_no_other_place(
 
 
 async def test_a_name_in_a_spec_becomes_no_command_for_an_admin(stranger: Kube, namespace: str) -> None:
+    told = "x; kubectl create clusterrolebinding mine --clusterrole=cluster-admin --user=me"
     with pytest.raises(SecretNotFound):
-        await stranger.secret(namespace, "x; kubectl create clusterrolebinding mine --clusterrole=cluster-admin --user=me")
+        await stranger.secret(namespace, told)
 
 
 async def test_the_commands_of_a_forbidden_secret_grant_that_one_and_no_other(

@@ -20,8 +20,8 @@ from voxfleet_operator.fleet.https.lookup import Lookup
 from voxfleet_operator.fleet.mac_view import SecretMissing
 
 CONNECT_SECONDS = 4.0
-"""To find the host, for the connection, and again for the handshake: a call has time for two of these, and then says why
-it failed."""
+"""To find the host, for the connection, and again for the handshake: a call has time for two of them, and then says
+why it failed."""
 RELOAD_SECONDS = 300.0
 """How often a connected Mac's Secrets are read again."""
 
