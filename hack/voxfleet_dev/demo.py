@@ -1,9 +1,9 @@
 """`make demo`: runs the whole product with real servers on this machine.
 
-Starts etcd and kube-apiserver and two "Macs" (each an sshd and an agent with its own scratch and token), installs the
-Helm chart, runs the operator as a pod of its Deployment would, applies `examples/` and shows the job until it ends.
-All files are in one folder, `.demo/`. With MODEL=whisper-tiny a real model transcribes people; model and recordings
-are fetched once into the cache.
+Starts etcd and kube-apiserver and two "Macs" (agents with their own scratch and token, one behind an sshd, one behind
+TLS), installs the Helm chart, runs the operator as a pod of its Deployment would, applies `examples/` and shows the job
+and the run of a schedule until they end. All files are in one folder, `.demo/`. With MODEL=whisper-tiny a real model
+transcribes people; model and recordings are fetched once into the cache.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -35,17 +36,18 @@ from voxfleet_dev.demo_inputs import DemoModel, prepare
 from voxfleet_dev.demo_progress import job_progress
 from voxfleet_dev.demo_report import Report, gather
 from voxfleet_dev.locations import REPOSITORY
-from voxfleet_dev.mac import Mac
+from voxfleet_dev.mac import FleetTls, Mac
 from voxfleet_dev.operator_process import OperatorProcess
 from voxfleet_dev.processes import ChildFailed, exit_on_signals
 from voxfleet_dev.sshd import generate_identity
 from voxfleet_models.whisper_tiny.model import AnotherModel
+from voxfleet_operator.reconcile.schedule.slot_job import job_name, timestamp
 from voxfleet_packages.fetch import PackageUnavailable
 
 EXAMPLES = REPOSITORY / "examples"
 KEEPER_FILE = "keeper.json"
 OPERATOR_NAMESPACE = "voxfleet-system"
-NAMESPACE, JOB = "speech", "nightly"
+NAMESPACE, JOB, SCHEDULE = "speech", "nightly", "calls"
 TIMEOUT_SECONDS = 600.0
 POLL_SECONDS = 0.5
 
@@ -105,9 +107,12 @@ def run(folder: Path, model: DemoModel, *, keep: bool) -> int:
         control_plane.kubectl("wait", "--for=condition=Established", "--all", "crd", "--timeout=30s")
         operator = stack.enter_context(release.pod(folder / "operator", "--progress-interval-seconds=1"))
         _print("Helm has installed the chart; the operator runs under its ServiceAccount, with its rights alone")
-        _apply_examples(control_plane, macs, f"file://{folder}/shared", job_model)
-        _print("examples/ are applied")
-        job = _follow(control_plane, operator)
+        asked = datetime.now(UTC).replace(microsecond=0)
+        _apply_examples(control_plane, macs, f"file://{folder}/shared", job_model, asked)
+        _print("examples/ are applied: one Mac over SSH, one over HTTPS, a job, and a schedule with requestedAt")
+        job = _follow(control_plane, operator, JOB)
+        slot = _follow(control_plane, operator, job_name(SCHEDULE, asked))
+        _print(f"the schedule's slot {timestamp(asked)} ran as {slot.metadata.name}")
         report = gather(control_plane, job, macs)
         summary = folder / "summary.json"
         summary.write_text(json.dumps(report.summary(), indent=2) + "\n")
@@ -119,7 +124,7 @@ def run(folder: Path, model: DemoModel, *, keep: bool) -> int:
             (folder / KEEPER_FILE).write_text(json.dumps({"pid": keeper.pid, "started": keeper.create_time()}))
             _close_output()
             threading.Event().wait()
-    return 0 if _as_promised(job, report) else 1
+    return 0 if _as_promised(job, report) and is_true(slot.status.conditions, ConditionType.COMPLETE) else 1
 
 
 def run_kept(folder: Path, model: DemoModel) -> int:
@@ -155,7 +160,10 @@ def stop_kept(folder: Path) -> bool:
 def _start_servers(stack: ExitStack, folder: Path) -> tuple[ControlPlane, list[Mac]]:
     control_plane = ControlPlane(folder / "control-plane")
     identity, shared = generate_identity(), f"file://{folder}/shared/"
-    macs = [Mac(name, folder / name, allow=[shared], identity_pem=identity) for name in ("mac-a", "mac-b")]
+    macs = [
+        Mac("mac-a", folder / "mac-a", allow=[shared], identity_pem=identity),
+        Mac("mac-c", folder / "mac-c", allow=[shared], tls=FleetTls.made()),
+    ]
     parts: list[ControlPlane | Mac] = [control_plane, *macs]
     for part in parts:
         stack.callback(part.stop)
@@ -166,7 +174,7 @@ def _start_servers(stack: ExitStack, folder: Path) -> tuple[ControlPlane, list[M
 
 
 def _apply_examples(
-    control_plane: ControlPlane, macs: Sequence[Mac], shared: str, job_model: dict[str, object]
+    control_plane: ControlPlane, macs: Sequence[Mac], shared: str, job_model: dict[str, object], asked: datetime
 ) -> None:
     """Applies examples/ with this machine's addresses, keys and model in place of those of a real fleet."""
     for mac in macs:
@@ -180,14 +188,19 @@ def _apply_examples(
     job["spec"]["input"] = {"manifest": {"uri": f"{shared}/clips/manifest.jsonl"}}
     job["spec"]["output"] = {"uri": f"{shared}/results/"}
     control_plane.apply(job)
+    schedule = yaml.safe_load((EXAMPLES / "nightly" / "schedule.yaml").read_text())
+    template = {**job["spec"], "output": {"uri": f"{shared}/results/{{date}}/"}}
+    schedule["metadata"] = {"name": SCHEDULE, "namespace": NAMESPACE}
+    schedule["spec"] |= {"requestedAt": timestamp(asked), "jobTemplate": {"spec": template}}
+    control_plane.apply(schedule)
 
 
-def _follow(control_plane: ControlPlane, operator: OperatorProcess) -> AudioBatchJob:
-    """Shows the job until it has ended and its usage is settled. Raises ChildFailed after ten minutes."""
+def _follow(control_plane: ControlPlane, operator: OperatorProcess, name: str) -> AudioBatchJob:
+    """Shows a job until it has ended and its usage is settled. Raises ChildFailed after ten minutes."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     with job_progress(console) as show:
         while True:
-            text = control_plane.kubectl("get", "audiobatchjob", JOB, "-n", NAMESPACE, "-o", "json")
+            text = control_plane.kubectl("get", "audiobatchjob", name, "-n", NAMESPACE, "-o", "json")
             job = AudioBatchJob.load(json.loads(text))
             show(job)
             conditions = job.status.conditions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from tests.e2e.fleet import CONTRACT, EXPECTED, Fleet
 from tests.rig.api_server import ApiServer
 from tests.rig.rights import RoleWithout, bound_to, requests_of, rights_of, unneeded
 
+from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import ConditionType, Reason, is_true
-from voxfleet_api.kinds import KINDS
+from voxfleet_api.kinds import KINDS, MachineHourStatement, Resource
 from voxfleet_dev.api_request import ApiRequests, RequestRefused
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.mac import IDENTITY_SECRET
@@ -24,6 +25,7 @@ from voxfleet_operator.cache import Cache
 from voxfleet_operator.kube import Kube
 from voxfleet_operator.queue import WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
+from voxfleet_operator.reconcile.schedule.slot_job import job_name, timestamp
 from voxfleet_operator.reconcile.status_writer import read_again
 from voxfleet_operator.registry import triggers
 
@@ -51,10 +53,18 @@ def test_a_fleet_s_life_uses_every_right_and_lacks_none(fleet: Fleet) -> None:
     fleet.submit("plain", CLIPS)
     assert is_true(fleet.wait_for_end("plain").status.conditions, ConditionType.COMPLETE), fleet.explain()
     its_secret_waits_for_what_its_condition_says(fleet)
+    a_schedule_runs_and_clears_up(fleet)
     another_namespace_reaches_nothing(fleet)
-    asyncio.run(reads_after_conflicts(fleet))
+    with ApiServer(fleet.control_plane) as server:
+        seen = [found for kind in KINDS for found in server.list(kind, NAMESPACE)[:1]]
     fleet.control_plane.kubectl("delete", "abj", "--all", "-n", NAMESPACE, "--timeout=60s")
     fleet.control_plane.kubectl("delete", "mac", fleet.macs[0].name, "--timeout=60s")
+    with ApiServer(fleet.control_plane) as server:  # a Mac that goes has its statement written at once
+        statement = f"{fleet.macs[0].name}-{datetime.now(UTC):%Y-%m}"
+        fleet.wait_for("the statement", lambda: any(written(server, statement)))
+        seen += written(server, statement)
+    assert {type(one) for one in seen} == set(KINDS)
+    asyncio.run(reads_after_conflicts(fleet, seen))
     fleet.operator.stop()
     each_right_is_needed(fleet)
 
@@ -69,6 +79,32 @@ def its_secret_waits_for_what_its_condition_says(fleet: Fleet) -> None:
     for command in told.message.partition("or run: ")[2].split(" && "):
         fleet.control_plane.kubectl(*shlex.split(command)[1:])
     assert is_true(fleet.wait_for_end("secret").status.conditions, ConditionType.COMPLETE), fleet.explain()
+
+
+def a_schedule_runs_and_clears_up(fleet: Fleet) -> None:
+    asked = datetime.now(UTC).replace(microsecond=0)
+    template = fleet.job("plain").spec.dump()
+    fleet.apply(
+        {
+            "apiVersion": API_VERSION,
+            "kind": "AudioBatchSchedule",
+            "metadata": {"name": "nightly"},
+            "spec": {
+                "schedule": "@yearly",
+                "requestedAt": timestamp(asked),
+                "successfulJobsHistoryLimit": 0,
+                "jobTemplate": {"spec": template},
+            },
+        }
+    )
+    job = job_name("nightly", asked)
+    started = f"audiobatchjob.voxfleet.dev/{job}"
+
+    def jobs() -> str:
+        return fleet.control_plane.kubectl("get", "abj", "-n", NAMESPACE, "-o", "name")
+
+    fleet.wait_for("the slot's job runs", lambda: started in jobs())
+    fleet.wait_for("it is cleared up", lambda: started not in jobs())
 
 
 def another_namespace_reaches_nothing(fleet: Fleet) -> None:
@@ -88,10 +124,13 @@ def another_namespace_reaches_nothing(fleet: Fleet) -> None:
     fleet.namespace = NAMESPACE
 
 
-async def reads_after_conflicts(fleet: Fleet) -> None:
+def written(server: ApiServer, name: str) -> list[MachineHourStatement]:
+    found = server.list(MachineHourStatement)
+    return [one for one in found if one.metadata.name == name and one.status.observed_generation >= 0]
+
+
+async def reads_after_conflicts(fleet: Fleet, seen: Sequence[Resource]) -> None:
     """What the operator does after somebody else has written, which in a quiet fleet nobody does."""
-    with ApiServer(fleet.control_plane) as server:
-        found = [next(iter(server.list(kind, NAMESPACE))) for kind in KINDS]
     async with await Kube.connect(fleet.account.kubeconfig) as kube:
         context = Context(
             api=kube,
@@ -106,9 +145,8 @@ async def reads_after_conflicts(fleet: Fleet) -> None:
             now=lambda: datetime.now(UTC),
             synced=lambda: True,
         )
-        for resource in found:
+        for resource in seen:
             await read_again(context, resource)
-            assert context.cache.by_uid(type(resource), resource.metadata.uid) is not None
 
 
 def each_right_is_needed(fleet: Fleet) -> None:

@@ -30,7 +30,7 @@ BOUNDED = frozenset(
     }
 )
 """Tables that may mention what is gone, and why."""
-OF_A_MAC = ("LedgerBook.", "MacRecord.", "Mailbox._deletes")
+OF_A_MAC = ("LedgerBook.", "MacRecord.", "Mailbox._deletes", "Patience._deleting", "UnansweredOrders.")
 """What they hold of a Mac that never returns goes with its MacAgent."""
 MARKS = ("-audioshard", "-audiobatchjob", "AudioShard/", "AudioBatchJob/")
 """What the modelled API server's UIDs end with, and how a queue's keys begin."""

@@ -127,6 +127,7 @@ def test_the_pages_are_read() -> None:
         "choose-clips.md",
         "say-where-jobs-run.md",
         "rerun-what-failed.md",
+        "run-every-night.md",
         "speak-texts.md",
         "run-without-a-cluster.md",
         "add-a-mac.md",

@@ -34,9 +34,6 @@ the audit log of a fleet's life, and takes each of them away.
 - apiGroups: [voxfleet.dev]
   resources: [macagents/status, machinehourstatements/status]
   verbs: [patch]
-- apiGroups: [voxfleet.dev] # finalizers
-  resources: [macagents]
-  verbs: [patch]
 - apiGroups: [voxfleet.dev]
   resources: [machinehourstatements]
   verbs: [create]

@@ -1,4 +1,4 @@
-"""The operator's client, with an admin's rights."""
+"""A client with an admin's rights; the operator has its own, `operator_kube`."""
 
 from __future__ import annotations
 

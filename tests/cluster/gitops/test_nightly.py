@@ -65,13 +65,13 @@ def _write(file: Path, content: Manifest) -> None:
 
 @pytest.mark.parametrize("tool", [FLUX, ARGO_CD], ids=lambda tool: tool.field_manager)
 async def test_three_nights_without_a_fight(
-    installed_crds: ControlPlane, kube: Kube, tool: SyncTool, tmp_path: Path
+    installed_crds: ControlPlane, kube: Kube, operator_kube: Kube, tool: SyncTool, tmp_path: Path
 ) -> None:
     git = Git(tmp_path, f"nightly-{tool.field_manager}")
     tool.sync(installed_crds, git.folder)
     objects = built(installed_crds, git.folder)
     first = await live(kube, objects)
-    operator = ClockedOperator(kube, git.namespace, [git.mac], tomorrow_noon())
+    operator = ClockedOperator(operator_kube, git.namespace, [git.mac], tomorrow_noon())
     await operator.work()
     slots = []
     for _ in range(NIGHTS):

@@ -44,6 +44,15 @@ def test_the_kinds_are_the_generated_ones_and_stay_when_asked(keep: bool) -> Non
         assert manifest["metadata"].get("annotations") == ({"helm.sh/resource-policy": "keep"} if keep else None)
 
 
+def test_alerts_and_dashboard_are_the_chart_s_files() -> None:
+    switches = {name: {"enabled": True} for name in ("prometheusRule", "dashboard")}
+    found = {one["kind"]: one for one in render(RELEASE, NAMESPACE, {"crds": {"enabled": False}, "metrics": switches})}
+    alerts = yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    assert found["PrometheusRule"]["spec"] == alerts
+    dashboard = json.loads((CHART / "files" / "dashboard.json").read_text())
+    assert json.loads(found["ConfigMap"]["data"]["voxfleet.json"]) == dashboard
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_operator_understands_its_arguments(name: str) -> None:
     app = typer.Typer()
