@@ -145,6 +145,21 @@ async def test_one_address_has_no_more_than_its_share_of_unfinished_handshakes(
             writer.close()
 
 
+async def test_strangers_with_many_addresses_take_no_place_that_a_client_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_listener, "PENDING", 2)
+    monkeypatch.setattr(tls_listener, "HANDSHAKE_SECONDS", 600.0)
+    async with serving(tls_files(tmp_path)) as port:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        answer, _ = await ask(port, client_context(tmp_path))
+        assert answer.endswith(b"https")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await silent[0][0].read() == b""  # the oldest was hung up on
+        for _, writer in silent:
+            writer.close()
+
+
 async def test_a_handshake_has_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls_listener, "HANDSHAKE_SECONDS", 0.05)
     async with serving(tls_files(tmp_path)) as port:
