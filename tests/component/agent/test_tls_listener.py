@@ -120,6 +120,27 @@ async def test_a_client_without_a_certificate_gets_no_answer_and_learns_why(tmp_
             await ask(port, client_context(tmp_path, None))
 
 
+def resumed(port: int, context: ssl.SSLContext) -> bool:
+    """Whether a second connection went on with the first one's session, without the certificate."""
+    session: ssl.SSLSession | None = None
+    again: bool | None = None
+    for _ in range(2):
+        with (
+            socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as secure,
+        ):
+            secure.sendall(REQUEST)
+            while secure.recv(2**16):
+                pass
+            session, again = secure.session, secure.session_reused
+    return bool(again)
+
+
+async def test_who_comes_again_shows_its_certificate_again_which_may_have_expired_since(tmp_path: Path) -> None:
+    async with serving(tls_files(tmp_path)) as port:
+        assert not await asyncio.to_thread(resumed, port, client_context(tmp_path))
+
+
 async def test_peers_that_never_end_their_handshake_hold_nobody_who_comes_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
