@@ -48,20 +48,24 @@ class ApiLink:
         self.slowest_seconds = SLOWEST_SECONDS
         self.down_until = self.leases_down_until = self.status_down_until = 0.0
 
-    def delay_seconds(self, subresource: str) -> float:
+    def delay_seconds(self, subresource: str, random: Random) -> float:
         slowness = max(self.slowness, self.status_slowness if subresource == "status" else 0.0)
-        if slowness and self.random.random() < slowness:
+        if slowness and random.random() < slowness:
             self.edges["api.slow"] += 1
-            return self.random.uniform(0.2, self.slowest_seconds)
-        return self.random.uniform(0.001, 0.02)
+            return random.uniform(0.2, self.slowest_seconds)
+        return random.uniform(0.001, 0.02)
 
 
 class SimKube(Kube):
-    """The real client but for the wire: `request` acts on the modelled server."""
+    """The real client but for the wire: `request` acts on the modelled server.
 
-    def __init__(self, link: ApiLink) -> None:
+    `random` decides what happens to its requests; without it they share the link's.
+    """
+
+    def __init__(self, link: ApiLink, random: Random | None = None) -> None:
         self.namespace = "default"
         self._link = link
+        self._random = random or link.random
 
     async def close(self) -> None:
         return
@@ -76,7 +80,7 @@ class SimKube(Kube):
         content_type: str = "application/json",
         timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Json:
-        link, key, subresource = self._link, *_parse(path)
+        link, random, key, subresource = self._link, self._random, *_parse(path)
         link.process.check_alive()
         if COLLECTIONS[key.kind] in NEVER_MADE:
             return self._act(method, key, subresource, body)
@@ -85,30 +89,30 @@ class SimKube(Kube):
             link.server.moments.status_sent(collection, key.name, body["status"])
         if not link.reaches(collection, subresource):
             link.edges["api.unreachable"] += 1
-            await asyncio.sleep(link.random.choice([0.01, timeout_seconds]))
+            await asyncio.sleep(random.choice([0.01, timeout_seconds]))
             raise ApiUnavailable(f"{method} {path}: no answer")
-        lost = method in WRITES and link.loss and link.random.random() < link.loss
-        delay_seconds = link.delay_seconds(subresource)
+        lost = method in WRITES and link.loss and random.random() < link.loss
+        delay_seconds = link.delay_seconds(subresource, random)
         if delay_seconds > timeout_seconds:
             await asyncio.sleep(timeout_seconds)
             raise ApiUnavailable(f"{method} {path}: timed out")
         await asyncio.sleep(delay_seconds)
         link.process.check_alive()
-        fate = link.random.choice(["request", "answer", "late"]) if lost else ""
+        fate = random.choice(["request", "answer", "late"]) if lost else ""
         if fate:
             link.edges[f"api.lost {fate}"] += 1
         if fate == "request":
             raise ApiUnavailable(f"{method} {path}: request lost")
         if fate == "late":
             asyncio.get_running_loop().call_later(
-                link.random.uniform(0.05, 15), self._act_late, method, key, subresource, body
+                random.uniform(0.05, 15), self._act_late, method, key, subresource, body
             )
             raise ApiUnavailable(f"{method} {path}: timed out")
         answer = self._act(method, key, subresource, body)
         if collection == "audioshards" and subresource == "status":
             attempt = AttemptKey(answer["metadata"]["uid"], answer["status"].get("attempt", 0))
             link.server.history.assignments.setdefault(attempt, sent)
-        await asyncio.sleep(link.random.uniform(0, 0.005))
+        await asyncio.sleep(random.uniform(0, 0.005))
         if fate == "answer" or not link.reaches(collection, subresource):
             raise ApiUnavailable(f"{method} {path}: answer lost")
         return answer

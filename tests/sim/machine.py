@@ -42,6 +42,7 @@ class Site:
     """What all Macs share."""
 
     random: Random
+    event_random: Random
     history: History
     store: ObjectStore
     edges: Counter[str]

@@ -124,13 +124,13 @@ MENDS: Mapping[str, Mend] = {
 
 FOUND_BY: Mapping[str, int] = {
     "halted-jobs-end": 269,
-    "finalize-has-a-deadline": 28,
+    "finalize-has-a-deadline": 43,
     "attempts-belong-to-machines": 113,
     "assignments-are-assumed": 11335,
     "busy-macs-cost-no-retry": 79,
-    "rows-come-before-the-end": 2506,
+    "rows-come-before-the-end": 3957,
     "orders-do-not-outlive-a-sleep": 72,
-    "deleted-leases-are-waited-for": 10,
+    "deleted-leases-are-waited-for": 24,
 }
 """A seed that shows the fault without the mend, and nothing with it."""
 

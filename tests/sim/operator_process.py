@@ -132,7 +132,7 @@ class OperatorProcess:
         self._server = server
         self._machines = machines
         self._network = network
-        self._random = random
+        self._random, self._event_random = random, site.event_random
         self._history = history
         self._edges = edges
         self._starts = 0
@@ -224,8 +224,10 @@ class OperatorProcess:
         leader.process = self.process
         await leader.acquire()
         self._took_the_lead(leader)
-        recorder = EventRecorder(kube, leader.identity, self.clock.monotonic)
-        self.process.spawn(recorder.run())
+        # One event more must not make a seed another run: telling people has chances, clock and turns of its own.
+        telling = SimKube(self.link, self._event_random)
+        recorder = EventRecorder(telling, leader.identity, asyncio.get_running_loop().time)
+        self.process.beside().spawn(recorder.run())
         secrets = secret_reader(kube, NAMESPACE)
         operator = compose(
             OperatorEnvironment(

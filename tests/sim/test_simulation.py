@@ -16,6 +16,8 @@ from tests.sim.scenario import scenario
 from tests.sim.simulate import simulate
 from tests.sim.virtual_loop import PROCESS, Process, Stuck, VirtualLoop
 
+from voxfleet_operator.events import EventRecorder
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -53,6 +55,15 @@ def test_a_failing_seed_replays_exactly() -> None:
     one, other = (sim("--without", name, "--first-seed", str(seed), "--seeds", "1", "--trace") for _ in range(2))
     assert one.returncode == 0 and one.stdout == other.stdout
     assert "leads with epoch" in one.stdout and f"seed {seed}, after 1 seeds: " in one.stdout
+
+
+def test_a_seed_is_the_same_run_whatever_people_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or each new event would ask for new seeds of the mends. In this one a replica dies after a number of steps."""
+    told = simulate(70, traced=True)
+    monkeypatch.setattr(EventRecorder, "publish", lambda *_: None)
+    untold = simulate(70, traced=True)
+    assert any(edge.startswith("event ") for edge in told.edges.keys() - untold.edges.keys())
+    assert (told.trace, told.virtual_seconds) == (untold.trace, untold.virtual_seconds)
 
 
 def test_each_mend_that_is_taken_back_is_found_by_its_seed() -> None:

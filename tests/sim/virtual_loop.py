@@ -45,6 +45,14 @@ class Process:
         self.held: deque[asyncio.Handle] = deque()
         self.context = copy_context()
         self.context.run(PROCESS.set, self)
+        self._beside: list[Process] = []
+
+    def beside(self) -> Process:
+        """For what lives, stands still and dies with this process, and must not count among its steps."""
+        other = Process(self.name)
+        other.tasks = self.tasks
+        self._beside.append(other)
+        return other
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         return asyncio.get_running_loop().create_task(coroutine, context=self.context.copy())
@@ -52,6 +60,8 @@ class Process:
     def kill(self) -> None:
         """Ends all tasks. What they do while they end reaches nobody: seams to the outside ask `alive` first."""
         self.alive = False
+        for other in self._beside:
+            other.alive = False
         self.resume()
         for task in list(self.tasks):
             task.cancel()
@@ -59,9 +69,13 @@ class Process:
     def pause(self) -> None:
         """Stops the process as SIGSTOP or sleep does; what happens to it meanwhile waits."""
         self.paused = True
+        for other in self._beside:
+            other.pause()
 
     def resume(self) -> None:
         self.paused = False
+        for other in self._beside:
+            other.resume()
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         while self.held:

@@ -52,7 +52,12 @@ class World:
         self.network = Network(self.random, self.edges)
         self.server = ApiServer(self.history, self.edges, self.wall)
         self.site = Site(
-            self.random, self.history, ObjectStore(), self.edges, beat_seconds=scenario.timing.silence_seconds / 2.5
+            self.random,
+            Random(scenario.seed ^ 0xE7E),  # noqa: S311 # as above
+            self.history,
+            ObjectStore(),
+            self.edges,
+            beat_seconds=scenario.timing.silence_seconds / 2.5,
         )
         self.machines: dict[str, Machine] = {}
         self.operators = [
