@@ -34,6 +34,7 @@ PAGE_SIZE = 500
 REQUEST_TIMEOUT_SECONDS = 30.0
 SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
 START_SECONDS, START_PAUSE_SECONDS = 60.0, 1.0
+_SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 log = structlog.get_logger(__name__)
 
@@ -361,9 +362,17 @@ class Kube:
     # Everything else.
 
     async def secret(self, namespace: str, name: str) -> dict[str, bytes]:
-        """A Secret's data, decoded; raises SecretNotFound, SecretForbidden."""
+        """A Secret's data, decoded; raises SecretNotFound, SecretForbidden.
+
+        The name comes from a user's spec. One that no Secret can have is not asked for: it could lead to another
+        namespace's (`../../other/secrets/theirs`), or into the commands that a refusal tells an admin to type.
+        """
+        if not _SECRET_NAME.fullmatch(name):
+            raise SecretNotFound(namespace, name)
         try:
-            answer = await self.request("GET", f"/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}")
+            answer = await self.request(
+                "GET", f"/api/v1/namespaces/{quote(namespace, safe='')}/secrets/{quote(name, safe='')}"
+            )
         except NotFound as error:
             raise SecretNotFound(namespace, name) from error
         except Forbidden as error:

@@ -120,6 +120,8 @@ def another_namespace_reaches_nothing(fleet: Fleet) -> None:
         lambda: fleet.job("thief"), ConditionType.ACCEPTED, "False", Reason.SECRET_FORBIDDEN
     )
     assert f"Secret {OTHER}/{SECRET}" in told.message
+    fleet.submit("climber", CLIPS, credentialsSecretRef={"name": f"../../{NAMESPACE}/secrets/{SECRET}"})
+    fleet.wait_for_condition(lambda: fleet.job("climber"), ConditionType.ACCEPTED, "False", Reason.SECRET_NOT_FOUND)
     fleet.control_plane.kubectl("delete", "abj", "--all", "-n", OTHER, "--timeout=60s")
     fleet.namespace = NAMESPACE
 

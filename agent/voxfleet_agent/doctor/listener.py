@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ from voxfleet_agent.server.tls import server_context
 
 _SOON = timedelta(days=14)
 _CRL_SOON = timedelta(days=2)
+_LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+_FETCH = "fetch the authority's newest list into listen.tls.clientCrlFile"
 
 
 def check_listener(config: AgentConfig) -> list[Finding]:
@@ -65,8 +68,8 @@ def judge_authorities(authorities: Sequence[x509.Certificate], now: datetime) ->
 
 
 def judge_revocations(next_update: datetime | None, now: datetime) -> Finding:
-    """A list that has expired lets nobody in."""
-    name, mend = "client revocations", "fetch the authority's newest list into listen.tls.clientCrlFile"
+    """A list that has expired lets nobody in. `next_update`: of the one that ends first."""
+    name, mend = "client revocations", _FETCH
     if next_update is None:
         return ok(name, "the list has no end")
     found = f"the list is good until {next_update:%Y-%m-%d %H:%M} UTC"
@@ -79,7 +82,13 @@ def _judged_crl(tls: ListenTls, now: datetime) -> list[Finding]:
     file: Path | None = tls.client_crl_file
     if file is None:
         return []
-    return [judge_revocations(x509.load_pem_x509_crl(file.read_bytes()).next_update_utc, now)]
+    lists = _LIST.findall(file.read_bytes())
+    if not lists:
+        return [
+            fail("client revocations", f"{file} holds no list of revoked certificates: no client is trusted", _FETCH)
+        ]
+    ends = [x509.load_pem_x509_crl(pem).next_update_utc for pem in lists]
+    return [judge_revocations(min((end for end in ends if end is not None), default=None), now)]
 
 
 def _names(certificate: x509.Certificate) -> list[str]:

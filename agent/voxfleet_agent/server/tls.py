@@ -19,6 +19,7 @@ def server_context(tls: ListenTls) -> ssl.SSLContext:
     context = _TellingContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
+    context.num_tickets = 0  # who comes again shows its certificate again, which may have expired since
     _load(
         "listen.tls.certificateFile",
         tls.certificate_file,

@@ -15,7 +15,8 @@ HANDSHAKE_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 PENDING = 64
 PENDING_OF_ONE_PEER = 16
-"""More handshakes than these are not begun: a stranger must take neither all descriptors nor all places."""
+"""An address begins no more handshakes than its share, and of all too many the oldest goes, which strangers leave open:
+they must take neither all descriptors nor all places, however many addresses they have."""
 POLL_SECONDS = 5.0
 """How often the files of the settings are looked at."""
 OUT_OF_DESCRIPTORS_SECONDS = 1.0
@@ -49,8 +50,7 @@ class TlsListener:
                 await self._accept()
         finally:
             reloading.cancel()
-            for task in self._pending:
-                task.cancel()
+            self._hang_up()
             await asyncio.gather(reloading, *self._pending, return_exceptions=True)
 
     async def _accept(self) -> None:
@@ -61,12 +61,16 @@ class TlsListener:
             await asyncio.sleep(OUT_OF_DESCRIPTORS_SECONDS)
             return
         peer = str(address[0])
-        if len(self._pending) >= PENDING or Counter(self._pending.values())[peer] >= PENDING_OF_ONE_PEER:
+        if Counter(self._pending.values())[peer] >= PENDING_OF_ONE_PEER:
             connection.close()
             return
+        if len(self._pending) >= PENDING:
+            oldest = next(iter(self._pending))
+            self._pending.pop(oldest)
+            oldest.cancel()
         task = asyncio.create_task(self._begin(connection))
         self._pending[task] = peer
-        task.add_done_callback(self._pending.pop)
+        task.add_done_callback(lambda ended: self._pending.pop(ended, None))
 
     async def _begin(self, connection: socket.socket) -> None:
         # What fails was logged with its reason, or the peer just went.
@@ -85,4 +89,9 @@ class TlsListener:
         while True:
             await asyncio.sleep(self._poll_seconds)
             if await asyncio.to_thread(self._files.reload):
+                self._hang_up()  # who began before would be judged by what was trusted then
                 self._cut()
+
+    def _hang_up(self) -> None:
+        for task in self._pending:
+            task.cancel()

@@ -122,7 +122,8 @@ class Access(SpecModel):
         tuple[Annotated[str, Field(min_length=1, max_length=63)], ...],
         Field(
             max_length=32,
-            json_schema_extra={**list_set(), **NOT_FILLED_IN},
+            # A list that somebody emptied, or a template left empty, would open the Mac to all.
+            json_schema_extra={**list_set(), **NOT_FILLED_IN, "minItems": 1},
             description="Only jobs whose billingKey is one of these; absent: all jobs, also those without one.",
         ),
     ] = ()

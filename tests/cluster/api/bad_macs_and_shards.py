@@ -67,6 +67,12 @@ BAD_MACS_AND_SHARDS: dict[str, Bad] = {
     ),
     "mac with a short ledger key": Bad(MAC, {"spec.ledgerPublicKey": "AAAA"}, "spec.ledgerPublicKey", "at least 44"),
     "mac with an impossible port": Bad(MAC, {"spec.ssh.port": 70000}, "spec.ssh.port", "less than or equal to 65535"),
+    "mac that takes no billing key": Bad(
+        MAC,
+        {"spec.access": [{"namespaceSelector": {}, "uriPrefixes": ["file:///data/"], "billingKeys": []}]},
+        "spec.access[0].billingKeys",
+        "at least 1 items",
+    ),
     "mac whose access says nothing of namespaces": Bad(
         MAC,
         {"spec.access": [{"uriPrefixes": ["file:///data/"]}]},

@@ -128,6 +128,22 @@ async def test_secrets(kube: Kube, namespace: str, control_plane: ControlPlane) 
         await kube.secret(namespace, "nobody")
 
 
+@pytest.mark.parametrize("told", ["../../{other}/secrets/theirs", "..%2F..%2F{other}%2Fsecrets%2Ftheirs", ".", ".."])
+async def test_a_name_in_a_spec_leads_to_no_other_place(
+    kube: Kube, namespace: str, control_plane: ControlPlane, told: str
+) -> None:
+    theirs = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "theirs"}}
+    control_plane.apply(theirs, namespace="default")
+    with pytest.raises(SecretNotFound, match=f"Secret {namespace}/"):
+        await kube.secret(namespace, told.format(other="default"))
+
+
+async def test_a_name_in_a_spec_becomes_no_command_for_an_admin(stranger: Kube, namespace: str) -> None:
+    told = "x; kubectl create clusterrolebinding mine --clusterrole=cluster-admin --user=me"
+    with pytest.raises(SecretNotFound):
+        await stranger.secret(namespace, told)
+
+
 async def test_the_commands_of_a_forbidden_secret_grant_that_one_and_no_other(
     stranger: Kube, namespace: str, installed_crds: ControlPlane
 ) -> None:

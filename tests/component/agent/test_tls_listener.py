@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from voxfleet_agent.config import ConfigError, Listen, ListenTls
 from voxfleet_agent.server import tls_listener
-from voxfleet_agent.server.app import build_server, listen_on
+from voxfleet_agent.server.app import AgentServer, build_server, listen_on
 from voxfleet_agent.server.tls import TlsFiles, server_context
 from voxfleet_dev.certificates import Authority, Issued
 
@@ -36,14 +36,32 @@ def tls_files(folder: Path, *, server: Issued = SERVER, key_pem: str | None = No
     return ListenTls(certificate_file=files[0], key_file=files[1], client_ca_file=files[2])
 
 
+class Handshake:
+    """One that goes no further than its client wants."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="127.0.0.1")
+
+    def step(self) -> bytes:
+        """What the client says next."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._tls.do_handshake()
+        return self._outgoing.read()
+
+    def hear(self, answer: bytes) -> None:
+        self._incoming.write(answer)
+
+
 async def hello(request: Request) -> Response:
     return PlainTextResponse(request.url.scheme)
 
 
 @asynccontextmanager
-async def serving(tls: ListenTls) -> AsyncIterator[int]:
+async def serving(tls: ListenTls, poll_seconds: float = tls_listener.POLL_SECONDS) -> AsyncIterator[int]:
     listener = listen_on(Listen(port=0))
-    server = build_server(Starlette(routes=[Route("/", hello)]), TlsFiles(tls))
+    app = Starlette(routes=[Route("/", hello)])
+    server = AgentServer(build_server(app).config, TlsFiles(tls), poll_seconds)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield listener.getsockname()[1]
@@ -102,6 +120,27 @@ async def test_a_client_without_a_certificate_gets_no_answer_and_learns_why(tmp_
             await ask(port, client_context(tmp_path, None))
 
 
+def resumed(port: int, context: ssl.SSLContext) -> bool:
+    """Whether a second connection went on with the first one's session, without the certificate."""
+    session: ssl.SSLSession | None = None
+    again: bool | None = None
+    for _ in range(2):
+        with (
+            socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as secure,
+        ):
+            secure.sendall(REQUEST)
+            while secure.recv(2**16):
+                pass
+            session, again = secure.session, secure.session_reused
+    return bool(again)
+
+
+async def test_who_comes_again_shows_its_certificate_again_which_may_have_expired_since(tmp_path: Path) -> None:
+    async with serving(tls_files(tmp_path)) as port:
+        assert not await asyncio.to_thread(resumed, port, client_context(tmp_path))
+
+
 async def test_peers_that_never_end_their_handshake_hold_nobody_who_comes_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,12 +166,44 @@ async def test_one_address_has_no_more_than_its_share_of_unfinished_handshakes(
             writer.close()
 
 
+async def test_strangers_with_many_addresses_take_no_place_that_a_client_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_listener, "PENDING", 2)
+    monkeypatch.setattr(tls_listener, "HANDSHAKE_SECONDS", 600.0)
+    async with serving(tls_files(tmp_path)) as port:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        answer, _ = await ask(port, client_context(tmp_path))
+        assert answer.endswith(b"https")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await silent[0][0].read() == b""  # the oldest was hung up on
+        for _, writer in silent:
+            writer.close()
+
+
 async def test_a_handshake_has_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls_listener, "HANDSHAKE_SECONDS", 0.05)
     async with serving(tls_files(tmp_path)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.timeout(PATIENCE_SECONDS):
             assert await reader.read() == b""
+        writer.close()
+
+
+async def test_who_began_while_it_was_trusted_does_not_get_in_once_it_is_revoked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_listener, "HANDSHAKE_SECONDS", 600.0)
+    crl = tmp_path / "ca.crl"
+    crl.write_text(AUTHORITY.revocations())
+    tls = tls_files(tmp_path).model_copy(update={"client_crl_file": crl})
+    handshake = Handshake(client_context(tmp_path))
+    async with serving(tls, poll_seconds=0.02) as port, asyncio.timeout(PATIENCE_SECONDS):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(handshake.step())
+        handshake.hear(await reader.read(2**16))
+        crl.write_text(AUTHORITY.revocations(CLIENT))
+        assert await reader.read() == b""  # hung up on, before it has shown its certificate
         writer.close()
 
 

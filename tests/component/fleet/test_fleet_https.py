@@ -7,7 +7,9 @@ import contextlib
 import socket
 import ssl
 import struct
+import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -64,18 +66,20 @@ class HttpsMac:
         self.rig.secrets["token", "token"] = self.agent.token.encode()
         return own
 
-    def resource(self, port: int | None = None) -> MacAgent:
+    def resource(
+        self, port: int | None = None, *, host: str = "127.0.0.1", name: str = MAC, key: str | None = None
+    ) -> MacAgent:
         return MacAgent.load(
             {
-                "metadata": {"name": MAC, "uid": "uid", "creationTimestamp": "2026-11-20T10:00:00Z"},
+                "metadata": {"name": name, "uid": "uid", "creationTimestamp": "2026-11-20T10:00:00Z"},
                 "spec": {
                     "https": {
-                        "url": f"https://127.0.0.1:{port or self.agent.port}",
+                        "url": f"https://{host}:{port or self.agent.port}",
                         "caBundleRef": {"name": "ca", "key": "ca.crt"},
                         "clientCertificateSecretRef": {"name": "client"},
                     },
                     "tokenSecretRef": {"name": "token", "key": "token"},
-                    "ledgerPublicKey": self.agent.public_key,
+                    "ledgerPublicKey": key or self.agent.public_key,
                 },
             }
         )
@@ -236,6 +240,53 @@ async def test_a_port_that_says_nothing_is_given_up(mac: HttpsMac, monkeypatch: 
 async def test_a_proxy_that_ends_what_was_begun_is_no_other(mac: HttpsMac) -> None:
     async with resetting(after_hello=True) as port:
         assert "proxy or firewall" in await mac.refused(Reason.CONNECTION_RESET, port)
+
+
+async def test_a_name_is_called_at_the_address_that_answers_and_the_certificate_must_be_for_the_name(
+    mac: HttpsMac, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing listens on the first address, as where a network carries one family alone."""
+    found = [(family, 0, 0, "", (address, 0)) for family, address in ((10, "127.0.0.9"), (2, "127.0.0.1"))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_, **__: found if host == "mac-a.example" else [])
+    mac.rig.fleet.ensure(mac.resource(host="mac-a.example"))
+    await mac.rig.refused(MAC, Reason.SERVER_NAME_MISMATCH)
+    mac.show(mac.authority.for_server("mac-a.example"))
+    await mac.rig.connected(MAC)
+    assert mac.agent.calls("/v1/machine")[-1].headers["host"] == f"mac-a.example:{mac.agent.port}"
+
+
+async def test_a_name_that_is_not_known_is_no_address(mac: HttpsMac, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> object:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    mac.rig.fleet.ensure(mac.resource(host="mac-a.example"))
+    assert "Name or service not known" in await mac.rig.refused(MAC, Reason.HTTPS_UNREACHABLE)
+
+
+async def test_a_name_server_that_is_silent_holds_no_other_mac(mac: HttpsMac, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor the few threads that the event loop has for all of them."""
+    threads, answer, asked = 2, threading.Event(), asyncio.Semaphore(0)
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(threads))
+
+    def never(*_: object, **__: object) -> object:
+        loop.call_soon_threadsafe(asked.release)
+        answer.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    monkeypatch.setattr(dialer, "CONNECT_SECONDS", 600.0)
+    try:
+        for number in range(threads):
+            key = StandInAgent().public_key
+            mac.rig.fleet.ensure(mac.resource(host=f"mac-{number}.example", name=f"named-{number}", key=key))
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await asked.acquire()
+        mac.rig.fleet.ensure(mac.resource())
+        await mac.rig.connected(MAC)
+    finally:
+        answer.set()
 
 
 async def test_an_impostor_with_the_agents_certificate_gets_no_token(mac: HttpsMac) -> None:

@@ -16,10 +16,12 @@ from voxfleet_api.kinds.mac_agent import HttpsAccess
 from voxfleet_operator.fleet.dialer import CONNECTION_LIMITS, AgentConnection, DialError, SecretReader
 from voxfleet_operator.fleet.https.causes import refusal
 from voxfleet_operator.fleet.https.client_tls import TlsMaterial, client_context, read_material
+from voxfleet_operator.fleet.https.lookup import Lookup
 from voxfleet_operator.fleet.mac_view import SecretMissing
 
 CONNECT_SECONDS = 4.0
-"""For the connection, and again for the handshake: together less than a call, which then says why it failed."""
+"""To find the host, for the connection, and again for the handshake: a call has time for two of them, and then says
+why it failed."""
 RELOAD_SECONDS = 300.0
 """How often a connected Mac's Secrets are read again."""
 
@@ -28,6 +30,7 @@ class HttpsDialer:
     def __init__(self, secrets: SecretReader, reload_seconds: float = RELOAD_SECONDS) -> None:
         self._secrets = secrets
         self._reload_seconds = reload_seconds
+        self._lookup = Lookup()
 
     def same_connection(self, one: MacAgent, other: MacAgent) -> bool:
         return one.spec.https == other.spec.https
@@ -40,13 +43,17 @@ class HttpsDialer:
         return self._open(access, await read_material(access, self._secrets))
 
     def close(self) -> None:
-        return
+        self._lookup.close()
 
     @asynccontextmanager
     async def _open(self, access: HttpsAccess, material: TlsMaterial) -> AsyncIterator[AgentConnection]:
         context = await asyncio.to_thread(client_context, material, access)
+        try:
+            addresses = await self._lookup.addresses(httpx.URL(access.url).host, CONNECT_SECONDS)
+        except OSError as error:
+            raise refusal(error, access) from error
         inner = httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=CONNECTION_LIMITS)
-        connection = _HttpsConnection(access, inner)
+        connection = _HttpsConnection(access, addresses, inner)
         reloading = asyncio.create_task(self._end_when_replaced(access, material, connection))
         try:
             yield connection
@@ -68,10 +75,15 @@ class HttpsDialer:
 
 
 class _HttpsConnection(httpx.AsyncBaseTransport):
-    """An HTTP transport that remembers why it failed, and raises nothing but what httpx documents."""
+    """An HTTP transport that keeps to the addresses found when it was dialled, and remembers why it failed.
 
-    def __init__(self, access: HttpsAccess, inner: httpx.AsyncHTTPTransport) -> None:
+    It raises nothing but what httpx documents.
+    """
+
+    def __init__(self, access: HttpsAccess, addresses: tuple[str, ...], inner: httpx.AsyncHTTPTransport) -> None:
+        """`addresses`: at least one."""
         self._access = access
+        self._addresses = addresses
         self._inner = inner
         self._ended: DialError | None = None
         self.refusal: DialError | None = None
@@ -92,7 +104,7 @@ class _HttpsConnection(httpx.AsyncBaseTransport):
         timeout = request.extensions.get("timeout", {})
         request.extensions["timeout"] = {**timeout, "connect": CONNECT_SECONDS}
         try:
-            response = await self._inner.handle_async_request(request)
+            response = await self._send(request)
         except (httpx.TransportError, OSError) as error:
             self.refusal = refusal(error, self._access)
             if isinstance(error, OSError):  # what TLS finds while it reads
@@ -106,6 +118,25 @@ class _HttpsConnection(httpx.AsyncBaseTransport):
             headers=response.headers,
             stream=_Stream(response.stream),
             extensions=response.extensions,
+        )
+
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        """To the address that answered last; the certificate must be for the name, whatever the address."""
+        for _ in self._addresses[1:]:
+            try:
+                return await self._inner.handle_async_request(self._addressed(request))
+            except (httpx.ConnectError, httpx.ConnectTimeout):  # nothing was sent
+                first, *others = self._addresses
+                self._addresses = (*others, first)
+        return await self._inner.handle_async_request(self._addressed(request))
+
+    def _addressed(self, request: httpx.Request) -> httpx.Request:
+        return httpx.Request(
+            request.method,
+            request.url.copy_with(host=self._addresses[0]),
+            headers=request.headers,  # with the name as Host
+            stream=request.stream,
+            extensions={**request.extensions, "sni_hostname": request.url.host},
         )
 
     async def aclose(self) -> None:

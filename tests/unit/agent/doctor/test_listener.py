@@ -61,3 +61,25 @@ def test_a_list_of_revocations_that_ends_lets_nobody_in() -> None:
     now = datetime(2026, 11, 20, tzinfo=UTC)
     judged = [judge_revocations(end, now).health for end in (None, now + 7 * DAY, now + DAY, now - DAY)]
     assert judged == [Health.OK, Health.OK, Health.WARN, Health.FAIL]
+
+
+@pytest.mark.parametrize(
+    ("lists", "health", "found"),
+    [
+        ([TLS.authority.revocations(ends=7 * DAY), Authority().revocations(ends=DAY)], Health.WARN, "is good until"),
+        ([TLS.authority.revocations(ends=7 * DAY), Authority().revocations(ends=-DAY)], Health.FAIL, "no client"),
+        ([TLS.authority.pem], Health.FAIL, "holds no list"),
+    ],
+    ids=["of two the one that ends first", "one of two has ended", "a certificate"],
+)
+def test_every_list_of_revocations_is_judged(
+    tmp_path: Path, mac: Mac, lists: list[str], health: Health, found: str
+) -> None:
+    config = configured(mac, TLS.authority.for_server("mac-a.example", ends=30 * DAY))
+    crl = tmp_path / "ca.crl"
+    crl.write_text("".join(lists))
+    assert config.listen.tls is not None
+    tls = config.listen.tls.model_copy(update={"client_crl_file": crl})
+    listen = config.listen.model_copy(update={"tls": tls})
+    *_, judged = check_listener(config.model_copy(update={"listen": listen}))
+    assert (judged.name, judged.health) == ("client revocations", health) and found in judged.found
