@@ -64,6 +64,25 @@ def test_the_operator_understands_its_arguments(name: str) -> None:
     assert isinstance(watched, list) and context.params["watch_namespaces"] == ",".join(watched)
 
 
+def test_a_namespace_that_is_listed_twice_has_one_role_with_all_its_secrets() -> None:
+    """Two Roles of one name would be one, with the Secrets of the second entry alone."""
+    listed = [("speech", ["s3-calls"]), ("research", ["s3"]), ("speech", ["s3-results", "s3-calls"])]
+    values = {"credentialNamespaces": [{"namespace": name, "secretNames": names} for name, names in listed]}
+    roles = [
+        (one["metadata"]["namespace"], one["rules"][0]["resourceNames"])
+        for one in render(RELEASE, NAMESPACE, {**values, "crds": {"enabled": False}})
+        if one["kind"] == "Role" and one["metadata"]["name"].endswith("-credentials")
+    ]
+    assert roles == [("research", ["s3"]), ("speech", ["s3-calls", "s3-results"])]
+
+
+def test_the_longest_release_name_makes_names_that_the_api_server_takes() -> None:
+    """A role may have more than 63 characters, a Service may not."""
+    manifests = render("r" * 53, NAMESPACE, {"crds": {"enabled": False}})
+    (service,) = (one["metadata"]["name"] for one in manifests if one["kind"] == "Service")
+    assert len(service) <= 63
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
