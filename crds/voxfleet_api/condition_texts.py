@@ -35,7 +35,7 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
     ConditionType.FAILED: ConditionText(
         "AudioBatchJob, AudioShard", "It has ended and has no result, or not all of it.", "absent"
     ),
-    ConditionType.SUSPENDED: ConditionText("AudioBatchJob", "`spec.suspend` is set.", "absent"),
+    ConditionType.SUSPENDED: ConditionText("AudioBatchJob, AudioBatchSchedule", "`spec.suspend` is set.", "absent"),
     ConditionType.HALTED: ConditionText(
         "AudioBatchJob", "No attempt starts any more; what was done is merged, and the job fails.", "absent"
     ),
@@ -43,7 +43,9 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
         "AudioBatchJob", "Something that it needs may still come, as kstatus understands it.", "absent"
     ),
     ConditionType.STALLED: ConditionText(
-        "AudioBatchJob, AudioBatchSchedule", "A person has to do something, as kstatus understands it.", "absent"
+        "AudioBatchJob, AudioBatchSchedule, MacAgent",
+        "A person has to do something, as kstatus understands it.",
+        "absent",
     ),
     ConditionType.QUARANTINED: ConditionText("AudioBatchJob", "Some clips are in quarantine.", "absent"),
     ConditionType.AVAILABLE: ConditionText("MacAgent", "The Mac takes attempts.", "True"),
@@ -87,7 +89,9 @@ REASONS: Mapping[Reason, ReasonText] = {
     Reason.WAITING_FOR_MAC: ReasonText(
         "Nothing of the job runs, as no Mac takes its next shard.", "`voxfleet why JOB` counts what keeps Macs off."
     ),
-    Reason.SUSPENDED: ReasonText("`spec.suspend` is set.", "`voxfleet resume JOB` when it is to go on."),
+    Reason.SUSPENDED: ReasonText(
+        "`spec.suspend` is set.", "`voxfleet resume JOB` when it is to go on; of a schedule, take `spec.suspend` away."
+    ),
     Reason.FINALIZING: ReasonText("A Mac merges the results."),
     Reason.FINISHED: ReasonText("Every clip has its row."),
     Reason.FAILED: ReasonText("The job has ended as Failed.", "The condition Failed says why."),
