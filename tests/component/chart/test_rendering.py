@@ -53,6 +53,15 @@ def test_alerts_and_dashboard_are_the_chart_s_files() -> None:
     assert json.loads(found["ConfigMap"]["data"]["voxfleet.json"]) == dashboard
 
 
+def test_an_alert_s_runbook_is_where_the_values_say() -> None:
+    rule = {"enabled": True, "runbookBaseUrl": "https://git.example/voxfleet/"}
+    manifests = render(RELEASE, NAMESPACE, {"crds": {"enabled": False}, "metrics": {"prometheusRule": rule}})
+    (found,) = (one["spec"] for one in manifests if one["kind"] == "PrometheusRule")
+    for alert in (alert for group in found["groups"] for alert in group["rules"]):
+        name = alert["alert"]
+        assert alert["annotations"]["runbook_url"] == f"https://git.example/voxfleet/docs/runbooks/{name}.md"
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_operator_understands_its_arguments(name: str) -> None:
     app = typer.Typer()
@@ -96,6 +105,7 @@ def test_the_longest_release_name_makes_names_that_the_api_server_takes() -> Non
         ({"credentialNamespaces": [{"namespace": "speech", "secretNames": []}]}, "secretNames"),
         ({"operator": {"logFormat": "xml"}}, "/operator/logFormat"),
         ({"networkPolicy": {"egress": {"enabled": True, "macs": ["10.0.0.0/8"]}}}, "networkPolicy.egress.apiServer"),
+        ({"metrics": {"prometheusRule": {"runbookBaseUrl": "docs"}}}, "/metrics/prometheusRule/runbookBaseUrl"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
     ],
     ids=str,
