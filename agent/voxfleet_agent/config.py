@@ -292,20 +292,16 @@ def load_config(file: Path) -> AgentConfig:
         raise ConfigError(f"{file}: the configuration is not valid:\n" + "\n".join(lines)) from error
 
 
-def read_private_file(file: Path, field: str) -> bytes:
-    """Reads a secret. Raises ConfigError when the file is missing or other users may read it."""
+def read_private_file(file: Path, field: str, advice: str = "`voxfleet-agent init --config FILE` creates it") -> bytes:
+    """Reads a secret. Raises ConfigError, with `advice`, when the file is missing, or when other users may read it."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
-        raise ConfigError(
-            f"{field}: {file}: {error.strerror}; `voxfleet-agent init --config FILE` creates it"
-        ) from error
+        raise ConfigError(f"{field}: {file}: {error.strerror}; {advice}") from error
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode):
-            raise ConfigError(
-                f"{field}: {file} is no file; remove it, and `voxfleet-agent init --config FILE` creates it"
-            )
+            raise ConfigError(f"{field}: {file} is no file; remove it, and {advice}")
         if stat.S_IMODE(mode) & 0o077:
             raise ConfigError(f"{field}: others may read {file}; run: chmod 600 {file}")
         with os.fdopen(descriptor, "rb", closefd=False) as opened:

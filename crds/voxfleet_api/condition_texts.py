@@ -89,7 +89,9 @@ REASONS: Mapping[Reason, ReasonText] = {
     Reason.WAITING_FOR_MAC: ReasonText(
         "Nothing of the job runs, as no Mac takes its next shard.", "`voxfleet why JOB` counts what keeps Macs off."
     ),
-    Reason.SUSPENDED: ReasonText("`spec.suspend` is set.", "`voxfleet resume JOB` when it is to go on."),
+    Reason.SUSPENDED: ReasonText(
+        "`spec.suspend` is set.", "`voxfleet resume JOB` when it is to go on; of a schedule, take `spec.suspend` away."
+    ),
     Reason.FINALIZING: ReasonText("A Mac merges the results."),
     Reason.FINISHED: ReasonText("Every clip has its row."),
     Reason.FAILED: ReasonText("The job has ended as Failed.", "The condition Failed says why."),

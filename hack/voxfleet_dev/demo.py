@@ -227,8 +227,9 @@ Everything goes on running; `make demo-stop` ends it.
 
   export KUBECONFIG={control_plane.kubeconfig}
 
-  {control_plane.kubectl_path} get abj,ash,mac,vc -A
+  {control_plane.kubectl_path} get abj,ash,abs,mac,mhs,vc -A
   .venv/bin/voxfleet why {JOB} -n {NAMESPACE}     (or `kubectl voxfleet why`, with .venv/bin in the PATH)
+  .venv/bin/voxfleet why abs/{SCHEDULE} -n {NAMESPACE}
   {control_plane.kubectl_path} explain audiobatchjob.spec
 """)
 

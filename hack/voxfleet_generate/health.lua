@@ -1,6 +1,7 @@
 -- What Argo CD shows of an object of VoxFleet: the conventions of kstatus, as Flux reads them.
 -- Healthy means accepted, not done: a sync never waits for a night's work, nor for a Mac. Suspended is never returned,
--- since a sync with waves would wait until somebody resumes the job. A job that is an Argo CD hook is waited for.
+-- since a sync with waves would wait until somebody resumes the job. A job that is a hook is waited for; Argo CD takes
+-- hooks of Helm for its own.
 -- Needs no open libraries.
 
 local function condition(wanted)
@@ -44,7 +45,7 @@ end
 
 local function is_hook()
   local annotations = obj.metadata.annotations
-  return annotations ~= nil and annotations["argocd.argoproj.io/hook"] ~= nil
+  return annotations ~= nil and (annotations["argocd.argoproj.io/hook"] or annotations["helm.sh/hook"]) ~= nil
 end
 
 if obj.status == nil or obj.status.observedGeneration ~= obj.metadata.generation then

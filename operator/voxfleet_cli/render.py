@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 
 import yaml
@@ -60,7 +61,7 @@ def _value(value: object) -> str:
 
 
 def _title(key: str) -> str:
-    return _TITLES.get(key, key.capitalize())
+    return _TITLES.get(key, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key).capitalize())
 
 
 def _rows(console: Console, title: str, items: list[Plain]) -> None:

@@ -17,11 +17,14 @@ class Heartbeat:
         self._clock = clock
         self._last = clock()
         self._resumed_at = self._last
+        self.stalls = 0
+        """How often the loop stood still for over STALL_SECONDS."""
 
     def beat(self) -> None:
         now = self._clock()
         if now - self._last > STALL_SECONDS:
             self._resumed_at = now
+            self.stalls += 1
         self._last = now
 
     def age_seconds(self) -> float:

@@ -35,8 +35,8 @@ LEADER = gauge("voxfleet_leader", "1 while this process holds the Lease.")
 LEADER_TRANSITIONS = gauge(
     "voxfleet_leader_transitions", "The Lease's transitions as this process holds it: the epoch; 0 on a standby."
 )
-LOOP_LAG_SECONDS = gauge(
-    "voxfleet_event_loop_age_seconds", "Time since the event loop last beat, which it does twice a second."
+LOOP_STALLS = counter(
+    "voxfleet_event_loop_stalls_total", "How often the event loop, which answers scrapes too, stood still for over 5 s."
 )
 API_REQUESTS = counter(
     "voxfleet_api_requests_total",

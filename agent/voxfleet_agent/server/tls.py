@@ -15,7 +15,7 @@ _Stamp = tuple[int, int, int]
 
 def server_context(tls: ListenTls) -> ssl.SSLContext:
     """Reads the files. Raises ConfigError naming the one to mend."""
-    read_private_file(tls.key_file, "listen.tls.keyFile")
+    read_private_file(tls.key_file, "listen.tls.keyFile", "put the key of certificateFile there, in PEM form")
     context = _TellingContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED

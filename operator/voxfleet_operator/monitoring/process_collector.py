@@ -33,7 +33,9 @@ class ProcessCollector(Collector):
         leads = self._leader.holds()
         yield _gauge(metric_list.LEADER.gauge_family(), float(leads))
         yield _gauge(metric_list.LEADER_TRANSITIONS.gauge_family(), float(self._leader.epoch if leads else 0))
-        yield _gauge(metric_list.LOOP_LAG_SECONDS.gauge_family(), self._heartbeat.age_seconds())
+        stalls = metric_list.LOOP_STALLS.counter_family()
+        stalls.add_metric([], self._heartbeat.stalls)
+        yield stalls
         ages = metric_list.WATCH_AGE_SECONDS.gauge_family()
         for resource, seconds in self._watches.watch_ages_seconds.items():
             ages.add_metric([resource], seconds)

@@ -53,6 +53,15 @@ def test_alerts_and_dashboard_are_the_chart_s_files() -> None:
     assert json.loads(found["ConfigMap"]["data"]["voxfleet.json"]) == dashboard
 
 
+def test_an_alert_s_runbook_is_where_the_values_say() -> None:
+    rule = {"enabled": True, "runbookBaseUrl": "https://git.example/voxfleet/"}
+    manifests = render(RELEASE, NAMESPACE, {"crds": {"enabled": False}, "metrics": {"prometheusRule": rule}})
+    (found,) = (one["spec"] for one in manifests if one["kind"] == "PrometheusRule")
+    for alert in (alert for group in found["groups"] for alert in group["rules"]):
+        name = alert["alert"]
+        assert alert["annotations"]["runbook_url"] == f"https://git.example/voxfleet/docs/runbooks/{name}.md"
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_operator_understands_its_arguments(name: str) -> None:
     app = typer.Typer()
@@ -62,6 +71,25 @@ def test_the_operator_understands_its_arguments(name: str) -> None:
     assert context.params["namespace"] == NAMESPACE
     watched = CASES[name].get("watchNamespaces", [])
     assert isinstance(watched, list) and context.params["watch_namespaces"] == ",".join(watched)
+
+
+def test_a_namespace_that_is_listed_twice_has_one_role_with_all_its_secrets() -> None:
+    """Two Roles of one name would be one, with the Secrets of the second entry alone."""
+    listed = [("speech", ["s3-calls"]), ("research", ["s3"]), ("speech", ["s3-results", "s3-calls"])]
+    values = {"credentialNamespaces": [{"namespace": name, "secretNames": names} for name, names in listed]}
+    roles = [
+        (one["metadata"]["namespace"], one["rules"][0]["resourceNames"])
+        for one in render(RELEASE, NAMESPACE, {**values, "crds": {"enabled": False}})
+        if one["kind"] == "Role" and one["metadata"]["name"].endswith("-credentials")
+    ]
+    assert roles == [("research", ["s3"]), ("speech", ["s3-calls", "s3-results"])]
+
+
+def test_the_longest_release_name_makes_names_that_the_api_server_takes() -> None:
+    """A role may have more than 63 characters, a Service may not."""
+    manifests = render("r" * 53, NAMESPACE, {"crds": {"enabled": False}})
+    (service,) = (one["metadata"]["name"] for one in manifests if one["kind"] == "Service")
+    assert len(service) <= 63
 
 
 @pytest.mark.parametrize(
@@ -77,6 +105,7 @@ def test_the_operator_understands_its_arguments(name: str) -> None:
         ({"credentialNamespaces": [{"namespace": "speech", "secretNames": []}]}, "secretNames"),
         ({"operator": {"logFormat": "xml"}}, "/operator/logFormat"),
         ({"networkPolicy": {"egress": {"enabled": True, "macs": ["10.0.0.0/8"]}}}, "networkPolicy.egress.apiServer"),
+        ({"metrics": {"prometheusRule": {"runbookBaseUrl": "docs"}}}, "/metrics/prometheusRule/runbookBaseUrl"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
     ],
     ids=str,

@@ -51,6 +51,14 @@ def test_a_key_of_another_certificate_is_found(mac: Mac) -> None:
     assert finding.health is Health.FAIL and "its own key" in finding.mend
 
 
+def test_a_key_that_is_missing_is_the_admins_to_put_there(mac: Mac) -> None:
+    config = configured(mac, TLS.authority.for_server("mac-a.example"))
+    (mac.directory / "tls.key").unlink()
+    (finding,) = check_listener(config)
+    assert finding.health is Health.FAIL and "No such file" in finding.found
+    assert "put the key of certificateFile there" in finding.mend and "init" not in finding.mend
+
+
 def test_a_listener_without_tls_has_no_certificates(tmp_path: Path) -> None:
     mac = Mac("mac", tmp_path / "mac", allow=[])
     mac.write_files()

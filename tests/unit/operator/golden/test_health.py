@@ -19,6 +19,7 @@ from tests.unit.operator.golden.health_sections import (
     checks,
     flux,
     health_sections,
+    script,
     upstream_tests,
 )
 from tests.unit.operator.golden.markdown_tables import FOLDER, REWRITE, read, rendered
@@ -84,6 +85,13 @@ def test_a_job_that_is_waited_for_to_its_end_ends_the_wait_when_it_ends_or_is_re
         wanted = "Failed"
     hook = argo_cd(JOBS[name], hook=True)
     assert (WAITS[hook.status], flux(JOBS[name], UNTIL_THE_END)) == (wanted, wanted)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_a_hook_of_helm_is_waited_for_as_one_of_argo_cd(name: str) -> None:
+    """Argo CD runs both, and deletes what it takes for done with `hook-succeeded`."""
+    hook = script().health(manifest(JOBS[name], annotations={"helm.sh/hook": "post-install"}))
+    assert hook == argo_cd(JOBS[name], hook=True)
 
 
 @pytest.mark.parametrize(("kind", "name"), ROWS)

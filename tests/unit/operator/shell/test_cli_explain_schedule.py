@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from rich.console import Console
 from tests.unit.operator.decisions.schedule_objects import moment, slot_job
 from tests.unit.operator.golden.schedule_states import schedule_states
 
 from voxfleet_cli.explain import explain, failed
+from voxfleet_cli.render import print_explanation
 
 STATES = schedule_states()
 
@@ -20,6 +22,13 @@ def test_it_shows_the_next_runs_in_the_zone_of_the_schedule_and_its_jobs() -> No
     assert said["nextRuns"] == [f"2026-11-{day}T03:00+01:00" for day in (22, 23, 24)]
     assert said["lastRun"] == "2026-11-21T03:00+01:00"
     assert said["jobs"] == [{"job": "nightly-202611210200", "state": "Finished"}]
+
+
+def test_people_read_words() -> None:
+    console = Console(width=200)
+    with console.capture() as printed:
+        print_explanation(console, explain(STATES["a job runs"], []))
+    assert "Next runs: 2026-11-22T02:00+00:00, " in printed.get()
 
 
 def test_what_a_run_waits_for_is_the_next_step() -> None:

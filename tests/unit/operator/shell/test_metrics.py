@@ -28,7 +28,7 @@ from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.health import render
-from voxfleet_operator.heartbeat import Heartbeat
+from voxfleet_operator.heartbeat import STALL_SECONDS, Heartbeat
 from voxfleet_operator.kube import Kube
 from voxfleet_operator.metric_list import METRICS
 from voxfleet_operator.metrics import OperatorMetrics, WorkMetrics, class_label
@@ -83,7 +83,8 @@ class Operator:
         self.queue = WorkQueue(self.clock, observer=self.metrics)
         self.watches = WatchHealth([kind.crd.plural for kind in KINDS], self.clock)
         registry = self.metrics.registry
-        registry.register(ProcessCollector(Leading(), Heartbeat(self.clock), self.watches))
+        self.heartbeat = Heartbeat(self.clock)
+        registry.register(ProcessCollector(Leading(), self.heartbeat, self.watches))
         registry.register(QueueCollector(self.queue))
         registry.register(EventCollector(EventRecorder(partial(Kube.connect), "operator-1", self.clock)))  # type: ignore[arg-type] # writes nothing
         registry.register(JobCollector(self.cache, retry_limit=7))
@@ -126,6 +127,16 @@ def test_a_metric_is_named_by_its_unit_and_has_no_label_that_users_make_longer(s
     assert found.type is not MetricType.HISTOGRAM or found.name.endswith("_seconds")
     assert set(found.labels) <= LABELS
     assert found.help.endswith(".")
+
+
+def test_a_stall_of_the_loop_is_told_by_the_next_scrape(operator: Operator) -> None:
+    """While it lasts nothing is scraped, and the loop beats before it answers: how long ago that was says nothing."""
+    operator.clock.seconds += STALL_SECONDS
+    operator.heartbeat.beat()
+    assert operator.value("voxfleet_event_loop_stalls_total") == 0
+    operator.clock.seconds += STALL_SECONDS + 0.1
+    operator.heartbeat.beat()
+    assert operator.value("voxfleet_event_loop_stalls_total") == 1
 
 
 def test_each_mac_has_its_gauges_until_it_is_deleted(operator: Operator) -> None:
