@@ -36,7 +36,10 @@ class AgentConnection(Protocol):
 
     @property
     def transport(self) -> httpx.AsyncBaseTransport:
-        """The HTTP transport to the agent. The client closes it."""
+        """The HTTP transport to the agent. The client closes it.
+
+        Each of its connections has proven that the Mac's agent answers before a request, with its token, goes through.
+        """
         ...
 
     @property

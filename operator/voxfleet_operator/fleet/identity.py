@@ -33,6 +33,13 @@ def check_identity(identity: Identity, *, mac: str, nonce: str, pinned_key: str,
     """Raises MacRejected if the MacAgent's `pinned_key` did not sign this nonce, or if the agent serves another
     cluster.
     """
+    check_key(identity, mac=mac, nonce=nonce, pinned_key=pinned_key)
+    if identity.control_plane not in (None, control_plane):
+        raise other_control_plane(identity.control_plane)
+
+
+def check_key(identity: Identity, *, mac: str, nonce: str, pinned_key: str) -> None:
+    """Raises MacRejected if the MacAgent's `pinned_key` did not sign this nonce."""
     proven = _proves(identity, nonce)
     if identity.public_key != pinned_key:
         raise MacRejected(Reason.IDENTITY_MISMATCH, _other_key(identity.public_key, mac, pinned_key, proven=proven))
@@ -42,8 +49,6 @@ def check_identity(identity: Identity, *, mac: str, nonce: str, pinned_key: str,
             f"the agent did not prove ledger key {pinned_key}, or repeated an old proof; {_NOTHING_SENT}. Find out what"
             " answers there",
         )
-    if identity.control_plane not in (None, control_plane):
-        raise other_control_plane(identity.control_plane)
 
 
 def _proves(identity: Identity, nonce: str) -> bool:

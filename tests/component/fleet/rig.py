@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.ledger import ChainHead
 from voxfleet_api.protocol import AttemptKey, AttemptRequest
 from voxfleet_dev.sshd import Sshd
+from voxfleet_operator.fleet.agent_client import AgentClient
+from voxfleet_operator.fleet.dialer import AgentConnection
 from voxfleet_operator.fleet.fleet import MacFleet
 from voxfleet_operator.fleet.mac_view import AgentAnswer, MacView, Order, Outcome, SecretMissing
 from voxfleet_operator.fleet.session_context import SessionTiming
@@ -108,6 +110,25 @@ class Rig:
         self.secrets[f"ssh-{agent.port}", "id"] = sshd.identity_pem.encode()
         self.secrets[f"token-{agent.port}", "token"] = agent.token.encode() + b"\n"
         return Mac(sshd, agent)
+
+    @asynccontextmanager
+    async def dialled(self, mac: MacAgent) -> AsyncIterator[tuple[AgentClient, AgentConnection]]:
+        """A client of its own, beside the fleet's, that proves nothing and has no token yet."""
+        transports = Transports(self._secret)
+        try:
+            async with (
+                await transports.dial(mac) as connection,
+                AgentClient(
+                    connection,
+                    control_plane=self.control_plane,
+                    leader="leader-1",
+                    epoch=lambda: 3,
+                    on_stale_epoch=self.stale_epochs.append,
+                ) as client,
+            ):
+                yield client, connection
+        finally:
+            transports.close()
 
     async def until(self, mac: str, holds: Callable[[MacView], bool]) -> MacView:
         try:

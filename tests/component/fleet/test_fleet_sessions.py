@@ -182,7 +182,7 @@ async def test_a_slow_mac_does_not_delay_another(rig: Rig) -> None:
     quick = await rig.start_mac(StandInAgent(hardware_id="hardware-quick"))
     slow.agent.hold_answers()
     rig.fleet.ensure(slow.resource("slow"))
-    await slow.agent.heard("/v1/identity")
+    await slow.agent.heard("/v1/machine")
 
     rig.fleet.ensure(quick.resource("quick"))
     await rig.connected("quick")
@@ -290,7 +290,7 @@ async def test_a_changed_spec_dials_again_and_an_equal_one_does_not(rig: Rig) ->
     rig.fleet.ensure(mac.resource("mac-01", user="somebody-else"))
 
     assert "user somebody-else" in await rig.refused("mac-01", Reason.SSH_AUTHENTICATION_FAILED)
-    assert len(mac.agent.calls("/v1/identity")) == 1
+    assert len(mac.agent.calls("/v1/events")) == 1
 
 
 async def test_the_socket_is_for_this_process_only(rig: Rig) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import SecretStr
 from tests.component.fleet.rig import Rig
-from tests.component.fleet.stand_in_agent import StandInAgent
+from tests.component.fleet.stand_in_agent import PATIENCE_SECONDS, StandInAgent
 
 from voxfleet_api.conditions import Reason
 from voxfleet_dev.sshd import Sshd, generate_identity
+from voxfleet_operator.fleet.event_pace import EventPace
+from voxfleet_operator.fleet.mac_view import AgentUnreachable
 
 
 async def test_wrong_host_key_is_refused_before_anything_is_sent(rig: Rig) -> None:
@@ -115,6 +119,23 @@ async def test_identity_by_another_key_gets_no_token(rig: Rig) -> None:
     assert "did not prove ledger key" in message and "kubectl" not in message  # a key that nobody proved is not typed
     assert {call.path for call in mac.agent.seen} == {"/v1/identity"}
     assert all(mac.agent.token not in str(call) for call in mac.agent.seen)
+
+
+async def test_contact_is_over_once_somebody_without_the_key_answers_on_a_new_connection(rig: Rig) -> None:
+    """Although the connections from before would go on."""
+    mac = await rig.start_mac(StandInAgent())
+    async with rig.dialled(mac.resource("mac-01")) as (client, connection):
+        client.authorize(SecretStr(mac.agent.token))
+        async with client.events("journal-1:0", PATIENCE_SECONDS, EventPace(0.0)) as events:
+            mac.agent.signing_key = Ed25519PrivateKey.generate()
+            with pytest.raises(AgentUnreachable):
+                await client.machine()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                with pytest.raises(AgentUnreachable):
+                    async for _ in events:
+                        pass
+        assert connection.refusal is not None and connection.refusal.reason is Reason.IDENTITY_MISMATCH
+    assert not mac.agent.calls("/v1/machine")
 
 
 async def test_agent_of_another_control_plane_gets_no_token(rig: Rig) -> None:

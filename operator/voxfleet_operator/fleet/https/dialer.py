@@ -52,6 +52,7 @@ class HttpsDialer:
             addresses = await self._lookup.addresses(httpx.URL(access.url).host, CONNECT_SECONDS)
         except OSError as error:
             raise refusal(error, access) from error
+        # Each new connection is proven by TLS: whoever only takes the agent's port lacks the key of its certificate.
         inner = httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=CONNECTION_LIMITS)
         connection = _HttpsConnection(access, addresses, inner)
         reloading = asyncio.create_task(self._end_when_replaced(access, material, connection))

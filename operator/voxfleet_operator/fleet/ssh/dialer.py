@@ -16,6 +16,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import SshAccess
 from voxfleet_operator.fleet.dialer import CONNECTION_LIMITS, AgentConnection, DialError, SecretReader
+from voxfleet_operator.fleet.ssh.connection_proof import HOST, ConnectionProof
 from voxfleet_operator.fleet.ssh.transport import SshTimeouts
 from voxfleet_operator.fleet.ssh.tunnel import SshThreads, Tunnel, open_tunnel
 
@@ -27,7 +28,7 @@ _UNUSED_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 class _TunnelConnection:
     tunnel: Tunnel
     transport: httpx.AsyncBaseTransport
-    base_url: str = "http://agent"
+    base_url: str = f"http://{HOST}"
 
     @property
     def refusal(self) -> DialError | None:
@@ -51,15 +52,23 @@ class SshDialer:
 
     async def dial(self, mac: MacAgent) -> AbstractAsyncContextManager[AgentConnection]:
         access = _access(mac)
-        return self._open(access, await self._secrets(access.identity_secret_ref.name, access.identity_secret_ref.key))
+        identity_pem = await self._secrets(access.identity_secret_ref.name, access.identity_secret_ref.key)
+        proof = ConnectionProof(
+            mac.metadata.name, mac.spec.ledger_public_key, access.agent_port, self._timeouts.proof_seconds
+        )
+        return self._open(access, identity_pem, proof)
 
     def close(self) -> None:
         self._threads.shutdown()
         shutil.rmtree(self._socket_directory, ignore_errors=True)
 
     @asynccontextmanager
-    async def _open(self, access: SshAccess, identity_pem: bytes) -> AsyncIterator[AgentConnection]:
-        async with open_tunnel(access, identity_pem, self._socket_directory, self._threads, self._timeouts) as tunnel:
+    async def _open(
+        self, access: SshAccess, identity_pem: bytes, proof: ConnectionProof
+    ) -> AsyncIterator[AgentConnection]:
+        async with open_tunnel(
+            access, identity_pem, proof, self._socket_directory, self._threads, self._timeouts
+        ) as tunnel:
             transport = httpx.AsyncHTTPTransport(
                 uds=str(tunnel.socket_path), verify=_UNUSED_TLS, retries=0, limits=CONNECTION_LIMITS
             )

@@ -44,6 +44,7 @@ class SshTimeouts:
     handshake_seconds: float = 15.0
     authentication_seconds: float = 15.0
     channel_seconds: float = 10.0
+    proof_seconds: float = 10.0
 
 
 def pinned_keys(host_keys: Iterable[str]) -> tuple[PinnedKey, ...]:

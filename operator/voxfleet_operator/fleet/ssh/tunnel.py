@@ -1,4 +1,7 @@
-"""Offers the agent's loopback port on a Mac as a local unix socket that only this user may open."""
+"""Offers the agent's loopback port on a Mac as a local unix socket that only this user may open.
+
+What a client writes there leaves this machine only after the agent has proven itself on the channel that carries it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,10 @@ from typing import TypeVar
 
 import paramiko
 
+from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.mac_agent import SshAccess
 from voxfleet_operator.fleet.dialer import DialError
+from voxfleet_operator.fleet.ssh.connection_proof import ConnectionProof
 from voxfleet_operator.fleet.ssh.transport import SshTimeouts, connect, open_loopback
 
 CHUNK_BYTES = 65_536
@@ -46,12 +51,17 @@ class SshThreads:
 class Tunnel:
     socket_path: Path
     refusal: DialError | None = None
-    """Why the newest connection to the socket could not be forwarded to the agent; None once one was."""
+    """Why the newest connection to the socket could not be forwarded to the agent, or was not; None once one was."""
 
 
 @asynccontextmanager
 async def open_tunnel(
-    access: SshAccess, identity_pem: bytes, directory: Path, threads: SshThreads, timeouts: SshTimeouts
+    access: SshAccess,
+    identity_pem: bytes,
+    proof: ConnectionProof,
+    directory: Path,
+    threads: SshThreads,
+    timeouts: SshTimeouts,
 ) -> AsyncIterator[Tunnel]:
     """Keeps a tunnel open as long as the context. `directory` has mode 0700. Raises DialError."""
     async with connect(access, identity_pem, threads.dial, timeouts) as transport:
@@ -77,10 +87,18 @@ async def open_tunnel(
                 channel = await _in_thread(
                     slots, threads, lambda: open_loopback(transport, access.agent_port, timeouts)
                 )
-                tunnel.refusal = None
-                await _Bridge(channel, reader, writer, slots, threads).run()
+                stream = _ChannelStream(channel, slots, threads)
+                try:
+                    await proof.demand(stream)
+                    tunnel.refusal = None
+                    await _splice(stream, reader, writer)
+                finally:
+                    await asyncio.shield(stream.close())
             except DialError as error:
                 tunnel.refusal = error
+                if error.reason is Reason.IDENTITY_MISMATCH:
+                    for bridge in bridges - {asyncio.current_task()}:  # somebody else has the port: contact is over
+                        bridge.cancel()
             finally:
                 writer.close()
                 with contextlib.suppress(OSError):  # the client has hung up already
@@ -119,39 +137,36 @@ class _Readable(threading.Event):
             self._loop.call_soon_threadsafe(self.wake.set)
 
 
-class _Bridge:
-    """Carries bytes between one connection to the unix socket and one SSH channel until either side ends."""
+class _ChannelStream:
+    """One SSH channel, without blocking the event loop."""
 
-    def __init__(
-        self,
-        channel: paramiko.Channel,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        slots: asyncio.Semaphore,
-        threads: SshThreads,
-    ) -> None:
+    def __init__(self, channel: paramiko.Channel, slots: asyncio.Semaphore, threads: SshThreads) -> None:
         self._channel = channel
-        self._reader = reader
-        self._writer = writer
         self._slots = slots
         self._threads = threads
+        self._readable = _Readable()
+        channel.setblocking(False)
+        channel.in_buffer.set_event(self._readable)
 
-    async def run(self) -> None:
-        self._channel.setblocking(False)
-        ways = [asyncio.create_task(self._to_mac()), asyncio.create_task(self._from_mac())]
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-            await asyncio.shield(_in_thread(self._slots, self._threads, self._close))
+    async def receive(self) -> bytes:
+        """The next bytes; none once the channel has ended, however it did."""
+        while True:
+            self._readable.wake.clear()
+            ended = self._channel.closed or self._channel.eof_received
+            if self._channel.recv_ready():
+                try:
+                    # Reading may send a window update, which blocks during a key exchange: never do that in the loop.
+                    return await _in_thread(self._slots, self._threads, lambda: self._channel.recv(CHUNK_BYTES))
+                except (OSError, EOFError, paramiko.SSHException):  # the transport is gone
+                    return b""
+            if ended:
+                return b""
+            await self._readable.wake.wait()
 
-    async def _to_mac(self) -> None:
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # one side hung up, so the bridge ends
-            while chunk := await self._reader.read(CHUNK_BYTES):
-                while chunk:
-                    chunk = chunk[await self._send(chunk) :]
+    async def send(self, content: bytes) -> None:
+        """Sends all of it. Raises OSError once the channel has ended."""
+        while content:
+            content = content[await self._send(content) :]
 
     async def _send(self, chunk: bytes) -> int:
         while True:
@@ -160,28 +175,41 @@ class _Bridge:
             except TimeoutError:  # the window is closed; waiting here keeps the thread free
                 await asyncio.sleep(WINDOW_POLL_SECONDS)
                 continue
+            except (EOFError, paramiko.SSHException) as error:
+                raise BrokenPipeError("the SSH channel has ended") from error
             if sent == 0:
-                raise EOFError
+                raise BrokenPipeError("the SSH channel has ended")
             return sent
 
-    async def _from_mac(self) -> None:
-        readable = _Readable()
-        self._channel.in_buffer.set_event(readable)
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # as above
-            while True:
-                readable.wake.clear()
-                # Reading may send a window update, which blocks during a key exchange: never do that in the event loop.
-                while self._channel.recv_ready():
-                    self._writer.write(
-                        await _in_thread(self._slots, self._threads, lambda: self._channel.recv(CHUNK_BYTES))
-                    )
-                    await self._writer.drain()
-                if self._channel.closed or self._channel.eof_received:
-                    return
-                await readable.wake.wait()
+    async def close(self) -> None:
+        await _in_thread(self._slots, self._threads, self._close)
 
     def _close(self) -> None:
         with contextlib.suppress(
             OSError, EOFError, paramiko.SSHException
         ):  # the transport is gone, and the channel with it
             self._channel.close()
+
+
+async def _splice(stream: _ChannelStream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Carries bytes between a connection to the unix socket and a channel until either side ends."""
+    ways = [asyncio.create_task(_to_mac(stream, reader)), asyncio.create_task(_from_mac(stream, writer))]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+
+
+async def _to_mac(stream: _ChannelStream, reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(OSError):  # one side hung up, so the bridge ends
+        while chunk := await reader.read(CHUNK_BYTES):
+            await stream.send(chunk)
+
+
+async def _from_mac(stream: _ChannelStream, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):  # as above
+        while chunk := await stream.receive():
+            writer.write(chunk)
+            await writer.drain()
