@@ -53,16 +53,19 @@ def test_a_fleet_s_life_uses_every_right_and_lacks_none(fleet: Fleet) -> None:
     fleet.submit("plain", CLIPS)
     assert is_true(fleet.wait_for_end("plain").status.conditions, ConditionType.COMPLETE), fleet.explain()
     its_secret_waits_for_what_its_condition_says(fleet)
-    a_schedule_runs_and_clears_up(fleet)
+    nightly = a_schedule_runs(fleet)
     another_namespace_reaches_nothing(fleet)
     with ApiServer(fleet.control_plane) as server:
         seen = [found for kind in KINDS for found in server.list(kind, NAMESPACE)[:1]]
-    fleet.control_plane.kubectl("delete", "abj", "--all", "-n", NAMESPACE, "--timeout=60s")
     fleet.control_plane.kubectl("delete", "mac", fleet.macs[0].name, "--timeout=60s")
     with ApiServer(fleet.control_plane) as server:  # a Mac that goes has its statement written at once
         statement = f"{fleet.macs[0].name}-{datetime.now(UTC):%Y-%m}"
         fleet.wait_for("the statement", lambda: any(written(server, statement)))
         seen += written(server, statement)
+    # It looks at what is over once a minute, and at once when it is changed.
+    fleet.control_plane.kubectl("annotate", "abs/nightly", "-n", NAMESPACE, "looked-at=again")
+    fleet.wait_for("the schedule clears up what the statement counts", lambda: nightly not in jobs(fleet))
+    fleet.control_plane.kubectl("delete", "abj", "--all", "-n", NAMESPACE, "--timeout=60s")
     assert {type(one) for one in seen} == set(KINDS)
     asyncio.run(reads_after_conflicts(fleet, seen))
     fleet.operator.stop()
@@ -81,7 +84,12 @@ def its_secret_waits_for_what_its_condition_says(fleet: Fleet) -> None:
     assert is_true(fleet.wait_for_end("secret").status.conditions, ConditionType.COMPLETE), fleet.explain()
 
 
-def a_schedule_runs_and_clears_up(fleet: Fleet) -> None:
+def jobs(fleet: Fleet) -> list[str]:
+    return fleet.control_plane.kubectl("get", "abj", "-n", NAMESPACE, "-o", "name").split()
+
+
+def a_schedule_runs(fleet: Fleet) -> str:
+    """Returns its job as kubectl names it."""
     asked = datetime.now(UTC).replace(microsecond=0)
     template = fleet.job("plain").spec.dump()
     fleet.apply(
@@ -99,12 +107,9 @@ def a_schedule_runs_and_clears_up(fleet: Fleet) -> None:
     )
     job = job_name("nightly", asked)
     started = f"audiobatchjob.voxfleet.dev/{job}"
-
-    def jobs() -> str:
-        return fleet.control_plane.kubectl("get", "abj", "-n", NAMESPACE, "-o", "name")
-
-    fleet.wait_for("the slot's job runs", lambda: started in jobs())
-    fleet.wait_for("it is cleared up", lambda: started not in jobs())
+    fleet.wait_for("the slot's job runs", lambda: started in jobs(fleet))
+    assert is_true(fleet.wait_for_end(job).status.conditions, ConditionType.COMPLETE), fleet.explain()
+    return started
 
 
 def another_namespace_reaches_nothing(fleet: Fleet) -> None:

@@ -21,7 +21,7 @@ from tests.rig.agent_process import AgentProcess
 
 from voxfleet_agent import ledger as ledgers
 from voxfleet_agent.attempts.services import AttemptServices
-from voxfleet_agent.config import AgentConfig, ConfigError, create_private_file, load_config, read_token
+from voxfleet_agent.config import AgentConfig, ConfigError, ListenTls, create_private_file, load_config, read_token
 from voxfleet_agent.daemon import open_agent
 from voxfleet_agent.lanes.pools import LanePools
 from voxfleet_agent.models.store import builtin_model_folder
@@ -179,6 +179,13 @@ ROWS: dict[str, Row | Elsewhere] = {
     "stateDir": Row(state_dir),
     "listen.host": Row(listen_host, in_a_run=False),
     "listen.port": Row(listen_port, in_a_run=False),
+    **dict.fromkeys(
+        ("listen.tls.certificateFile", "listen.tls.keyFile", "listen.tls.clientCaFile", "listen.tls.clientCrlFile"),
+        Elsewhere(
+            "component/agent/test_tls_listener.py::test_a_file_that_is_missing_or_holds_something_else_is_named",
+            "component/standalone/test_agent_options.py::test_a_run_reads_no_certificate",
+        ),
+    ),
     "tokenFile": Row(token_file, in_a_run=False),
     "ledgerKeyFile": Row(ledger_key_file, in_a_run=False),
     "scratch.path": Row(scratch_path),
@@ -342,6 +349,15 @@ async def test_caps_beyond_the_machine_are_refused_in_both_ways(tmp_path: Path) 
 def test_the_control_plane_binds_the_agent(tmp_path: Path) -> None:
     with AgentProcess(tmp_path / "mac", [], controlPlane="one") as agent:
         assert json.loads(agent.get("/v1/identity?nonce=0123456789abcdef"))["controlPlane"] == "one"
+
+
+async def test_a_run_reads_no_certificate(tmp_path: Path) -> None:
+    config = load_config(agent_yaml(tmp_path / "mac", 0))
+    missing = tmp_path / "missing.pem"
+    files = {"certificate_file": missing, "key_file": missing, "client_ca_file": missing, "client_crl_file": missing}
+    listen = config.listen.model_copy(update={"tls": ListenTls(**files)})
+    named = config.model_copy(update={"listen": listen})
+    assert await observe_run(named, (named, named))
 
 
 async def test_a_run_ignores_the_control_plane(tmp_path: Path) -> None:

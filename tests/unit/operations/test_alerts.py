@@ -14,7 +14,7 @@ import yaml
 from promql_parser import AggregateExpr, Expr, VectorSelector
 
 from voxfleet_agent.metric_list import METRICS as AGENT_METRICS
-from voxfleet_operator.metric_list import EVENTS, METRICS
+from voxfleet_operator.metric_list import EVENTS, LOOP_STALLS, METRICS
 from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_shared.metric_specs import MetricSpec, MetricType
 
@@ -23,7 +23,7 @@ FILES = REPOSITORY / "charts" / "voxfleet" / "files"
 RUNBOOKS = REPOSITORY / "docs" / "runbooks"
 SECTIONS = ["Impact", "Diagnosis", "Mend"]
 SERIES: Mapping[str, MetricSpec] = {name: spec for spec in (*METRICS, *AGENT_METRICS) for name in spec.series}
-COUNTED_AT_A_SCRAPE = (EVENTS,)
+COUNTED_AT_A_SCRAPE = (EVENTS, LOOP_STALLS)
 """What is read then has all of its series."""
 OF_THE_PROCESS = frozenset({"process_cpu_seconds_total", "process_resident_memory_bytes"})
 ALERTS: dict[str, Mapping[str, Any]] = {
