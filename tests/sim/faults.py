@@ -148,7 +148,9 @@ def mac_renamed(world: World) -> None:
         return
 
     def add() -> None:
-        world.server.create({"kind": "MacAgent", "metadata": {"name": new}, "spec": old["spec"]})
+        # Whoever lets the Mac take work again knows its old name alone.
+        spec = {**old["spec"], "unschedulable": False}
+        world.server.create({"kind": "MacAgent", "metadata": {"name": new}, "spec": spec})
 
     if world.random.random() < 0.5:  # for a while two of them stand for one machine
         add()
