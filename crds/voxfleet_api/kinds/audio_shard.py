@@ -176,6 +176,11 @@ class AttemptRecord(StatusModel):
     ] = None
     usage: Annotated[AttemptUsage | None, Field(description="Absent until its signed rows are verified.")] = None
 
+    @property
+    def costs_retry(self) -> bool:
+        """Whether its end counts against the retry limit; a Mac that had no room, or gave it back, costs none."""
+        return self.outcome not in (AttemptOutcome.ASSIGNED, AttemptOutcome.SUCCEEDED, AttemptOutcome.RETURNED)
+
 
 class FoldedAttempts(StatusModel):
     """The sum of ended attempts, once there are too many to list."""

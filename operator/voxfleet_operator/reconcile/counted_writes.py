@@ -6,13 +6,10 @@ from datetime import datetime
 
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
-from voxfleet_api.kinds.audio_shard import AttemptOutcome, AudioShardStatus
+from voxfleet_api.kinds.audio_shard import AudioShardStatus
 from voxfleet_operator.event_reasons import announced
 from voxfleet_operator.metrics import WorkMetrics, class_label, outcome_label
 from voxfleet_operator.reconcile.transitions import ended_attempts
-
-FREE = frozenset({AttemptOutcome.SUCCEEDED, AttemptOutcome.RETURNED})
-"""How attempts end that cost no retry."""
 
 
 def count_write(metrics: WorkMetrics, before: Resource, after: Resource) -> None:
@@ -26,7 +23,7 @@ def _count_shard(metrics: WorkMetrics, before: AudioShardStatus, after: AudioSha
     for record in ended_attempts(before, after):
         failure_class = class_label(record.failure_class)
         metrics.attempts.labels(outcome_label(record.outcome), failure_class).inc()
-        if record.outcome not in FREE:
+        if record.costs_retry:
             metrics.retries.labels(failure_class).inc()
     if before.commit is None and after.commit is not None and after.clips is not None:
         for outcome, clips in after.clips.model_dump().items():

@@ -59,7 +59,6 @@ from voxfleet_operator.reconcile.shard.split import is_split_due_once_lost
 from voxfleet_operator.reconcile.shard.status import (
     attempt_ended,
     committed,
-    costs_retry,
     current,
     is_failed,
     retries_used,
@@ -378,7 +377,7 @@ class _AssignedAttempt:
         if written is None:
             return 0.0
         ended = current(written.status)
-        if ended is not None and costs_retry(ended):
+        if ended is not None and ended.costs_retry:
             self._backoffs.shard_failed(self._shard.metadata.uid, retries_used(written.status), self._context.clock())
             self._mac.failed(ended, self._job.metadata.uid)
         why = find(written.status.conditions, ConditionType.COMMITTED)

@@ -87,15 +87,10 @@ def failed_condition(shard: AudioShard) -> Condition | None:
     return found if found is not None and found.status == "True" else None
 
 
-def costs_retry(record: AttemptRecord) -> bool:
-    """Whether the attempt's end counts against the retry limit; a Mac that had no room, or gave it back, costs none."""
-    return record.outcome not in (AttemptOutcome.ASSIGNED, AttemptOutcome.SUCCEEDED, AttemptOutcome.RETURNED)
-
-
 def retries_used(status: AudioShardStatus) -> int:
     """How many retries the attempts so far have cost. The attempt's number does not tell: it only fences."""
     folded = 0 if status.folded is None else status.folded.retries
-    return folded + sum(costs_retry(record) for record in status.attempts)
+    return folded + sum(record.costs_retry for record in status.attempts)
 
 
 def free_ends(status: AudioShardStatus) -> int:
@@ -260,7 +255,7 @@ def fold(
         if not settled and len(listed) <= MAX_ATTEMPTS:
             break
         ended = [record for record in listed if record.outcome is not AttemptOutcome.ASSIGNED]
-        oldest = min(settled or ended, key=costs_retry)
+        oldest = min(settled or ended, key=lambda record: record.costs_retry)
         listed.remove(oldest)
         folded = _with_folded(folded or FoldedAttempts(), oldest, settled=bool(settled))
     return tuple(listed), folded
@@ -272,7 +267,7 @@ def _with_folded(folded: FoldedAttempts, record: AttemptRecord, *, settled: bool
     return folded.model_copy(
         update={
             "attempts": folded.attempts + 1,
-            "retries": folded.retries + costs_retry(record),
+            "retries": folded.retries + record.costs_retry,
             "chip": record.chip if record.chip and may_have_worked(record) else folded.chip,
             "unsettled": folded.unsettled + (not settled),
             **({} if usage is None else {name: getattr(folded, name) + getattr(usage, name) for name in sums}),

@@ -34,7 +34,6 @@ from voxfleet_operator.reconcile.shard.status import (
     KEPT_ATTEMPTS,
     assigned,
     attempt_ended,
-    costs_retry,
     failed_for_good,
     fold,
     is_failed,
@@ -47,7 +46,7 @@ FREE = (AttemptOutcome.ASSIGNED, AttemptOutcome.SUCCEEDED, AttemptOutcome.RETURN
 
 @pytest.mark.parametrize("outcome", [*AttemptOutcome, "OfAnOperatorToCome"])
 def test_what_costs_a_retry(outcome: str) -> None:
-    assert costs_retry(AttemptRecord(attempt=1, mac="mac-a", outcome=outcome)) is (outcome not in FREE)
+    assert AttemptRecord(attempt=1, mac="mac-a", outcome=outcome).costs_retry is (outcome not in FREE)
 
 
 LOST, FAILED, REFUSED, RETURNED = (

@@ -28,7 +28,6 @@ from voxfleet_operator.reconcile.shard.decide import (
     reported_state,
     superseded,
 )
-from voxfleet_operator.reconcile.shard.status import costs_retry
 
 INTRODUCTION = """# What the operator does about an attempt
 
@@ -234,7 +233,7 @@ def _refusal(refusal: AgentRefused) -> dict[str, str]:
     fresh, tried = (
         refused_as(meaning, AudioShardStatus(folded=FoldedAttempts(attempts=count))) for count in (0, MOST_FREE_ENDS)
     )
-    costs = {outcome: "yes" if costs_retry(record(OURS, "mac-a", outcome)) else "no" for outcome in (fresh, tried)}
+    costs = {outcome: "yes" if record(OURS, "mac-a", outcome).costs_retry else "no" for outcome in (fresh, tried)}
     return {
         "then": "the attempt ends",
         "recorded as": meaning.failure_class or fresh.value,
