@@ -81,8 +81,8 @@ def test_a_mac_and_a_namespace_that_go_while_no_operator_runs_hold_up_nothing(
     fleet: Fleet,
 ) -> None:
     removed, other = fleet.macs
+    fleet.operator.stop()  # first, so that nobody ends what the Mac has until it is gone
     fleet.control_plane.kubectl("delete", "macagent", removed.name)
-    fleet.operator.stop()
     delete_namespace(fleet)
     fleet.wait_for("all but the job is gone", lambda: not is_left(fleet, "ash,vc") and is_left(fleet, "abj"))
     fleet.operator.start()

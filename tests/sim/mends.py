@@ -22,8 +22,6 @@ from voxfleet_operator.leader import Leader
 from voxfleet_operator.reconcile.job import decide as job_decide
 from voxfleet_operator.reconcile.mac import decide as mac_decide
 from voxfleet_operator.reconcile.shard import decide as shard_decide
-from voxfleet_operator.reconcile.shard import reconcile as shard_reconcile
-from voxfleet_operator.reconcile.shard import status as shard_status
 from voxfleet_operator.reconcile.statement import decide as statement_decide
 
 Change = tuple[object, str, Any]
@@ -72,7 +70,7 @@ def _busy_macs_cost_no_retry() -> tuple[Change, ...]:
     def costs(record: AttemptRecord) -> bool:
         return record.outcome not in (AttemptOutcome.ASSIGNED, AttemptOutcome.SUCCEEDED)
 
-    return tuple((module, "costs_retry", costs) for module in (shard_status, shard_reconcile))
+    return ((AttemptRecord, "costs_retry", property(costs)),)
 
 
 def _orders_do_not_outlive_a_sleep() -> tuple[Change, ...]:

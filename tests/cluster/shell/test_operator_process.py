@@ -69,6 +69,10 @@ def contract_condition(control_plane: ControlPlane, namespace: str, name: str = 
     return control_plane.kubectl("get", "vc", name, "-n", namespace, "-o", path) == "True"
 
 
+def _is_told(operator: Operator, metric: str) -> bool:
+    return metric in operator.answer("/metrics")
+
+
 def test_it_accepts_a_contract_answers_its_probes_and_frees_the_lease_on_sigterm(
     operator: Operator, installed_crds: ControlPlane, namespace: str
 ) -> None:
@@ -82,8 +86,9 @@ def test_it_accepts_a_contract_answers_its_probes_and_frees_the_lease_on_sigterm
     assert 'voxfleet_reconcile_total{kind="VoiceContract",result="success"}' in metrics
     typed = {line.split()[2] for line in metrics.splitlines() if line.startswith("# TYPE voxfleet_")}
     assert typed == {spec.name for spec in METRICS}
-    assert 'voxfleet_watch_starts_total{code="200",resource="macagents"}' in metrics
-    assert 'voxfleet_watch_starts_total{code="200",resource="namespaces"}' in metrics
+    for kind in ("macagents", "namespaces"):  # a list comes before its watch, and is enough to be ready
+        started = f'voxfleet_watch_starts_total{{code="200",resource="{kind}"}}'
+        operator.child.wait_until(partial(_is_told, operator, started), PATIENCE_SECONDS, started)
     assert 'voxfleet_api_requests_total{code="201",verb="POST"}' in metrics, "the Lease is made"
 
     operator.child.stop()
