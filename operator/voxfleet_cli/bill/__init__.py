@@ -1,0 +1,1 @@
+"""`voxfleet bill`: what machine-hours cost, and the proof of it."""
