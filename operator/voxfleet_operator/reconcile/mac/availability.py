@@ -18,7 +18,7 @@ from voxfleet_operator.fleet.closing import ClosingPhase
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.exclusion import exclusion_text
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, closing
-from voxfleet_operator.reconcile.opening_hours import UnusableHours, local_text, rental_ends, standing
+from voxfleet_api.opening_hours import UnusableHours, local_text, rental_ends, standing
 from voxfleet_operator.reconcile.refusing_macs import LONGEST_SECONDS, REFUSALS, Refusing
 
 
