@@ -85,7 +85,7 @@ def night_in(month: Sequence[date], clock: NightClock, start: str) -> date:
 def burndown(
     month: Sequence[date], used_by_night: Mapping[date, int], budget: int, now: datetime, clock: NightClock = UTC_DAYS
 ) -> Iterator[BurndownNight]:
-    """`month`: its nights. `budget`, and what was used, in milliseconds. Nights after that of `now` are still to come."""
+    """`month`: its nights. `budget`, and what was used: milliseconds. Nights after that of `now` are still to come."""
     tonight = clock.night_of(now.astimezone(UTC))
     passed = sum(night <= tonight for night in month)
     total = sum(used_by_night.get(night, 0) for night in month[:passed])

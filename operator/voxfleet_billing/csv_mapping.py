@@ -1,10 +1,10 @@
 """Reads bill lines from a CSV whose columns a mapping names, a lessor's or ours. Pure.
 
-    columns: {row: Reference, hours: Stunden, cost: Betrag, currency: Waehrung}
-    key: [row]
-    delimiter: ";"
-    decimalComma: true
-    tolerance: {milliseconds: 1000, cost: "0.01"}
+columns: {row: Reference, hours: Stunden, cost: Betrag, currency: Waehrung}
+key: [row]
+delimiter: ";"
+decimalComma: true
+tolerance: {milliseconds: 1000, cost: "0.01"}
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ class KeyField(StrEnum):
     MAC = "mac"
     HARDWARE_ID = "hardwareId"
     DAY = "day"
+    START = "start"
     LANE = "lane"
     SKU = "sku"
     NAMESPACE = "namespace"
     JOB = "job"
     BILLING_KEY = "billingKey"
     LESSOR_BILLING_KEY = "lessorBillingKey"
+    LESSOR = "lessor"
     KIND = "kind"
 
 
@@ -56,7 +58,10 @@ Column = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class Columns(SpecModel):
-    """Their names, by ours. `start` gives the day where there is no column of its own."""
+    """Their names, by ours.
+
+    `start` gives the day where there is no column of its own. Where `kind` has one, lines of other kinds are left out.
+    """
 
     row: Column | None = None
     mac: Column | None = None
@@ -69,6 +74,7 @@ class Columns(SpecModel):
     job: Column | None = None
     billing_key: Column | None = None
     lessor_billing_key: Column | None = None
+    lessor: Column | None = None
     kind: Column | None = None
     milliseconds: Column | None = None
     seconds: Column | None = None
@@ -112,6 +118,28 @@ class CsvMapping(SpecModel):
         return Tolerance(self.tolerance.milliseconds, Decimal(self.tolerance.cost))
 
 
+FOCUS_MAPPING = CsvMapping(
+    columns=Columns(
+        row="x_RowId",
+        mac="ResourceName",
+        start="x_WallStart",
+        namespace="SubAccountId",
+        billing_key="x_BillingKey",
+        lessor="x_LessorName",
+        kind="x_Kind",
+        seconds="x_MachineSeconds",
+        cost="BilledCost",
+        currency="BillingCurrency",
+    ),
+    key=(
+        *(KeyField.ROW, KeyField.KIND, KeyField.MAC, KeyField.START, KeyField.NAMESPACE, KeyField.BILLING_KEY),
+        KeyField.LESSOR,
+    ),
+    kinds=tuple(kind for kind in ChargeKind if kind not in (ChargeKind.ESTIMATED, ChargeKind.COMMITMENT)),
+)
+"""Of our own export in FOCUS, 1.2 and 1.4 alike."""
+
+
 def load_mapping(text: str) -> CsvMapping:
     """Raises MappingError naming each field."""
     try:
@@ -133,8 +161,10 @@ def their_lines(content: Iterable[str], mapping: CsvMapping) -> Iterator[Compare
         missing = [column for column in columns.values() if column not in header]
         if missing:
             raise MappingError(f"the CSV has no column {', '.join(missing)}; its header is {', '.join(header)}")
+        kind, wanted = columns.get("kind", ""), set(mapping.kinds)
         for cells in reader:
-            yield _their_line(cells, columns, mapping, reader.line_num)
+            if not kind or cells.get(kind) in wanted:
+                yield _their_line(cells, columns, mapping, reader.line_num)
     except csv.Error as error:
         raise MappingError(f"line {reader.line_num}: {error}") from error
 
@@ -166,7 +196,7 @@ def _their_line(
         unit = next((unit for unit in _MILLISECONDS if unit in columns), None)
         time = None
         if unit is not None:
-            exact = _number(text(unit), mapping) * _MILLISECONDS[unit]
+            exact = _number(text(unit) or "0", mapping) * _MILLISECONDS[unit]
             time = int(exact.to_integral_value())
         cost = _number(text("cost"), mapping) if "cost" in columns else None
     except (ValueError, InvalidOperation) as error:
@@ -197,6 +227,8 @@ def _ours(charge: Charge, field: KeyField) -> str:
             return charge.hardware_id
         case KeyField.DAY:
             return charge.start[:10]
+        case KeyField.START:
+            return charge.start
         case KeyField.LANE:
             return charge.lane
         case KeyField.SKU:
@@ -209,8 +241,10 @@ def _ours(charge: Charge, field: KeyField) -> str:
             return charge.billing_key
         case KeyField.LESSOR_BILLING_KEY:
             return charge.lessor_billing_key
+        case KeyField.LESSOR:
+            return charge.lessor
         case KeyField.KIND:
-            return charge.kind
+            return charge.kind.value
 
 
 def _number(text: str, mapping: CsvMapping) -> Decimal:

@@ -20,6 +20,12 @@ _BATCH_LINES = 5_000
 _BILLION = Decimal(10**9)
 _MAX_AMOUNT = Decimal(9 * 10**9)
 
+_INSERT = """
+    INSERT INTO {side} VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT (key) DO UPDATE SET
+    time = time + excluded.time, cost = cost + excluded.cost, lines = lines + 1,
+    currency = iif(currency = excluded.currency, currency, currency || '+' || excluded.currency)
+"""
+
 
 class TooLarge(ValueError):
     """An amount beyond nine billions."""
@@ -28,7 +34,7 @@ class TooLarge(ValueError):
 class DifferenceKind(StrEnum):
     MISSING = "Missing"  # ours has the line, theirs does not
     UNKNOWN = "Unknown"  # theirs has the line, ours does not
-    TWICE = "Twice"  # theirs has the line more than once
+    TWICE = "Twice"  # theirs has the line more often
     TIME = "Time"  # the hours differ
     COST = "Cost"  # the amounts differ
     CURRENCY = "Currency"
@@ -69,7 +75,7 @@ class LineComparison:
     """Add both sides, then ask for the differences; close it, or use it as a context manager."""
 
     def __init__(self, *, once: bool, tolerance: Tolerance) -> None:
-        """`once`: whether a key that theirs has twice is a fault, instead of a sum."""
+        """`once`: whether a key that theirs has more often than ours is a fault of its own."""
         self._once = once
         self._tolerance = tolerance
         self._database = sqlite3.connect("")  # an empty name: on disk, in the folder for temporary files
@@ -104,11 +110,11 @@ class LineComparison:
     def differences(self) -> Iterator[Difference]:
         """Ordered by key."""
         rows = self._database.execute(
-            "SELECT o.key, o.time, t.time, o.cost, t.cost, o.currency, t.currency, t.line, t.lines"
+            "SELECT o.key, o.time, t.time, o.cost, t.cost, o.currency, t.currency, t.line, t.lines, o.lines"
             " FROM ours o LEFT JOIN theirs t ON t.key = o.key"
-            " WHERE t.key IS NULL OR t.lines > 1 OR o.time IS NOT t.time OR o.cost IS NOT t.cost"
+            " WHERE t.key IS NULL OR t.lines > o.lines OR o.time IS NOT t.time OR o.cost IS NOT t.cost"
             " OR o.currency IS NOT t.currency"
-            " UNION ALL SELECT t.key, NULL, t.time, NULL, t.cost, NULL, t.currency, t.line, t.lines"
+            " UNION ALL SELECT t.key, NULL, t.time, NULL, t.cost, NULL, t.currency, t.line, t.lines, 0"
             " FROM theirs t LEFT JOIN ours o ON o.key = t.key WHERE o.key IS NULL"
             " ORDER BY 1"
         )
@@ -128,13 +134,14 @@ class LineComparison:
         their_currency: str | None,
         line: int | None,
         lines: int | None,
+        our_lines: int,
     ) -> Difference | None:
         kind: DifferenceKind | None = None
         if lines is None:
             kind = DifferenceKind.MISSING
         elif our_currency is None:
             kind = DifferenceKind.UNKNOWN
-        elif self._once and lines > 1:
+        elif self._once and lines > our_lines:
             kind = DifferenceKind.TWICE
         elif _differ(our_time, their_time, self._tolerance.milliseconds):
             kind = DifferenceKind.TIME
@@ -156,14 +163,16 @@ class LineComparison:
         )
 
     def _add(self, side: str, lines: Iterable[ComparedLine]) -> int:
-        statement = (
-            f"INSERT INTO {side} VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT (key) DO UPDATE SET"  # noqa: S608 # one of two names
-            " time = time + excluded.time, cost = cost + excluded.cost, lines = lines + 1,"
-            " currency = CASE WHEN currency = excluded.currency THEN currency ELSE currency || '+' || excluded.currency END"
-        )
+        statement = _INSERT.format(side=side)
         count, rest = 0, iter(lines)
         while batch := [
-            (line.key, line.milliseconds, None if line.cost is None else _billionths(line.cost), line.currency, line.number)
+            (
+                line.key,
+                line.milliseconds,
+                None if line.cost is None else _billionths(line.cost),
+                line.currency,
+                line.number,
+            )
             for line in islice(rest, _BATCH_LINES)
         ]:
             self._database.executemany(statement, batch)

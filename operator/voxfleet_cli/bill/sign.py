@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from voxfleet_billing.signing_keys import BadKey, NeedsPassphrase, fingerprint, private_key, public_key, raw_text
+from voxfleet_billing.signing_keys import fingerprint, raw_text
 from voxfleet_billing.sshsig import NAMESPACE, BadSignature, sign_digest, verify_digest
+from voxfleet_cli.bill.inputs import exit_codes
+from voxfleet_cli.bill.key_files import read_private_key, read_public_keys
 from voxfleet_cli.command_line import Exit, fail
 
 SIGNATURE_SUFFIX = ".sig"
@@ -26,10 +28,6 @@ EPILOG = (
 File = Annotated[Path, typer.Argument(help="The export, such as bill-2026-11.csv.")]
 
 
-class Unusable(Exception):
-    """A file or key that cannot be used; the message names it."""
-
-
 def sign(
     file: File,
     key: Annotated[
@@ -40,11 +38,9 @@ def sign(
 
     The format is OpenSSH's, so that finance can check it without this program; the output says with what line.
     """
-    try:
-        signer = _private_key(key)
+    with exit_codes():
+        signer = read_private_key(key)
         signed = [_signed(path, signer) for path in _with_manifest(file)]
-    except (Unusable, OSError) as error:
-        raise typer.Exit(fail(error, Exit.USAGE)) from error
     for path in signed:
         print(f"{path}: signed by {fingerprint(signer.public_key())}")
     print(f"To check it without voxfleet: ssh-keygen -Y check-novalidate -n {NAMESPACE} -s {signed[0]} < {file}")
@@ -61,12 +57,10 @@ def verify_signature(
     ],
 ) -> None:
     """Check the signatures of an export and of its manifest, and that the manifest speaks of this export."""
-    try:
-        trusted = {raw_text(found): found for text in public_keys for found in _public_keys(text)}
+    with exit_codes():
+        trusted = {raw_text(found) for text in public_keys for found in read_public_keys(text)}
         faults = [fault for path in _with_manifest(file) if (fault := _fault(path, trusted)) is not None]
         faults += _manifest_faults(file)
-    except (Unusable, OSError) as error:
-        raise typer.Exit(fail(error, Exit.USAGE)) from error
     for fault in faults:
         fail(BadSignature(fault), Exit.REFUSED)
     raise typer.Exit(Exit.REFUSED if faults else Exit.OK)
@@ -87,7 +81,7 @@ def _signed(path: Path, key: Ed25519PrivateKey) -> Path:
     return written
 
 
-def _fault(path: Path, trusted: dict[str, Ed25519PublicKey]) -> str | None:
+def _fault(path: Path, trusted: set[str]) -> str | None:
     """Prints who signed the file, or returns what is wrong."""
     signature = _beside(path, SIGNATURE_SUFFIX)
     if not signature.exists():
@@ -108,40 +102,13 @@ def _manifest_faults(file: Path) -> list[str]:
     if not manifest.exists():
         return []
     try:
-        content = json.loads(manifest.read_bytes())
-        told = content["sha256"]
+        told = json.loads(manifest.read_bytes())["file"]["sha256"]
     except (ValueError, KeyError, TypeError):
         return [f"{manifest} names no sha256; export the bill again"]
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    same = str(told).removeprefix("sha256:") == digest
+    same = told == digest
     return [] if same else [f"{manifest} speaks of another file than {file}: its sha256 is {told}, not {digest}"]
-
-
-def _private_key(path: Path) -> Ed25519PrivateKey:
-    content = path.read_bytes()
-    try:
-        try:
-            return private_key(content)
-        except NeedsPassphrase:
-            typed = typer.prompt(f"Passphrase of {path}", hide_input=True, err=True)
-            return private_key(content, str(typed).encode())
-    except BadKey as error:
-        raise Unusable(f"--key {path}: {error}") from error
-
-
-def _public_keys(text: str) -> list[Ed25519PublicKey]:
-    """Of a file with a key a line, or of a key's own text."""
-    is_file = not text.startswith("ssh-") and Path(text).is_file()
-    content = Path(text).read_text() if is_file else text
-    parts = [content] if content.lstrip().startswith("-----BEGIN") else [line for line in content.splitlines() if line]
-    try:
-        found = [public_key(part) for part in parts]
-    except BadKey as error:
-        raise Unusable(f"--public-key {text}: {error}, and no file of that name with such keys") from error
-    if not found:
-        raise Unusable(f"--public-key {text}: the file holds no key")
-    return found
 
 
 def _sha512(path: Path) -> bytes:

@@ -26,7 +26,7 @@ CSV = b"BilledCost,BillingCurrency\n2.40,EUR\n"
 def bill(tmp_path: Path) -> Path:
     path = tmp_path / "bill.csv"
     path.write_bytes(CSV)
-    manifest = {"sha256": hashlib.sha256(CSV).hexdigest(), "period": "2026-11"}
+    manifest = {"period": "2026-11", "file": {"sha256": hashlib.sha256(CSV).hexdigest()}}
     (tmp_path / "bill.csv.manifest.json").write_text(json.dumps(manifest))
     key = Ed25519PrivateKey.generate()
     (tmp_path / "key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
@@ -61,7 +61,7 @@ def test_signing_twice_gives_the_same_bytes(bill: Path) -> None:
     ("name", "content", "told"),
     [
         ("bill.csv", CSV + b"1.00,EUR\n", "the file is not the one that was signed"),
-        ("bill.csv.manifest.json", b'{"sha256": "00"}', "speaks of another file"),
+        ("bill.csv.manifest.json", b'{"file": {"sha256": "00"}}', "speaks of another file"),
         ("bill.csv.manifest.json", b"[]", "names no sha256"),
         ("bill.csv.sig", b"nothing", "does not consist of"),
     ],
