@@ -14,6 +14,8 @@ from enum import StrEnum
 from itertools import groupby
 from operator import attrgetter
 
+from voxfleet_api.kinds import MachineHourStatement
+from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_billing.archive_format import TimeClass
 from voxfleet_billing.charge import Charge, ChargeKind
 from voxfleet_billing.instants import milliseconds_of
@@ -126,3 +128,43 @@ def _union(intervals: list[tuple[int, int]]) -> int:
         covered += max(0, end - max(start, reached))
         reached = max(reached, end)
     return covered
+
+
+def statement_totals(statements: Iterable[MachineHourStatement], month: str, by: By) -> BillTotals:
+    """What statements alone say, by Mac or by class. Raises ValueError for another dimension."""
+    groups: defaultdict[str, Total] = defaultdict(Total)
+    whole = Total()
+    for statement in statements:
+        if statement.spec.month != month:
+            continue
+        for time_class, text in _classes_of(statement).items():
+            milliseconds = seconds_milliseconds(text)
+            part = Total(machine=milliseconds, by_class={time_class: milliseconds})
+            groups[_statement_group(statement, time_class, by)].include(part)
+            whole.include(part)
+        rest = Total(audio=seconds_milliseconds(statement.status.audio_seconds), rows=statement.status.rows)
+        whole.include(rest)
+        if by is By.MAC:
+            groups[statement.spec.mac].include(rest)
+    used = {name: total for name, total in groups.items() if total.machine or total.rows}
+    return BillTotals(dict(sorted(used.items())), whole)
+
+
+def _classes_of(statement: MachineHourStatement) -> dict[str, str]:
+    status = statement.status
+    return {
+        TimeClass.PRODUCTIVE: status.productive_seconds,
+        TimeClass.RETRY: status.retry_seconds,
+        TimeClass.OVERHEAD: status.overhead_seconds,
+        TimeClass.ORPHANED: status.orphaned_seconds,
+    }
+
+
+def _statement_group(statement: MachineHourStatement, time_class: str, by: By) -> str:
+    match by:
+        case By.MAC:
+            return statement.spec.mac
+        case By.CLASS:
+            return time_class
+        case _:
+            raise ValueError(f"statements are not summed up by {by}")
