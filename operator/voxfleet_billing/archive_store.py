@@ -1,4 +1,4 @@
-"""Where a ledger archive lies. Stands in until the real one is merged: file:// only."""
+"""Where a ledger archive lies. Here only file:///, until the real one."""
 
 from __future__ import annotations
 
@@ -8,35 +8,28 @@ from urllib.parse import unquote, urlsplit
 
 
 class ArchiveError(Exception):
-    """The archive cannot be read or written; the message names the address and says what to do."""
+    """The archive cannot be read; the message names the address and says what to do."""
 
 
 class ArchiveStore:
-    def __init__(self, uri: str) -> None:
-        self.uri = uri.rstrip("/")
-        self._root = Path(unquote(urlsplit(uri).path))
-        if not self._root.is_dir():
-            raise ArchiveError(f"{uri}: there is no such folder")
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
-    def get(self, path: str) -> bytes | None:
-        """None if there is no such object. Raises ArchiveError."""
+    def get(self, path: str) -> bytes:
         try:
-            return (self._root / path).read_bytes()
-        except FileNotFoundError:
-            return None
+            return (self.folder / path).read_bytes()
         except OSError as error:
-            raise ArchiveError(f"{self.uri}/{path}: {error}") from error
+            raise ArchiveError(f"file://{self.folder / path}: {error.strerror}") from error
 
-    def list(self, prefix: str) -> Iterator[str]:
-        """Names of all objects whose names begin so, sorted."""
-        folder = self._root / prefix
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                yield path.relative_to(self._root).as_posix()
+    def names(self, path: str) -> Iterator[str]:
+        folder = self.folder / path
+        if folder.is_dir():
+            yield from sorted(entry.name for entry in folder.iterdir())
 
 
 def open_archive(uri: str) -> ArchiveStore:
     """Raises ArchiveError."""
-    if not uri.startswith("file:///"):
-        raise ArchiveError(f"{uri} is no address of an archive; write file:///folder")
-    return ArchiveStore(uri)
+    parts = urlsplit(uri)
+    if parts.scheme != "file":
+        raise ArchiveError(f"{uri}: write file:///folder or s3://bucket/prefix")
+    return ArchiveStore(Path(unquote(parts.path)))

@@ -88,6 +88,22 @@ def statement_differences(
                 yield SideDifference(f"mhs/{names}", fact, _text(fact, sum(values)), _text(fact, milliseconds))
 
 
+def jobs_of_month(jobs: Iterable[AudioBatchJob], month: str) -> tuple[list[AudioBatchJob], int]:
+    """The settled jobs that ran in the month, and how many others did."""
+    ran = [job for job in jobs if month in months_of(job)]
+    settled = [job for job in ran if job.status.usage.settled]
+    return settled, len(ran) - len(settled)
+
+
+def months_of(job: AudioBatchJob) -> list[str]:
+    """From the month in which it started to that in which it ended; one that runs has the first alone."""
+    start, end = job.status.start_time, job.status.completion_time or job.status.start_time
+    if start is None or end is None:
+        return []
+    first, last = (12 * int(text[:4]) + int(text[5:7]) - 1 for text in (start, end))
+    return [f"{number // 12:04d}-{number % 12 + 1:02d}" for number in range(first, max(first, last) + 1)]
+
+
 def job_differences(jobs: Iterable[AudioBatchJob], signed: Mapping[str, Sums]) -> Iterator[SideDifference]:
     """`jobs`: settled ones of which `signed` has all rows. Their statuses know no orphaned time."""
     for job in jobs:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from voxfleet_billing.archive_format import MonthIndex, SegmentEntry
-from voxfleet_billing.archive_store import ArchiveStore, open_archive
+from voxfleet_billing.archive_store import ArchiveError, ArchiveStore, open_archive
 from voxfleet_billing.chain_links import SettledUpTo
 from voxfleet_billing.mac_verification import MacReport, verify_mac
 
@@ -33,8 +33,11 @@ def run_task(task: Task) -> MacReport:
 
 
 def segment_bytes(store: ArchiveStore, index: MonthIndex, entry: SegmentEntry) -> bytes | None:
-    """As they lie there, whatever the index says of them; None if there is no such object. Raises ArchiveError."""
-    return store.get(f"{index.month}/{index.mac}/{entry.name}")
+    """As they lie there, whatever the index says of them; None if there is no such object."""
+    try:
+        return store.get(f"{index.month}/{index.mac}/{entry.name}")
+    except ArchiveError:
+        return None
 
 
 @cache

@@ -99,7 +99,9 @@ class ArchivedMonth:
         return list(charges(self.month, self.indexes(), self.rows_of, self.settlements_of, book, until=until))
 
 
-def one_mac(*rows: ArchivedRow, facts: tuple[MacFacts, ...] = (), settlements: Settlements | None = None) -> ArchivedMonth:
+def one_mac(
+    *rows: ArchivedRow, facts: tuple[MacFacts, ...] = (), settlements: Settlements | None = None
+) -> ArchivedMonth:
     """The rows are numbered in their order."""
     numbered = [replace(found, sequence=place) for place, found in enumerate(rows)]
     return ArchivedMonth({"mac-01": ArchivedMac(numbered, facts, settlements or {})})

@@ -14,7 +14,7 @@ from rich.text import Text
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_billing.archive_reader import month_indexes, read_rows, settlements
-from voxfleet_billing.archive_store import ArchiveStore
+from voxfleet_billing.archive_store import ArchiveStore, open_archive
 from voxfleet_billing.charge import Charge
 from voxfleet_billing.charges import charges
 from voxfleet_billing.dispute import BadRowName, RowName, evidence_of, explained, holds
@@ -30,7 +30,7 @@ from voxfleet_cli.bill.inputs import (
     UsageError,
     exit_codes,
     from_cluster,
-    opened,
+    named,
     price_book,
     this_or,
 )
@@ -78,7 +78,8 @@ def dispute(
     with exit_codes():
         names = [_parsed(row) for row in rows]
         months = _months(datetime.now(UTC)) if period is None else [this_or(period)]
-        store, book = opened(archive), price_book(prices)
+        uri, book = named(archive), price_book(prices, None, kubeconfig, context)
+        store = open_archive(uri)
         trusted = {raw_text(key) for text in public_key or () for key in read_public_keys(text)}
         known = None if offline else from_cluster(kubeconfig, context, _read_known)
         told = [_told(store, name, _index(store, name, months), book, trusted, known) for name in names]
@@ -108,7 +109,7 @@ def _index(store: ArchiveStore, name: RowName, months: Sequence[str]) -> MonthIn
         for index in month_indexes(store, month):
             if holds(index, name):
                 return index
-    raise NotFound(f"no index of {months[-1]} to {months[0]} in {store.uri} names row {name}")
+    raise NotFound(f"no index of {months[-1]} to {months[0]} names row {name}")
 
 
 async def _read_known(kube: Kube) -> Known:

@@ -11,11 +11,13 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from voxfleet_billing.archive_store import ArchiveError, ArchiveStore, open_archive
+from voxfleet_billing.archive_store import ArchiveError
 from voxfleet_billing.charges import Unbillable
 from voxfleet_billing.csv_mapping import MappingError
 from voxfleet_billing.line_comparison import TooLarge
-from voxfleet_billing.price_book import PriceBook, PriceBookError, load_price_book
+from voxfleet_billing.price_book import PriceBook, PriceBookError
+from voxfleet_cli.bill import price_source
+from voxfleet_cli.bill.price_source import NotRead, read_price_book
 from voxfleet_cli.command_line import Exit, fail, with_kube
 from voxfleet_operator.kube import Kube
 
@@ -37,9 +39,7 @@ Archive = Annotated[
     ),
 ]
 Period = Annotated[str | None, typer.Option("--period", metavar="MONTH", help="Such as 2026-11. Default: this month.")]
-Prices = Annotated[
-    Path | None, typer.Option("--price-book", metavar="FILE", help="The price book. Without it nothing has a price.")
-]
+Prices = Annotated[str | None, typer.Option("--price-book", metavar="FILE|configmap/NAME", help=price_source.HELP)]
 Offline = Annotated[bool, typer.Option("--offline", help="Ask the archive alone, and no cluster.")]
 
 
@@ -58,6 +58,8 @@ def exit_codes() -> Iterator[None]:
         yield
     except (UsageError, PriceBookError, MappingError, OSError) as error:
         raise typer.Exit(fail(error, Exit.USAGE)) from error
+    except NotRead as error:
+        raise typer.Exit(error.code) from error
     except NotFound as error:
         raise typer.Exit(fail(error, Exit.NOT_FOUND)) from error
     except (Unbillable, TooLarge) as error:
@@ -74,16 +76,18 @@ def this_or(period: str | None) -> str:
     return month
 
 
-def opened(uri: str | None) -> ArchiveStore:
-    """Raises UsageError, and ArchiveError."""
-    if uri is None:
+def named(uri: str | None) -> str:
+    """The address of the archive. Raises UsageError."""
+    if not uri:
         raise UsageError("name the ledger archive: --archive URI, or VOXFLEET_ARCHIVE")
-    return open_archive(uri)
+    return uri
 
 
-def price_book(path: Path | None) -> PriceBook | None:
-    """Raises PriceBookError, and OSError."""
-    return None if path is None else load_price_book(path.read_text())
+def price_book(
+    source: str | None, namespace: str | None, kubeconfig: Path | None, context: str | None
+) -> PriceBook | None:
+    """Raises PriceBookError, and NotRead."""
+    return None if source is None else read_price_book(source, namespace, kubeconfig, context)
 
 
 def from_cluster(kubeconfig: Path | None, context: str | None, read: Callable[[Kube], Awaitable[T]]) -> T:

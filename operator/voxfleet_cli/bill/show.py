@@ -55,8 +55,8 @@ def show(
     """
     with exit_codes():
         month = this_or(period)
-        book = price_book(prices)
-        if archive is None:
+        book = price_book(prices, None, kubeconfig, context)
+        if not archive:
             if by not in BY_STATEMENTS:
                 told = " or ".join(BY_STATEMENTS)
                 raise UsageError(f"--by {by} needs the signed rows: name --archive URI. Statements sum up by {told}")
@@ -101,12 +101,12 @@ def _print(month: str, by: By, totals: BillTotals, missing: str, output: ListOut
         lines = [(name, total.machine, hours_text(total.machine)) for name, total in totals.groups.items()]
         columns = shutil.get_terminal_size((100, 24)).columns
         print("\nMachine-hours by " + by.value)
-        print("\n".join(bars(lines, columns, plain=not _draws())))
+        print("\n".join(bars(lines, columns, plain=not draws())))
     if missing:
         print(missing, file=sys.stderr)
 
 
-def _draws() -> bool:
+def draws() -> bool:
     """Whether blocks are seen as such: a terminal whose encoding has them."""
     return sys.stdout.isatty() and "utf" in (sys.stdout.encoding or "").lower() and os.environ.get("TERM") != "dumb"
 

@@ -15,13 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_billing.archive_reader import month_indexes
-from voxfleet_billing.archive_store import ArchiveStore
+from voxfleet_billing.archive_store import open_archive
 from voxfleet_billing.finding import Check, Finding
 from voxfleet_billing.mac_verification import MacReport
 from voxfleet_billing.signing_keys import raw_text
 from voxfleet_billing.verification_task import Task, run_task
 from voxfleet_cli.bill.cluster_side import ClusterSide, read_cluster
-from voxfleet_cli.bill.inputs import Archive, Offline, exit_codes, from_cluster, opened, this_or
+from voxfleet_cli.bill.inputs import Archive, Offline, exit_codes, from_cluster, named, this_or
 from voxfleet_cli.bill.key_files import read_public_keys
 from voxfleet_cli.columns import table
 from voxfleet_cli.command_line import Exit, Kubeconfig, KubeContext
@@ -54,10 +54,10 @@ def verify(
     """
     with exit_codes():
         months = sorted({this_or(period) for period in periods}) if periods else [this_or(None)]
-        store = opened(archive)
+        uri = named(archive)
         trusted = _trusted(public_key)
         cluster = None if offline else from_cluster(kubeconfig, context, read_cluster)
-        tasks, unarchived = tasks_of(store, months, cluster, trusted)
+        tasks, unarchived = tasks_of(uri, months, cluster, trusted)
         reports = sorted(_reports(tasks), key=lambda report: report.mac)
     findings = [*unarchived, *(finding for report in reports for finding in report.findings)]
     more = sum(report.more_findings for report in reports)
@@ -103,10 +103,10 @@ def _trusted(texts: list[str] | None) -> frozenset[str]:
 
 
 def tasks_of(
-    store: ArchiveStore, months: Sequence[str], cluster: ClusterSide | None, trusted: frozenset[str]
+    uri: str, months: Sequence[str], cluster: ClusterSide | None, trusted: frozenset[str]
 ) -> tuple[list[Task], list[Finding]]:
     """A task a Mac, and what statements count of Macs of which nothing is archived."""
-    by_mac: dict[str, list[MonthIndex]] = {}
+    store, by_mac = open_archive(uri), dict[str, list[MonthIndex]]()
     for month in months:
         for index in month_indexes(store, month):
             by_mac.setdefault(index.mac, []).append(index)
@@ -114,7 +114,7 @@ def tasks_of(
     for mac, indexes in sorted(by_mac.items()):
         pinned = trusted or (None if cluster is None else frozenset(cluster.pinned_keys(mac)))
         settled = () if cluster is None else tuple(cluster.settled(mac, months))
-        tasks.append(Task(store.uri, tuple(indexes), pinned, settled))
+        tasks.append(Task(uri, tuple(indexes), pinned, settled))
     unarchived = [
         Finding(
             statement.spec.mac,

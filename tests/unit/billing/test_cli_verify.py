@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from voxfleet_api.kinds import MacAgent, MachineHourStatement
 from voxfleet_billing.archive_format import MacFacts, TimeClass
-from voxfleet_billing.archive_store import open_archive
 from voxfleet_billing.verification_task import run_task
 from voxfleet_cli.bill import verify
 from voxfleet_cli.bill.cluster_side import ClusterSide
@@ -104,7 +103,7 @@ def test_statements_say_what_has_to_be_archived(tmp_path: Path, macs: list[Signe
         )
 
     cluster = ClusterSide([statement("mac-01", "2026-11"), statement("mac-77", "2026-11")], list[MacAgent]())
-    tasks, unarchived = verify.tasks_of(open_archive(tmp_path.as_uri()), ["2026-11"], cluster, frozenset())
+    tasks, unarchived = verify.tasks_of(tmp_path.as_uri(), ["2026-11"], cluster, frozenset())
     assert [finding.where for finding in unarchived] == ["mac-77-2026-11"]
     (task,) = [task for task in tasks if task.indexes[0].mac == "mac-01"]
     assert task.pinned_keys == {macs[0].ledger_key}
