@@ -263,15 +263,24 @@ class Supervisor:
         self.feed.publish_progress()
 
     async def tick(self) -> None:
-        """Records how long lanes have been held: after a crash, this is the time that is billed."""
-        running = [live.meter.hold() for live in self._live.values() if live.meter is not None]
-        if running:
+        """Records how long lanes have been held: after a crash, this is the time that is billed.
+
+        What ended with a month gets its row now, so that nobody waits with that month for a long attempt.
+        """
+        ledger = self._services.ledger
+        ticks = [
+            (live.record, live.meter.tick(), live.meter.hold) for live in self._live.values() if live.meter is not None
+        ]
+        if ticks:
 
             def work(db: sqlite3.Connection) -> None:
-                for hold in running:
-                    lane_holds.tick(db, hold)
+                for record, ended, running in ticks:
+                    if not ended:
+                        lane_holds.tick(db, running)
+                    elif ledger.seal(db, ended, record):
+                        lane_holds.save(db, running)
 
-            await self._services.journal.write(work, wake=False)
+            await self._services.journal.write(work, wake=any(ended for _, ended, _ in ticks))
 
     async def unload_idle(self) -> None:
         """Gives back the memory of models that nothing has used for a while."""
@@ -387,8 +396,7 @@ class Supervisor:
             record = live.record
 
             def work(db: sqlite3.Connection) -> None:
-                for hold in sealed:
-                    self._services.ledger.seal(db, hold, record)
+                self._services.ledger.seal(db, sealed, record)
                 attempt_table.delete(db, live.key)
 
             await self._services.journal.write(work)
