@@ -57,6 +57,7 @@ class Action(StrEnum):
     SCHEDULE = "Schedule"
     SETTLE = "Settle"
     SPLIT = "Split"
+    TRY_MAC = "TryMac"
     VERIFY = "Verify"
 
 
@@ -194,6 +195,11 @@ FACTS: Mapping[Announced, EventFacts] = {
             Reason.UNSCHEDULABLE,
         ),
         warning=(EventReason.STOPPED_UNSEEN,),
+    ),
+    **_facts(
+        Action.TRY_MAC,
+        normal=(Reason.ACCEPTANCE_PASSED, Reason.AWAITS_ACCEPTANCE),
+        warning=(Reason.ACCEPTANCE_FAILED, Reason.OTHER_MACHINE_ACCEPTED),
     ),
     **_facts(
         Action.EXCLUDE,
