@@ -116,4 +116,4 @@ class Context:
     metrics: WorkMetrics = field(default_factory=WorkMetrics)
 
     def timestamp(self) -> str:
-        return self.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{self.now().replace(tzinfo=None).isoformat(timespec='seconds')}Z"
