@@ -12,9 +12,10 @@ from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
 
-from voxfleet_api.kinds import Resource, VoiceContract
+from voxfleet_api.kinds import Resource
 from voxfleet_api.kinds.audio_shard import JobRef, MachineIdentity
 from voxfleet_api.kinds.resource import OwnerReference
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=Resource)
@@ -22,9 +23,7 @@ R = TypeVar("R", bound=Resource)
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """The whole object once more, as kubectl keeps it for itself."""
 LONGEST_SHARED_TEXT = 256
-SHARED_PARTS: frozenset[object] = frozenset(
-    {JobRef, MachineIdentity, OwnerReference, VoiceContract.model_fields["spec"].annotation}
-)
+SHARED_PARTS: frozenset[type[BaseModel]] = frozenset({JobRef, MachineIdentity, OwnerReference, VoiceContractSpec})
 """Parts that are the same in many objects."""
 SINGLE_VALUES: frozenset[type] = frozenset({type(None), bool, int})
 
