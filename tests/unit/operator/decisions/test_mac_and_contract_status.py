@@ -10,17 +10,14 @@ from tests.unit.operator.decisions.job_objects import LATER, NOW, a_contract
 from tests.unit.operator.decisions.memory_api import Clock
 from tests.unit.operator.decisions.memory_fleet import Agent, facts
 from tests.unit.operator.decisions.world import World
-from tests.unit.operator.golden.mac_states import CONNECTED, OUT_OF_REACH, SILENT
+from tests.unit.operator.golden.mac_states import CONNECTED, OUT_OF_REACH, ROW, SILENT
 
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacAgentStatus, MacExclusion
-from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.event_reasons import Action, facts_of
 from voxfleet_operator.fleet.mac_view import MacView
-from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.contract.status import contract_status
 from voxfleet_operator.reconcile.mac.changes import changes
@@ -126,9 +123,6 @@ def test_a_draining_mac_counts_what_is_left_and_names_five() -> None:
     assert later is not None and later.message == (
         "1 attempt still to end (team/job-0): they end after the clips in flight, until 2026-11-20T19:15:00Z at most"
     )
-
-
-ROW = VerifiedRow("chain-1", 0, "0" * 64, "2026-11", AttemptKey("uid", 1), True, Activity.WORK, 1000, 0)
 
 
 @pytest.mark.parametrize(
