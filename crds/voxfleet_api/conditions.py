@@ -85,6 +85,7 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"
     DRAINING = "Draining"
     DRAINED = "Drained"
+    ROWS_LEFT = "RowsLeft"
     OUTSIDE_WINDOW = "OutsideWindow"
     OUTSIDE_RENTAL = "OutsideRental"
     FAILS_TOO_OFTEN = "FailsTooOften"

@@ -14,6 +14,7 @@ from voxfleet_operator.kube import AlreadyExists
 from voxfleet_operator.metering.statements import statement_name
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.mac_closing import closing
 from voxfleet_operator.reconcile.statement.decide import SettledRun, is_due, settled_runs
 from voxfleet_operator.reconcile.statement.status import takes, with_run
 from voxfleet_operator.reconcile.status_writer import observe, write_status
@@ -40,16 +41,15 @@ class StatementReconciler:
         view = context.fleet.view(key.name)
         if view.identity is None or (mac is not None and view.identity.ledger_key != mac.spec.ledger_public_key):
             return again_seconds  # its rows are of the machine that the MacAgent stood for before it was edited
-        ledger_key = view.identity.ledger_key
-        runs = settled_runs(
-            view,
-            self._shard,
-            lambda chain_id: self._cursor(ledger_key, chain_id),
-        )
-        times = () if mac is None else (mac.metadata.creation_timestamp, *self._stored.written_at(key.name))
-        if is_due(runs, times, context.now()):  # at once for a MacAgent that was deleted: nobody asks again
+        keys = {row.chain_id: row.ledger_key or view.identity.ledger_key for row in view.rows}
+        runs = settled_runs(view, self._shard, lambda chain_id: self._cursor(keys[chain_id], chain_id))
+        now = context.now()
+        # At once for a Mac that goes, or whose MacAgent was deleted: nobody asks again.
+        stays = mac is not None and not closing(mac, now).renewal(now).takes_nothing
+        times = (mac.metadata.creation_timestamp, *self._stored.written_at(key.name)) if mac and stays else ()
+        if is_due(runs, times, now):
             for run in runs:
-                if not await self._write(key.name, ledger_key, run):
+                if not await self._write(key.name, keys[run.chain_id], run):
                     return 0.0
             log.info("rows settled", mac=key.name, rows=sum(len(run.rows) for run in runs))
         return again_seconds
