@@ -35,6 +35,8 @@ class ConditionType(StrEnum):
     RUNTIME_COMPATIBLE = "RuntimeCompatible"
     LEDGER_VERIFIED = "LedgerVerified"
     DRAINING = "Draining"  # of a Mac with spec.drain: True until nothing runs there any more
+    ARCHIVED = "Archived"  # of a statement: its rows are in the ledger archive
+    FINAL = "Final"  # of a statement: it never changes again
 
 
 class Reason(StrEnum):
@@ -115,6 +117,13 @@ class Reason(StrEnum):
     INCOMPATIBLE = "Incompatible"
     VERIFIED = "Verified"
     ROW_REFUSED = "RowRefused"
+    # A statement.
+    ARCHIVED = "Archived"
+    NO_ARCHIVE = "NoArchive"
+    ARCHIVE_UNAVAILABLE = "ArchiveUnavailable"
+    FINAL = "Final"
+    MONTH_OPEN = "MonthOpen"
+    ROWS_EXPECTED = "RowsExpected"
     UNKNOWN = "Unknown"
 
 

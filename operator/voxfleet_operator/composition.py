@@ -21,6 +21,7 @@ from voxfleet_operator.fleet.mac_view import AgentUnreachable, SecretMissing
 from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.kube import Kube, KubeError, SecretForbidden, SecretNotFound
 from voxfleet_operator.leader import Leader, NotLeader
+from voxfleet_operator.ledger_archive import LedgerArchive
 from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.queue import WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
@@ -51,6 +52,7 @@ class OperatorEnvironment:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     timing: SessionTiming | None = None
+    archive: LedgerArchive | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ def compose(environment: OperatorEnvironment) -> Operator:
             now=environment.now,
             synced=environment.synced,
             metrics=environment.metrics.work,
+            archive=environment.archive,
         )
     )
     return Operator(fleet, made, Workers(environment.queue, made, environment.leader, environment.metrics))

@@ -17,5 +17,7 @@ class OperatorOptions:
     health_port: int | None = None
     """None for no health server, 0 for any free port."""
     kubeconfig: Path | None = None
+    archive: str | None = None
+    """Address of the ledger archive; None for none."""
     watch_namespaces: tuple[str, ...] = ()
     """Jobs elsewhere are not looked at; empty for all namespaces."""
