@@ -1,7 +1,8 @@
 """Condition types and reasons, and how a condition is set.
 
 True is the normal status of all types except `Failed`, `Halted`, `Suspended`, `Stalled` and `Quarantined`, which are
-present only when true, and `Draining`, which is present while a Mac has `spec.drain`.
+present only when true, `Draining`, which is present while a Mac has `spec.drain`, and `AcceptancePassed`, which is
+present while a Mac requires or has an acceptance.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class ConditionType(StrEnum):
     DRAINING = "Draining"  # of a Mac with spec.drain: True until nothing runs there any more
     ARCHIVED = "Archived"  # of a statement: its rows are in the ledger archive
     FINAL = "Final"  # of a statement: it never changes again
+    ACCEPTANCE_PASSED = "AcceptancePassed"  # of a Mac with spec.requireAcceptance or spec.acceptance
 
 
 class Reason(StrEnum):
@@ -90,6 +92,10 @@ class Reason(StrEnum):
     FAILS_TOO_OFTEN = "FailsTooOften"
     REFUSES_ATTEMPTS = "RefusesAttempts"
     DELETION_HANGS = "DeletionHangs"
+    AWAITS_ACCEPTANCE = "AwaitsAcceptance"
+    ACCEPTANCE_PASSED = "AcceptancePassed"
+    ACCEPTANCE_FAILED = "AcceptanceFailed"
+    OTHER_MACHINE_ACCEPTED = "OtherMachineAccepted"
     CONNECTED = "Connected"
     CONNECTING = "Connecting"
     HOST_KEY_MISMATCH = "HostKeyMismatch"

@@ -65,6 +65,13 @@ def operator(
             " and no statement is ever final. S3 takes endpoint, region and keys from the AWS_ variables.",
         ),
     ] = DEFAULTS.archive or "",
+    price_book: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="VOXFLEET_PRICE_BOOK",
+            help="YAML file with prices, teams and budgets; it is read again when it changes.",
+        ),
+    ] = DEFAULTS.price_book,
     kubeconfig: Annotated[
         Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config, then this pod's service account.")
     ] = None,
@@ -84,6 +91,7 @@ def operator(
         health_port=health_port,
         archive=archive or None,
         kubeconfig=kubeconfig,
+        price_book=price_book,
         watch_namespaces=tuple(name.strip() for name in watch_namespaces.split(",") if name.strip()),
     )
     raise typer.Exit(run(options))

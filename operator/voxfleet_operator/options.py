@@ -19,5 +19,7 @@ class OperatorOptions:
     kubeconfig: Path | None = None
     archive: str | None = None
     """Address of the ledger archive; None for none."""
+    price_book: Path | None = None
+    """A YAML file with prices, teams and budgets, which is read again when it changes; None: none are known."""
     watch_namespaces: tuple[str, ...] = ()
     """Jobs elsewhere are not looked at; empty for all namespaces."""

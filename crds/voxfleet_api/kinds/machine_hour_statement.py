@@ -59,9 +59,7 @@ class NamespaceUse(StatusModel):
 class StatementTotal(StatusModel):
     """Machine time of one namespace, billing key and class."""
 
-    namespace: Annotated[
-        str | None, Field(max_length=63, description="The owner's namespace; absent: of those that are not listed.")
-    ] = None
+    namespace: Annotated[str, Field(max_length=63, description="The owner's; empty: of all that have no entry.")]
     billing_key: Annotated[str | None, Field(max_length=63, description="The job's billing key; absent: none.")] = None
     time_class: Annotated[
         str, OPEN_VALUE, Field(alias="class", max_length=63, description="Productive, Retry, Overhead or Orphaned.")

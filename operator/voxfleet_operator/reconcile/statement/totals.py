@@ -16,6 +16,9 @@ from voxfleet_api.stored_size import stored_bytes
 from voxfleet_billing.archive_format import TimeClass
 
 TOTALS_BYTES = 4_000
+LONGEST_KEY = 63
+OTHERS = ""
+"""The namespace of those that are not listed."""
 FIELDS = {
     TimeClass.PRODUCTIVE: "productive_seconds",
     TimeClass.RETRY: "retry_seconds",
@@ -23,7 +26,7 @@ FIELDS = {
     TimeClass.ORPHANED: "orphaned_seconds",
 }
 
-_Group = tuple[str | None, str | None, str]
+_Group = tuple[str, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def _totals(before: Iterable[StatementTotal], rows: Iterable[CountedRow]) -> tup
         milliseconds = seconds_milliseconds(item.machine_seconds), seconds_milliseconds(item.audio_seconds)
         sums.setdefault(group, _Sum()).add(*milliseconds, item.clips)
     for row in rows:
-        group = (row.namespace or None, row.billing_key, row.time_class.value)
+        group = (row.namespace, (row.billing_key or "")[:LONGEST_KEY] or None, row.time_class.value)
         sums.setdefault(group, _Sum()).add(row.milliseconds, row.audio_milliseconds, row.clips)
     return _fitted(sums)
 
@@ -93,16 +96,16 @@ def _fitted(sums: Mapping[_Group, _Sum]) -> tuple[StatementTotal, ...]:
     for (namespace, billing_key, time_class), found in by_size:
         total = _total(namespace, billing_key, time_class, found)
         left_bytes, left = left_bytes - stored_bytes(total), left - 1
-        if namespace is None or left_bytes < 0 or left < 0:
+        if namespace == OTHERS or left_bytes < 0 or left < 0:
             others.setdefault(time_class, _Sum()).add(found.machine, found.audio, found.clips)
         else:
             listed.append(total)
-    rest = [_total(None, None, time_class, found) for time_class, found in others.items() if found != _Sum()]
-    ordered = sorted(listed, key=lambda item: (item.namespace or "", item.billing_key or "", item.time_class))
+    rest = [_total(OTHERS, None, time_class, found) for time_class, found in others.items() if found != _Sum()]
+    ordered = sorted(listed, key=lambda item: (item.namespace, item.billing_key or "", item.time_class))
     return (*ordered, *sorted(rest, key=lambda item: item.time_class))
 
 
-def _total(namespace: str | None, billing_key: str | None, time_class: str, found: _Sum) -> StatementTotal:
+def _total(namespace: str, billing_key: str | None, time_class: str, found: _Sum) -> StatementTotal:
     return StatementTotal(
         namespace=namespace,
         billing_key=billing_key,
