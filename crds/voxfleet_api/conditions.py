@@ -36,6 +36,8 @@ class ConditionType(StrEnum):
     RUNTIME_COMPATIBLE = "RuntimeCompatible"
     LEDGER_VERIFIED = "LedgerVerified"
     DRAINING = "Draining"  # of a Mac with spec.drain: True until nothing runs there any more
+    ARCHIVED = "Archived"  # of a statement: its rows are in the ledger archive
+    FINAL = "Final"  # of a statement: it never changes again
     ACCEPTANCE_PASSED = "AcceptancePassed"  # of a Mac with spec.requireAcceptance or spec.acceptance
 
 
@@ -122,6 +124,13 @@ class Reason(StrEnum):
     INCOMPATIBLE = "Incompatible"
     VERIFIED = "Verified"
     ROW_REFUSED = "RowRefused"
+    # A statement.
+    ARCHIVED = "Archived"
+    NO_ARCHIVE = "NoArchive"
+    ARCHIVE_UNAVAILABLE = "ArchiveUnavailable"
+    FINAL = "Final"
+    MONTH_OPEN = "MonthOpen"
+    ROWS_EXPECTED = "RowsExpected"
     UNKNOWN = "Unknown"
 
 

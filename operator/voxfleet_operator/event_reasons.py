@@ -216,6 +216,11 @@ FACTS: Mapping[Announced, EventFacts] = {
         normal=(EventReason.EXCLUSION_ENDED,),
         warning=(EventReason.EXCLUDED, Reason.FAILS_TOO_OFTEN, Reason.REFUSES_ATTEMPTS),
     ),
+    **_facts(
+        Action.SETTLE,
+        normal=(Reason.ARCHIVED, Reason.FINAL, Reason.MONTH_OPEN),
+        warning=(Reason.ARCHIVE_UNAVAILABLE, Reason.NO_ARCHIVE, Reason.ROWS_EXPECTED),
+    ),
     **_facts(Action.VERIFY, normal=(Reason.VERIFIED,), warning=(EventReason.LEDGER_BEGUN_ANEW, Reason.ROW_REFUSED)),
     **_facts(
         Action.LEAD,
