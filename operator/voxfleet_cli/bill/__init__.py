@@ -1,1 +1,1 @@
-"""`voxfleet bill`: what machine-hours cost, and the proof of it."""
+"""`voxfleet bill`: what machine-hours cost, whether that is true, and what finance gets."""
