@@ -11,12 +11,15 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from voxfleet_dev.locations import REPOSITORY, cache_directory
 
 LOCK = REPOSITORY / "requirements-focus.lock"
 NEEDED = ">=3.12"
+PREFERRED = "3.12"
+"""The validator wants NumPy 1.26, which has no wheel for later Pythons and is compiled there."""
 READY = ".ready"
 
 
@@ -52,6 +55,8 @@ def make() -> None:
 
 
 def _newer_python() -> str:
+    with suppress(NoFocusEnvironment):
+        return _uv("python", "find", "--no-project", PREFERRED).strip()
     try:
         return _uv("python", "find", "--no-project", NEEDED).strip()
     except NoFocusEnvironment as error:
