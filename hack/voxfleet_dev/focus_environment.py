@@ -1,4 +1,4 @@
-"""The environment of the FOCUS validator, which needs a newer Python than the rest: in the cache, made once for each lock.
+"""The environment of the FOCUS validator, which needs a newer Python than the rest: made once a lock, in the cache.
 
 `python -m voxfleet_dev.focus_environment` makes it. It needs Python 3.12 or newer on this machine and downloads none.
 """
@@ -61,8 +61,8 @@ def _newer_python() -> str:
         return _uv("python", "find", "--no-project", NEEDED).strip()
     except NoFocusEnvironment as error:
         raise NoFocusEnvironment(
-            f"the FOCUS validator needs Python {NEEDED}, and there is none: {error}. Install one, such as python3.13, and"
-            " run make setup again"
+            f"the FOCUS validator needs Python {NEEDED}, and there is none: {error}. Install one, such as"
+            " python3.12, and run make setup again"
         ) from error
 
 
