@@ -133,6 +133,12 @@ virtual_environment() {
     fingerprint >"$STAMP"
 }
 
+# What checks FOCUS exports. A test asks for it; here its absence only is said.
+focus_environment() {
+    uv_settings
+    "$VENV_PYTHON" -m voxfleet_dev.focus_environment || say "the test of FOCUS exports will fail"
+}
+
 # What `voxfleet-agent bench io` compares with: nothing else needs it.
 peers() {
     uv_settings
@@ -145,4 +151,5 @@ if [ "${1:-}" = peers ]; then
 fi
 system_packages
 virtual_environment
+focus_environment
 exec "$VENV_PYTHON" -m voxfleet_dev.binaries
