@@ -37,6 +37,7 @@ from voxfleet_billing.reconciliation import (
 from voxfleet_cli.bill.cluster_side import read_jobs
 from voxfleet_cli.bill.inputs import (
     Archive,
+    NotFound,
     Offline,
     Period,
     Prices,
@@ -104,8 +105,8 @@ def reconcile(
         if lessor is not None and book is not None:
             book.lessor(lessor)
         statements, jobs = ([], []) if offline else from_cluster(kubeconfig, context, _read)
-        found = _reconciled(
-            uri, month, book, statements, jobs, _Csv(csv_file, columns, lessor), out, cluster=not offline
+        found = reconciled(
+            uri, month, book, statements, jobs, ComparedCsv(csv_file, columns, lessor), out, cluster=not offline
         )
     if output is Output.TEXT:
         _print(month, found, out)
@@ -115,7 +116,7 @@ def reconcile(
 
 
 @dataclass(frozen=True, slots=True)
-class _Csv:
+class ComparedCsv:
     path: Path | None
     mapping: CsvMapping
     lessor: str | None
@@ -140,13 +141,13 @@ def _mapping(csv_file: Path | None, mapping: Path | None) -> CsvMapping:
         raise MappingError(f"{mapping}: {error}") from error
 
 
-def _reconciled(
+def reconciled(
     uri: str,
     month: str,
     book: PriceBook | None,
     statements: Sequence[MachineHourStatement],
     jobs: Sequence[AudioBatchJob],
-    file: _Csv,
+    file: ComparedCsv,
     out: Path | None,
     *,
     cluster: bool,
@@ -161,6 +162,8 @@ def _reconciled(
         else:
             count = _compare(comparison, file, file.path, lines)
         shown, differing = _differences(comparison, file.path is not None, out)
+    if not signed.by_mac and not any(statement.spec.month == month for statement in statements):
+        raise NotFound(f"{uri} has no rows of {month}")
     sides: list[SideDifference] = []
     chosen, unsettled = jobs_of_month(jobs, month)
     if cluster:
@@ -189,7 +192,7 @@ def _charges(store: ArchiveStore, month: str, book: PriceBook | None) -> Iterato
     )
 
 
-def _compare(comparison: LineComparison, file: _Csv, path: Path, lines: Iterator[Charge]) -> int:
+def _compare(comparison: LineComparison, file: ComparedCsv, path: Path, lines: Iterator[Charge]) -> int:
     """Returns how many lines the CSV has."""
     comparison.add_ours(our_lines(file.ours(lines), file.mapping))
     for _ in lines:  # those of other lessors, of which statements and jobs have the time, too
