@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -21,7 +20,6 @@ from voxfleet_billing.charge import Charge, ChargeKind
 from voxfleet_billing.charges import charges
 from voxfleet_billing.csv_mapping import FOCUS_MAPPING, CsvMapping, MappingError, load_mapping, our_lines, their_lines
 from voxfleet_billing.exports.csv_file import write_csv
-from voxfleet_billing.instants import moment_milliseconds
 from voxfleet_billing.line_comparison import Difference, LineComparison
 from voxfleet_billing.money import plain
 from voxfleet_billing.price_book import PriceBook
@@ -44,6 +42,8 @@ from voxfleet_cli.bill.inputs import (
     UsageError,
     exit_codes,
     from_cluster,
+    idle_until,
+    last_midnight,
     named,
     price_book,
     this_or,
@@ -153,7 +153,8 @@ def reconciled(
     cluster: bool,
 ) -> Reconciled:
     store, signed = open_archive(uri), SignedSums()
-    lines = signed.watch(_charges(store, month, book))
+    until = last_midnight() if file.path is None else idle_until(file.path)
+    lines = signed.watch(_charges(store, month, book, until))
     with LineComparison(once=file.mapping.once, tolerance=file.mapping.limits()) as comparison:
         count = None
         if file.path is None:
@@ -181,14 +182,14 @@ def reconciled(
     )
 
 
-def _charges(store: ArchiveStore, month: str, book: PriceBook | None) -> Iterator[Charge]:
+def _charges(store: ArchiveStore, month: str, book: PriceBook | None, until: int) -> Iterator[Charge]:
     return charges(
         month,
         month_indexes(store, month),
         lambda index: read_rows(store, index),
         lambda index: settlements(store, index),
         book,
-        until=moment_milliseconds(datetime.now(UTC)),
+        until=until,
     )
 
 
@@ -244,7 +245,7 @@ def _with_other_months(
             if other != month:
                 wanted.setdefault(other, set()).add(job.metadata.uid)
     for other, uids in sorted(wanted.items()):
-        for charge in _charges(store, other, None):
+        for charge in _charges(store, other, None, last_midnight()):
             if charge.owner_uid in uids and charge.kind is ChargeKind.USAGE:
                 found.setdefault(charge.owner_uid, Sums()).add(charge)
     return found
