@@ -37,26 +37,26 @@ class ParsedSignature:
     signature: bytes
 
 
-def sign_digest(sha512: bytes, key: Ed25519PrivateKey) -> str:
-    """The signature file over content of which this is the SHA-512."""
-    signature = _string(_KEY_TYPE) + _string(key.sign(_signed_bytes(sha512)))
+def sign_digest(sha512: bytes, key: Ed25519PrivateKey, purpose: str = NAMESPACE) -> str:
+    """The signature file over content of which this is the SHA-512. `purpose`: its namespace."""
+    signature = _string(_KEY_TYPE) + _string(key.sign(_signed_bytes(sha512, purpose)))
     public_key = _string(_KEY_TYPE) + _string(key.public_key().public_bytes_raw())
     blob = _MAGIC + struct.pack(">I", _VERSION)
-    blob += b"".join(_string(part) for part in (public_key, NAMESPACE.encode(), b"", _HASH, signature))
+    blob += b"".join(_string(part) for part in (public_key, purpose.encode(), b"", _HASH, signature))
     body = "\n".join(textwrap.wrap(base64.b64encode(blob).decode(), 70))
     return f"{_BEGIN}\n{body}\n{_END}\n"
 
 
-def verify_digest(text: str, sha512: bytes) -> Ed25519PublicKey:
+def verify_digest(text: str, sha512: bytes, purpose: str = NAMESPACE) -> Ed25519PublicKey:
     """The key that signed content of which this is the SHA-512. Whether to trust the key is the caller's matter.
 
     Raises BadSignature.
     """
     parsed = parse_signature(text)
-    if parsed.namespace != NAMESPACE:
-        raise BadSignature(f"it was made for {parsed.namespace!r}, not for {NAMESPACE!r}")
+    if parsed.namespace != purpose:
+        raise BadSignature(f"it was made for {parsed.namespace!r}, not for {purpose!r}")
     try:
-        parsed.public_key.verify(parsed.signature, _signed_bytes(sha512))
+        parsed.public_key.verify(parsed.signature, _signed_bytes(sha512, purpose))
     except InvalidSignature as error:
         raise BadSignature("the file is not the one that was signed") from error
     return parsed.public_key
@@ -85,8 +85,8 @@ def parse_signature(text: str) -> ParsedSignature:
     )
 
 
-def _signed_bytes(sha512: bytes) -> bytes:
-    return _MAGIC + b"".join(_string(part) for part in (NAMESPACE.encode(), b"", _HASH, sha512))
+def _signed_bytes(sha512: bytes, purpose: str) -> bytes:
+    return _MAGIC + b"".join(_string(part) for part in (purpose.encode(), b"", _HASH, sha512))
 
 
 def _string(content: bytes) -> bytes:

@@ -13,8 +13,8 @@ from voxfleet_billing.archived_row import ArchivedRow
 from voxfleet_billing.charge import Charge
 from voxfleet_billing.charges import Settlements, charges
 from voxfleet_billing.exports.csv_file import write_csv, write_text
-from voxfleet_billing.exports.focus import FocusVersion, focus_header, focus_rows
-from voxfleet_billing.exports.lessor import LessorTemplate, lessor_header, lessor_rows
+from voxfleet_billing.exports.focus import FocusVersion, focus_header, focus_lines
+from voxfleet_billing.exports.lessor import LessorTemplate, lessor_header, lessor_lines
 from voxfleet_billing.exports.manifest import Export, manifest
 from voxfleet_billing.exports.tally import Tally
 from voxfleet_billing.price_book import PriceBook
@@ -65,8 +65,8 @@ def write_export(month: ArchivedMonth, request: Request, out: Path) -> tuple[Tal
     lines = charges(
         month.period, month.indexes, month.rows_of, month.settlements_of, request.book, until=month.idle_until
     )
-    header, rows, delimiter = _table(month.period, request, tally.counted(_of_lessor(lines, request.lessor)))
-    written = write_csv(out, header, rows, delimiter)
+    header, rows = _table(month.period, request, tally.counted(_of_lessor(lines, request.lessor)))
+    written = write_csv(out, header, rows)
     facts = Export(
         month.period,
         request.form.value,
@@ -82,15 +82,15 @@ def write_export(month: ArchivedMonth, request: Request, out: Path) -> tuple[Tal
     return tally, found
 
 
-def _table(period: str, request: Request, lines: Iterable[Charge]) -> tuple[list[str], Iterator[list[str]], str]:
+def _table(period: str, request: Request, lines: Iterable[Charge]) -> tuple[str, Iterator[str]]:
     if request.form is ExportForm.LESSOR:
         if request.template is None:
             raise ValueError("a lessor's format needs a template")
-        return lessor_header(request.template), lessor_rows(request.template, lines), request.template.delimiter
+        return lessor_header(request.template), lessor_lines(request.template, lines)
     if request.book is None:
         raise ValueError("FOCUS needs a price book")
     version = FOCUS_VERSIONS[request.form]
-    return focus_header(version), focus_rows(version, period, lines, request.book), ","
+    return focus_header(version), focus_lines(version, period, lines, request.book)
 
 
 def _of_lessor(lines: Iterable[Charge], lessor: str | None) -> Iterable[Charge]:
