@@ -1,35 +1,23 @@
-"""Where a ledger archive lies. Here only file:///, until the real one."""
+"""Opens a ledger archive by its address."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from voxfleet_billing.archive_access import ArchiveError, ArchiveStore, ObjectMissing
+from voxfleet_billing.archive_folder import ArchiveFolder
 
-class ArchiveError(Exception):
-    """The archive cannot be read; the message names the address and says what to do."""
-
-
-class ArchiveStore:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def get(self, path: str) -> bytes:
-        try:
-            return (self.folder / path).read_bytes()
-        except OSError as error:
-            raise ArchiveError(f"file://{self.folder / path}: {error.strerror}") from error
-
-    def names(self, path: str) -> Iterator[str]:
-        folder = self.folder / path
-        if folder.is_dir():
-            yield from sorted(entry.name for entry in folder.iterdir())
+__all__ = ["ArchiveError", "ArchiveStore", "ObjectMissing", "open_archive"]
 
 
 def open_archive(uri: str) -> ArchiveStore:
-    """Raises ArchiveError."""
+    """`file:///folder` or `s3://bucket/prefix`. Reads nothing yet. Raises ArchiveError for any other address."""
     parts = urlsplit(uri)
-    if parts.scheme != "file":
-        raise ArchiveError(f"{uri}: write file:///folder or s3://bucket/prefix")
-    return ArchiveStore(Path(unquote(parts.path)))
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and len(parts.path) > 1 and not parts.query:
+        return ArchiveFolder(Path(unquote(parts.path)))
+    if parts.scheme == "s3" and parts.netloc and not parts.query and "@" not in parts.netloc:
+        from voxfleet_billing.archive_bucket import ArchiveBucket  # 15 MB, which an archive in a folder does without
+
+        return ArchiveBucket(parts.netloc, unquote(parts.path).strip("/"))
+    raise ArchiveError(f"{uri}: is no address of an archive; write file:///folder or s3://bucket/prefix")
