@@ -20,6 +20,7 @@ from voxfleet_billing.charge import Charge, ChargeKind
 from voxfleet_billing.charges import charges
 from voxfleet_billing.csv_mapping import FOCUS_MAPPING, CsvMapping, MappingError, load_mapping, our_lines, their_lines
 from voxfleet_billing.exports.csv_file import write_csv
+from voxfleet_billing.exports.csv_text import csv_line
 from voxfleet_billing.line_comparison import Difference, LineComparison
 from voxfleet_billing.money import plain
 from voxfleet_billing.price_book import PriceBook
@@ -224,13 +225,13 @@ def _differences(comparison: LineComparison, compared: bool, out: Path | None) -
         return shown, count
     shown = []
 
-    def written() -> Iterator[Sequence[str]]:
+    def written() -> Iterator[str]:
         for difference in counted():
             if len(shown) < SHOWN_DIFFERENCES:
                 shown.append(difference)
-            yield _cells(difference)
+            yield csv_line(_cells(difference))
 
-    write_csv(out, OUT_HEADER, written())
+    write_csv(out, csv_line(OUT_HEADER), written())
     return shown, count
 
 
