@@ -84,7 +84,8 @@ def reconcile(
         typer.Option("--csv", metavar="FILE", help="Lines to compare: our export in FOCUS, or with --mapping any CSV."),
     ] = None,
     mapping: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Which columns of the CSV say what: see docs/how-to/bill.md.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Which columns of the CSV say what: see docs/how-to/check-a-bill.md."),
     ] = None,
     lessor: Annotated[
         str | None, typer.Option(metavar="NAME", help="The CSV has the lines of this lessor alone.")
