@@ -34,6 +34,7 @@ def _details(job: AudioBatchJob, related: Related) -> Plain:
         "warnings": {warned.code: warned.clips for warned in status.warnings},
         "attempts": [line for shard in related.of(AudioShard) for line in attempts_of(shard)],
         "usage": status.usage.dump(),
+        "bill": _bill(job),
         "results": status.results.uri if status.results else None,
     }
 
@@ -52,6 +53,14 @@ def _estimate(job: AudioBatchJob) -> str | None:
     if any(is_true(status.conditions, type_) for type_ in ended):
         return None
     return "unknown until a shard has ended: no Mac that may run it has measured this model under this contract"
+
+
+def _bill(job: AudioBatchJob) -> str | None:
+    """How its machine time is proven, row by row."""
+    started = job.status.start_time
+    if started is None or not job.status.usage.rows:
+        return None
+    return f"voxfleet bill show --period {started[:7]} --by job; one line: voxfleet bill dispute ROW"
 
 
 def _clips(clips: Iterable[FailedClip]) -> list[Plain]:
