@@ -9,6 +9,7 @@ from voxfleet_api.failure_texts import TEXTS
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.job_status import EstimateBasis, FailedClip
 from voxfleet_api.results import job_folder
+from voxfleet_billing.budget_use import BUDGET
 from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Related, attempts_of, reason_of
 from voxfleet_cli.job_wait import wait_of
 from voxfleet_operator.reconcile.job_life import takes_attempts
@@ -116,7 +117,8 @@ def _job_next(job: AudioBatchJob) -> str:
     if halted is not None and halted.status == "True" and job.status.finalize_time is None:
         return f"nothing: it ends as failed once what still runs has ended: {halted.message}"
     if job.status.pending_reason:
-        return f"wait, or give it a Mac: {job.status.pending_reason}"
+        to_do = "wait" if job.status.pending_reason.startswith(BUDGET) else "wait, or give it a Mac"
+        return f"{to_do}: {job.status.pending_reason}"
     return f"wait: kubectl wait --for=condition=Complete abj/{job.metadata.name} -n {job.metadata.namespace}"
 
 

@@ -43,6 +43,8 @@ class VerifiedRow:
     audio_milliseconds: int
     namespace: str = ""
     """The owner's, cut to what a namespace's name can have."""
+    billing_key: str | None = None
+    """As the job says; cut as well."""
     content: bytes = b""
     """The signed row's canonical JSON, as the archive keeps it: `row`, `hash` and `signature`."""
 
@@ -65,6 +67,7 @@ class VerifiedRow:
             machine_milliseconds=row.monotonic_milliseconds,
             audio_milliseconds=row.audio_milliseconds,
             namespace=sys.intern(row.held_for.namespace[:LONGEST_NAMESPACE]),
+            billing_key=None if row.billing_key is None else sys.intern(row.billing_key[:LONGEST_NAMESPACE]),
             content=content,
         )
 
@@ -88,10 +91,6 @@ class VerifiedRow:
     @property
     def wall_end(self) -> str:
         return self.row.wall_end
-
-    @property
-    def billing_key(self) -> str | None:
-        return self.row.billing_key
 
     @property
     def clips(self) -> int:

@@ -10,7 +10,6 @@ from voxfleet_api.quantities import seconds_milliseconds, seconds_text
 from voxfleet_billing.budget_use import Payer
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 
-LONGEST_KEY = 63
 OTHERS = Payer("")
 
 
@@ -20,7 +19,7 @@ def with_rows(before: Iterable[StatementTotal], rows: Iterable[VerifiedRow]) -> 
     for total in before:
         used[Payer(total.namespace, total.billing_key or "")] += seconds_milliseconds(total.machine_seconds)
     for row in rows:
-        used[Payer(row.namespace, (row.billing_key or "")[:LONGEST_KEY])] += row.machine_milliseconds
+        used[Payer(row.namespace, row.billing_key or "")] += row.machine_milliseconds
     if len(used) > MAX_TOTALS:
         others = used.pop(OTHERS, 0)
         by_use = sorted(used.items(), key=lambda item: (-item[1], item[0]))
