@@ -90,6 +90,19 @@ class Ledger:
             return []
         return [self._append(db, hold, attempt) for hold in holds]
 
+    def tick(
+        self,
+        db: sqlite3.Connection,
+        ended: Sequence[lane_holds.LaneHold],
+        running: lane_holds.LaneHold,
+        attempt: JournaledAttempt,
+    ) -> None:
+        """Records an activity up to now. What `ended` of it, with a month, gets its rows."""
+        if not ended:
+            lane_holds.tick(db, running)
+        elif self.seal(db, ended, attempt):
+            lane_holds.save(db, running)
+
     def _append(self, db: sqlite3.Connection, hold: lane_holds.LaneHold, attempt: JournaledAttempt) -> SignedRow:
         signed = sign(row_of(hold, attempt, chain_head(db, self.chain_id), self.hardware_id), self._key)
         db.execute(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Protocol
 
@@ -113,11 +113,11 @@ class _Bill:
         for row in rows:
             start, end = milliseconds_of(row.wall_start), milliseconds_of(row.wall_end)
             busy.add(start, end)
-            true_then = facts.at(start, row.hardware_id)
-            price = self._pricing.price(true_then, row.price_class, row.wall_start[:10])
+            then = facts.at(start, row.hardware_id)
+            price = self._pricing.price(then.facts, row.price_class, row.wall_start[:10])
             correction = start < self._start
-            money, commitment = self._row_money(row, price, true_then, correction)
-            line = self._usage(index, row, true_then, price, money, commitment, correction)
+            money, commitment = self._row_money(row, price, then.sku, correction)
+            line = self._usage(index, row, then, price, money, commitment, correction)
             yield line
             if money is None or price.lessor is None or price.rate is None or row.time_class == TimeClass.FOREIGN:
                 continue
@@ -143,23 +143,23 @@ class _Bill:
                 yield self._missing(index, key, period, missing, facts.last)
 
     def _row_money(
-        self, row: ArchivedRow, price: Price, facts: MacFacts | None, correction: bool
+        self, row: ArchivedRow, price: Price, sku: str, correction: bool
     ) -> tuple[Money | None, OpenCommitment | None]:
-        if price.lessor is None or price.rate is None or facts is None:
+        if price.lessor is None or price.rate is None:
             return None, None
         if row.time_class == TimeClass.FOREIGN:
             return cost(price.lessor, hours_of(row.milliseconds), ZERO, ZERO), None
         money = time_cost(price, row.milliseconds)
         if money is None or correction:
             return money, None
-        commitment = self._pricing.commitment_for(price.lessor, facts.sku, money.quantity)
+        commitment = self._pricing.commitment_for(price.lessor, sku, money.quantity)
         return (money, None) if commitment is None else (within_commitment(money, commitment), commitment)
 
     def _usage(
         self,
         index: MonthIndex,
         row: ArchivedRow,
-        facts: MacFacts | None,
+        then: _Then,
         price: Price,
         money: Money | None,
         commitment: OpenCommitment | None,
@@ -186,9 +186,9 @@ class _Bill:
             row.attempt,
             billing_key,
             self._team(billing_key, row.owner_namespace),
-            "" if facts is None else facts.lessor or "",
-            "" if facts is None else facts.billing_key or "",
-            "" if facts is None else facts.sku or "",
+            then.lessor,
+            then.billing_key,
+            then.sku,
             row.audio_milliseconds,
             row.clips,
             row.paused_milliseconds,
@@ -197,7 +197,7 @@ class _Bill:
             row.signature,
             money,
             COUNTED_ELSEWHERE if row.time_class == TimeClass.FOREIGN else price.note,
-            "" if facts is None else _machine(facts),
+            then.machine,
             "" if commitment is None else commitment.name,
             "" if commitment is None else CommitmentStatus.USED,
         )
@@ -271,22 +271,41 @@ class _Bill:
         return found
 
 
+@dataclass(slots=True)
+class _Then:
+    """What lines say of a Mac at a moment."""
+
+    facts: MacFacts | None
+    lessor: str = ""
+    billing_key: str = ""
+    sku: str = ""
+    machine: str = ""
+
+    @classmethod
+    def of(cls, facts: MacFacts) -> _Then:
+        return cls(facts, facts.lessor or "", facts.billing_key or "", facts.sku or "", _machine(facts))
+
+
 class _FactsInTime:
     """What was true of a Mac at a moment: the last facts before it, of the machine that signed."""
 
     def __init__(self, facts: Sequence[MacFacts]) -> None:
         ordered = sorted(facts, key=lambda fact: milliseconds_of(fact.since))
         self.last = ordered[-1] if ordered else None
-        self._by_hardware: dict[str, tuple[list[int], list[MacFacts]]] = {}
+        self._else = _Then(None) if self.last is None else _Then.of(self.last)
+        self._by_hardware: dict[str, tuple[list[int], list[_Then]]] = {}
         for fact in ordered:
             starts, found = self._by_hardware.setdefault(fact.hardware_id, ([], []))
             starts.append(milliseconds_of(fact.since))
-            found.append(fact)
+            found.append(_Then.of(fact))
 
-    def at(self, moment: int, hardware_id: str) -> MacFacts | None:
+    def at(self, moment: int, hardware_id: str) -> _Then:
         """A row from before the first facts has those: its Mac's clock was wrong."""
-        starts, found = self._by_hardware.get(hardware_id, ([], []))
-        return found[max(0, bisect_right(starts, moment) - 1)] if found else self.last
+        of_machine = self._by_hardware.get(hardware_id)
+        if of_machine is None:
+            return self._else
+        starts, found = of_machine
+        return found[max(0, bisect_right(starts, moment) - 1)]
 
 
 class _Minimums:

@@ -8,19 +8,16 @@ from functools import lru_cache
 SECOND_MILLISECONDS = 1000
 DAY_MILLISECONDS = 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_WITH_MILLISECONDS = len("2026-11-20T22:00:00.000Z")
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def milliseconds_of(text: str) -> int:
     """Of an RFC 3339 time. Raises ValueError."""
-    if len(text) == _WITH_MILLISECONDS and text[23] == "Z":  # what agents write; a month has a million of it
-        of_day = (int(text[11:13]) * 60 + int(text[14:16])) * 60 + int(text[17:19])
-        return _day_start(text[:10]) + of_day * SECOND_MILLISECONDS + int(text[20:23])
     return moment_milliseconds(datetime.fromisoformat(text))
 
 
 def moment_milliseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    return (moment - _EPOCH) // _MILLISECOND
 
 
 def moment_of(milliseconds: int) -> datetime:
@@ -44,8 +41,3 @@ def month_bounds(month: str) -> tuple[int, int]:
     first = datetime.fromisoformat(f"{month}-01T00:00:00+00:00")
     following = (first + timedelta(days=31)).replace(day=1)
     return moment_milliseconds(first), moment_milliseconds(following)
-
-
-@lru_cache(maxsize=1024)
-def _day_start(text: str) -> int:
-    return moment_milliseconds(datetime.fromisoformat(f"{text}T00:00:00+00:00"))

@@ -61,6 +61,7 @@ class Action(StrEnum):
     SCHEDULE = "Schedule"
     SETTLE = "Settle"
     SPLIT = "Split"
+    TRY_MAC = "TryMac"
     VERIFY = "Verify"
 
 
@@ -203,6 +204,11 @@ FACTS: Mapping[Announced, EventFacts] = {
             Reason.UNSCHEDULABLE,
         ),
         warning=(EventReason.STOPPED_UNSEEN,),
+    ),
+    **_facts(
+        Action.TRY_MAC,
+        normal=(Reason.ACCEPTANCE_PASSED, Reason.AWAITS_ACCEPTANCE),
+        warning=(Reason.ACCEPTANCE_FAILED, Reason.OTHER_MACHINE_ACCEPTED),
     ),
     **_facts(
         Action.EXCLUDE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -16,6 +17,8 @@ from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.journal.lane_holds import LaneHold
 from voxfleet_agent.ledger import Ledger
 from voxfleet_agent.scratch import Scratch
+from voxfleet_api.ledger import SignedRow
+from voxfleet_api.protocol import AttemptKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +39,19 @@ async def recover(journal: Journal, ledger: Ledger, scratch: Scratch) -> Recover
 
     def work(db: sqlite3.Connection) -> tuple[list[JournaledAttempt], int]:
         records = {record.key: record for record in attempt_table.load_all(db)}
-        sealed = [
-            row for hold in lane_holds.load_all(db) for row in ledger.seal(db, _by_month(hold), records[hold.key])
-        ]
+        sealed = seal_left_holds(db, ledger, records)
         settled = [_recover_attempt(db, ledger, record) for record in records.values()]
         return [record for record in settled if record is not None], len(sealed)
 
     records, sealed = await journal.write(work)
     return Recovered(records, sealed, swept)
+
+
+def seal_left_holds(
+    db: sqlite3.Connection, ledger: Ledger, attempts: Mapping[AttemptKey, JournaledAttempt]
+) -> list[SignedRow]:
+    """Signs what lanes were held for up to the last tick before the process died."""
+    return [row for hold in lane_holds.load_all(db) for row in ledger.seal(db, _by_month(hold), attempts[hold.key])]
 
 
 def _by_month(hold: LaneHold) -> list[LaneHold]:

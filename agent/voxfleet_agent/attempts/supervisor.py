@@ -29,7 +29,7 @@ from voxfleet_agent.attempts.recovery import recover
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue
 from voxfleet_agent.attempts.state_machine import Action, AttemptEvent, transition
-from voxfleet_agent.journal import attempt_table, lane_holds, settings_table
+from voxfleet_agent.journal import attempt_table, settings_table
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import frames, logger
@@ -275,10 +275,7 @@ class Supervisor:
 
             def work(db: sqlite3.Connection) -> None:
                 for record, ended, running in ticks:
-                    if not ended:
-                        lane_holds.tick(db, running)
-                    elif ledger.seal(db, ended, record):
-                        lane_holds.save(db, running)
+                    ledger.tick(db, ended, running, record)
 
             await self._services.journal.write(work, wake=any(ended for _, ended, _ in ticks))
 

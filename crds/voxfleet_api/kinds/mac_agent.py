@@ -25,6 +25,7 @@ from voxfleet_api.base import (
 )
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.mac_acceptance import AcceptanceJob, MacAcceptance
 from voxfleet_api.kinds.resource import (
     AGE_COLUMN,
     CrdFacts,
@@ -327,6 +328,21 @@ class MacAgentSpec(
     billing: Annotated[
         MacBilling | None, Field(description="Whose the Mac is, and as what it is paid; absent: it costs nothing.")
     ] = None
+    require_acceptance: Annotated[
+        bool,
+        Field(
+            json_schema_extra=NOT_FILLED_IN,
+            description="True: no new attempts before `spec.acceptance` says that this machine has passed; running ones"
+            " finish. Absent: false.",
+        ),
+    ] = False
+    acceptance_job: Annotated[
+        AcceptanceJob | None,
+        Field(description="The job that may run here before the Mac is accepted; `voxfleet accept` sets it."),
+    ] = None
+    acceptance: Annotated[
+        MacAcceptance | None, Field(description="What `voxfleet accept` found; absent: the Mac was not tried.")
+    ] = None
 
 
 class MachinePool(StatusModel):
@@ -409,6 +425,13 @@ class MacAgent(Resource):
                 "string",
                 '.status.conditions[?(@.type=="LedgerVerified")].status',
                 "Do its signed rows verify?",
+            ),
+            PrinterColumn(
+                "Accepted",
+                "string",
+                '.status.conditions[?(@.type=="AcceptancePassed")].status',
+                "Did this machine pass its acceptance?",
+                priority=1,
             ),
             PrinterColumn("Host", "string", ".spec.ssh.host", "SSH host", priority=1),
             PrinterColumn("URL", "string", ".spec.https.url", "Address over HTTPS", priority=1),

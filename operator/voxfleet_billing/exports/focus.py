@@ -12,19 +12,21 @@ x_MachineSeconds are exact.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 
 from voxfleet_billing.charge import Charge, ChargeKind, CommitmentStatus, Money
+from voxfleet_billing.exports.csv_text import LINE_END, csv_line, quoted
 from voxfleet_billing.instants import SECOND_MILLISECONDS, milliseconds_of, month_bounds, text_of
 from voxfleet_billing.money import ZERO, plain
 from voxfleet_billing.price_book import Lessor, PriceBook
 
 NOTHING = ""
 """A null of a CSV."""
+KEPT_FORMS = 10_000
 
 
 class FocusVersion(StrEnum):
@@ -55,6 +57,11 @@ Value = Callable[[_Line], str]
 class Column:
     name: str
     value: Value
+    varies: bool = False
+    """Whether it follows from more than `_common`: what many lines have alike is rendered once.
+
+    The text of one that varies is already quoted where it has to be.
+    """
     versions: frozenset[FocusVersion] = frozenset(FocusVersion)
 
 
@@ -70,22 +77,66 @@ _FREQUENCIES = {"Usage": "Usage-Based", "Purchase": "Recurring", "Adjustment": "
 _METERS = {ChargeKind.IDLE: "Idle Mac Hours", ChargeKind.FIXED: "Monthly Fee", ChargeKind.COMMITMENT: "Committed Hours"}
 
 
-def focus_header(version: FocusVersion) -> list[str]:
-    return [column.name for column in columns(version)]
+def focus_header(version: FocusVersion) -> str:
+    return csv_line(column.name for column in columns(version))
 
 
-def focus_rows(version: FocusVersion, month: str, charges: Iterable[Charge], book: PriceBook) -> Iterator[list[str]]:
-    """The cells of each line, in the order of the header. Raises Unpriced, and what `charges` raises."""
-    period = tuple(text_of(moment)[:19] + "Z" for moment in month_bounds(month))
-    digest = book.digest
-    constants = {"BillingPeriodStart": period[0], "BillingPeriodEnd": period[1], "x_PriceBookDigest": digest}
-    values = [
-        _constant(constants[column.name]) if column.name in constants else column.value for column in columns(version)
-    ]
+def focus_lines(version: FocusVersion, month: str, charges: Iterable[Charge], book: PriceBook) -> Iterator[str]:
+    """The CSV's lines below the header, each with its end. Raises Unpriced, and what `charges` raises."""
+    start, end = (text_of(moment)[:19] + "Z" for moment in month_bounds(month))
+    constants = {"BillingPeriodStart": start, "BillingPeriodEnd": end, "x_PriceBookDigest": book.digest}
+    shown = columns(version)
+    varying = [column.value for column in shown if column.varies]
     lessors = {lessor.name: lessor for lessor in book.lessors}
+    forms: dict[tuple[object, ...], str] = {}
     for charge in charges:
         line = _line(charge, lessors)
-        yield [value(line) for value in values]
+        key = _common(charge, line.money)
+        form = forms.get(key)
+        if form is None:
+            if len(forms) >= KEPT_FORMS:
+                forms.clear()
+            form = forms[key] = _form(shown, constants, line)
+        yield form % tuple([value(line) for value in varying])
+
+
+def _common(charge: Charge, money: Money) -> tuple[object, ...]:
+    """All that the columns follow from which do not vary."""
+    return (
+        charge.kind,
+        charge.correction,
+        charge.mac,
+        charge.hardware_id,
+        charge.time_class,
+        charge.price_class,
+        charge.lane,
+        charge.activity,
+        charge.owner_kind,
+        charge.namespace,
+        charge.attempt,
+        charge.billing_key,
+        charge.team,
+        charge.lessor,
+        charge.lessor_billing_key,
+        charge.sku,
+        charge.machine,
+        charge.commitment,
+        charge.commitment_status,
+        charge.note,
+        money.currency,
+        money.list_unit_price,
+        money.contracted_unit_price,
+        money.unit,
+    )
+
+
+def _form(shown: Sequence[Column], constants: Mapping[str, str], line: _Line) -> str:
+    """A line of the CSV with %s where a column varies."""
+    cells = [
+        "%s" if column.varies else quoted(constants.get(column.name) or column.value(line)).replace("%", "%%")
+        for column in shown
+    ]
+    return ",".join(cells) + LINE_END
 
 
 def columns(version: FocusVersion) -> list[Column]:
@@ -123,6 +174,9 @@ def _period_end(line: _Line) -> str:
     end = line.charge.end
     if end[19:] in (".000Z", "Z"):
         return end[:19] + "Z"
+    second = int(end[17:19])
+    if second < 59:
+        return f"{end[:17]}{second + 1:02d}Z"
     return text_of(milliseconds_of(end) // SECOND_MILLISECONDS * SECOND_MILLISECONDS + SECOND_MILLISECONDS)[:19] + "Z"
 
 
@@ -216,7 +270,7 @@ _ONLY_1_2 = frozenset({FocusVersion.V1_2})
 _ONLY_1_4 = frozenset({FocusVersion.V1_4})
 
 _COLUMNS: tuple[Column, ...] = (
-    Column("BilledCost", lambda line: plain(line.money.billed_cost)),
+    Column("BilledCost", lambda line: plain(line.money.billed_cost), varies=True),
     Column("BillingAccountId", lambda line: line.lessor.account),
     Column("BillingAccountName", lambda line: line.lessor.account_name or line.lessor.account),
     Column("BillingCurrency", lambda line: line.money.currency),
@@ -224,38 +278,44 @@ _COLUMNS: tuple[Column, ...] = (
     Column("BillingPeriodStart", _constant(NOTHING)),
     Column("ChargeCategory", lambda line: line.category),
     Column("ChargeClass", lambda line: "Correction" if line.charge.correction else NOTHING),
-    Column("ChargeDescription", _description),
+    Column("ChargeDescription", lambda line: quoted(_description(line)), varies=True),
     Column("ChargeFrequency", lambda line: _FREQUENCIES[line.category]),
-    Column("ChargePeriodEnd", _period_end),
-    Column("ChargePeriodStart", _period_start),
+    Column("ChargePeriodEnd", _period_end, varies=True),
+    Column("ChargePeriodStart", _period_start, varies=True),
     Column("CommitmentDiscountCategory", _commitment(lambda _: "Usage")),
     Column("CommitmentDiscountId", _commitment(lambda charge: charge.commitment)),
     Column("CommitmentDiscountName", _commitment(lambda charge: charge.commitment)),
-    Column("CommitmentDiscountQuantity", _commitment_quantity),
+    Column("CommitmentDiscountQuantity", _commitment_quantity, varies=True),
     Column("CommitmentDiscountStatus", _commitment(_commitment_status)),
     Column("CommitmentDiscountType", _commitment(lambda _: "Hours a month")),
     Column("CommitmentDiscountUnit", _commitment(lambda _: "Hours")),
-    Column("ConsumedQuantity", lambda line: _seconds(line.charge.milliseconds) if _consumes(line.charge) else NOTHING),
+    Column(
+        "ConsumedQuantity",
+        lambda line: _seconds(line.charge.milliseconds) if _consumes(line.charge) else NOTHING,
+        varies=True,
+    ),
     Column("ConsumedUnit", lambda line: "Seconds" if _consumes(line.charge) else NOTHING),
-    Column("ContractedCost", lambda line: plain(line.money.contracted_cost)),
+    Column("ContractedCost", lambda line: plain(line.money.contracted_cost), varies=True),
     Column("ContractedUnitPrice", _unit_price(lambda money: money.contracted_unit_price)),
-    Column("EffectiveCost", lambda line: plain(line.money.effective_cost)),
-    Column("HostProviderName", lambda line: line.lessor.host_provider or line.lessor.invoice_issuer, _ONLY_1_4),
+    Column("EffectiveCost", lambda line: plain(line.money.effective_cost), varies=True),
+    Column(
+        "HostProviderName", lambda line: line.lessor.host_provider or line.lessor.invoice_issuer, versions=_ONLY_1_4
+    ),
     Column("InvoiceId", _constant(NOTHING)),
     Column("InvoiceIssuerName", lambda line: line.lessor.invoice_issuer),
-    Column("ListCost", lambda line: plain(line.money.list_cost)),
+    Column("ListCost", lambda line: plain(line.money.list_cost), varies=True),
     Column("ListUnitPrice", _unit_price(lambda money: money.list_unit_price)),
     Column("PricingCategory", _pricing_category),
-    Column("PricingQuantity", _unit_price(lambda money: money.quantity)),
+    Column("PricingQuantity", _unit_price(lambda money: money.quantity), varies=True),
     Column("PricingUnit", lambda line: line.money.unit if line.priced else NOTHING),
-    Column("ProviderName", lambda line: line.lessor.invoice_issuer, _ONLY_1_2),
-    Column("PublisherName", lambda line: line.lessor.invoice_issuer, _ONLY_1_2),
+    Column("ProviderName", lambda line: line.lessor.invoice_issuer, versions=_ONLY_1_2),
+    Column("PublisherName", lambda line: line.lessor.invoice_issuer, versions=_ONLY_1_2),
     Column("ResourceId", _resource(lambda charge: charge.hardware_id, lambda charge: charge.commitment)),
     Column("ResourceName", _resource(lambda charge: charge.mac, lambda charge: charge.commitment)),
     Column("ResourceType", _resource(lambda _: "Mac", lambda _: "Commitment")),
     Column("ServiceCategory", _constant("Compute")),
     Column("ServiceName", _constant("Mac lane time")),
-    Column("ServiceProviderName", lambda line: line.lessor.invoice_issuer, _ONLY_1_4),
+    Column("ServiceProviderName", lambda line: line.lessor.invoice_issuer, versions=_ONLY_1_4),
     Column("ServiceSubcategory", _constant("Other (Compute)")),
     Column("SkuId", _sku),
     Column("SkuMeter", lambda line: _METERS.get(line.charge.kind, "Lane Hours") if line.priced else NOTHING),
@@ -270,25 +330,29 @@ _COLUMNS: tuple[Column, ...] = (
     Column("x_Activity", lambda line: line.charge.activity),
     Column("x_Lane", lambda line: line.charge.lane),
     Column("x_OwnerKind", lambda line: line.charge.owner_kind),
-    Column("x_OwnerName", lambda line: line.charge.owner_name),
-    Column("x_OwnerId", lambda line: line.charge.owner_uid),
-    Column("x_ShardId", lambda line: line.charge.shard_uid),
+    Column("x_OwnerName", lambda line: quoted(line.charge.owner_name), varies=True),
+    Column("x_OwnerId", lambda line: quoted(line.charge.owner_uid), varies=True),
+    Column("x_ShardId", lambda line: quoted(line.charge.shard_uid), varies=True),
     Column("x_Attempt", lambda line: str(line.charge.attempt or NOTHING)),
     Column("x_BillingKey", lambda line: line.charge.billing_key),
     Column("x_Team", lambda line: line.charge.team),
     Column("x_LessorName", lambda line: line.charge.lessor),
     Column("x_LessorBillingKey", lambda line: line.charge.lessor_billing_key),
     Column("x_Machine", lambda line: line.charge.machine),
-    Column("x_MachineSeconds", lambda line: _seconds(line.charge.milliseconds) if _consumes(line.charge) else NOTHING),
-    Column("x_EstimatedSeconds", _estimated_seconds),
-    Column("x_WallStart", lambda line: line.charge.start),
-    Column("x_WallEnd", lambda line: line.charge.end),
-    Column("x_PausedSeconds", lambda line: _seconds(line.charge.paused_milliseconds)),
-    Column("x_AudioSeconds", lambda line: _seconds(line.charge.audio_milliseconds)),
-    Column("x_Clips", lambda line: str(line.charge.clips)),
+    Column(
+        "x_MachineSeconds",
+        lambda line: _seconds(line.charge.milliseconds) if _consumes(line.charge) else NOTHING,
+        varies=True,
+    ),
+    Column("x_EstimatedSeconds", _estimated_seconds, varies=True),
+    Column("x_WallStart", lambda line: line.charge.start, varies=True),
+    Column("x_WallEnd", lambda line: line.charge.end, varies=True),
+    Column("x_PausedSeconds", lambda line: _seconds(line.charge.paused_milliseconds), varies=True),
+    Column("x_AudioSeconds", lambda line: _seconds(line.charge.audio_milliseconds), varies=True),
+    Column("x_Clips", lambda line: str(line.charge.clips), varies=True),
     Column("x_Note", lambda line: line.charge.note),
-    Column("x_RowId", lambda line: line.charge.row_name),
-    Column("x_RowSha256", lambda line: line.charge.row_hash),
-    Column("x_RowSignature", lambda line: line.charge.signature),
+    Column("x_RowId", lambda line: quoted(line.charge.row_name), varies=True),
+    Column("x_RowSha256", lambda line: quoted(line.charge.row_hash), varies=True),
+    Column("x_RowSignature", lambda line: quoted(line.charge.signature), varies=True),
     Column("x_PriceBookDigest", _constant(NOTHING)),
 )

@@ -27,6 +27,7 @@ from pydantic import Field, ValidationError
 
 from voxfleet_api.base import SpecModel
 from voxfleet_billing.charge import Charge, ChargeKind, Money
+from voxfleet_billing.exports.csv_text import csv_line
 from voxfleet_billing.instants import SECOND_MILLISECONDS, milliseconds_of, moment_of
 from voxfleet_billing.money import hours_of, plain
 
@@ -108,16 +109,16 @@ def load_template(text: str) -> LessorTemplate:
     return template
 
 
-def lessor_header(template: LessorTemplate) -> list[str]:
-    return [column.header for column in template.columns]
+def lessor_header(template: LessorTemplate) -> str:
+    return csv_line((column.header for column in template.columns), template.delimiter)
 
 
-def lessor_rows(template: LessorTemplate, charges: Iterable[Charge]) -> Iterator[list[str]]:
-    """The cells of each line. Raises NoMoney, and what `charges` raises."""
+def lessor_lines(template: LessorTemplate, charges: Iterable[Charge]) -> Iterator[str]:
+    """The CSV's lines below the header, each with its end. Raises NoMoney, and what `charges` raises."""
     values, kinds = _values(template), frozenset(template.kinds)
     for line in charges:
         if line.kind in kinds:
-            yield [value(line) for value in values]
+            yield csv_line([value(line) for value in values], template.delimiter)
 
 
 def _values(template: LessorTemplate) -> list[Value]:

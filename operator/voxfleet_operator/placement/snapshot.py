@@ -39,6 +39,8 @@ class JobNeeds:
     """Whether it reads addresses that only its agent sees, as those in a manifest."""
     chooses_clips: bool = False
     """Whether it needs an agent that knows spec.only and spec.source."""
+    tries_mac_as: str | None = None
+    """Its UID, if it is to try a Mac for its acceptance: it runs only on the one that names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +121,12 @@ class MacTraits:
     """Whether its agent knows spec.only and spec.source."""
     runs_pieces: bool = False
     """Whether its agent knows parts of planned shards."""
+    tried_by: str | None = None
+    """The UID of the job that tries it for its acceptance."""
     unavailable: Unavailable | None = None
     """Why it takes nothing at all."""
+    unaccepted: Unavailable | None = None
+    """Why it takes nothing but the job that tries it."""
 
 
 @dataclass(frozen=True, slots=True)

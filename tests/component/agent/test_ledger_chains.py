@@ -79,9 +79,7 @@ async def test_a_journal_of_the_format_before_goes_on(tmp_path: Path) -> None:
         scratch.close()
         listed = await journal.read(chains)
         rows = (await journal.read(lambda db: page_after(db, chain_id, -1, 10))).rows
-        columns = {
-            table: await journal.read(lambda db, table=table: _columns(db, table)) for table in ("lane_holds", "chains")
-        }
+        columns = await journal.read(_columns)
         await journal.close()
     assert [(chain.chain_id, chain.ledger_key, chain.sequence) for chain in listed] == [
         (chain_id, public_key_text(KEY), 2),
@@ -94,11 +92,11 @@ async def test_a_journal_of_the_format_before_goes_on(tmp_path: Path) -> None:
     ]
     with sqlite3.connect(":memory:") as new:
         new.executescript(schema.TABLES)
-        assert columns == {table: _columns(new, table) for table in columns}
+        assert columns == _columns(new)
 
 
-def _columns(db: sqlite3.Connection, table: str) -> list[tuple[object, ...]]:
-    return db.execute(f"PRAGMA table_info({table})").fetchall()
+def _columns(db: sqlite3.Connection) -> list[list[tuple[object, ...]]]:
+    return [db.execute(f"PRAGMA table_info({table})").fetchall() for table in ("lane_holds", "chains")]
 
 
 @pytest.fixture
@@ -126,7 +124,7 @@ async def test_the_command_lists_verifies_and_begins_chains(config: Path, tmp_pa
     new = begun.stdout.split()[1]
     async with running_agent(tmp_path) as agent:
         await one_attempt(agent, "shard-2")
-    shown = invoke("ledger", "list", "--config", config, "--last", 2).stdout.splitlines()
+    shown = invoke("ledger", "list", "--config", config, "--last", "2").stdout.splitlines()
     assert shown[0].startswith(f"chain {new} (current): key {public_key_text(KEY)}, 3 rows, up to hash ")
     assert [line.split("\t")[0] for line in shown[1:4]] == ["number", "1", "2"]
     assert shown[2].split("\t")[3:10] == [

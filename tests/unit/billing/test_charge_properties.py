@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
@@ -16,7 +15,7 @@ from tests.rig.price_books import book, lessor, rate, sku
 from voxfleet_api.kinds.mac_agent import OpeningHours
 from voxfleet_billing.archived_row import ArchivedRow
 from voxfleet_billing.charge import Charge, ChargeKind
-from voxfleet_billing.exports.focus import FocusVersion, focus_rows
+from voxfleet_billing.exports.focus import FocusVersion, focus_lines
 from voxfleet_billing.idle import merged, rented
 from voxfleet_billing.instants import DAY_MILLISECONDS, milliseconds_of, text_of
 from voxfleet_billing.money import added, hours_of, rounded
@@ -106,10 +105,7 @@ def books() -> st.SearchStrategy[PriceBook]:
 
 
 def exported(month: ArchivedMonth, prices: PriceBook) -> str:
-    found = io.StringIO()
-    for cells in focus_rows(FocusVersion.V1_2, MONTH, month.charges(prices), prices):
-        found.write(";".join(cells) + "\n")
-    return found.getvalue()
+    return "".join(focus_lines(FocusVersion.V1_2, MONTH, month.charges(prices), prices))
 
 
 def of(kind: ChargeKind, lines: list[Charge]) -> list[Charge]:
