@@ -10,6 +10,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.job_status import EstimateBasis, FailedClip
 from voxfleet_api.results import job_folder
 from voxfleet_billing.budget_use import BUDGET
+from voxfleet_cli.expected_cost_text import cost_text
 from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Related, attempts_of, reason_of
 from voxfleet_cli.job_wait import wait_of
 from voxfleet_operator.reconcile.job_life import takes_attempts
@@ -46,7 +47,8 @@ def _estimate(job: AudioBatchJob) -> str | None:
         by = _BASES.get(estimate.basis, str(estimate.basis))
         ends = "" if estimate.finishes_at is None else f", its last shard ends about {estimate.finishes_at}"
         late = "; more than its Macs have time for before they close" if estimate.fits_window is False else ""
-        return f"{estimate.machine_seconds} machine-seconds in all{ends}{late}; by {by}"
+        cost = "" if estimate.cost is None else f", {cost_text(estimate.cost)}"
+        return f"{estimate.machine_seconds} machine-seconds in all{cost}{ends}{late}; by {by}"
     if status.plan is None or status.finalize_time is not None or not status.clips.total:
         return None
     ended = (ConditionType.COMPLETE, ConditionType.FAILED, ConditionType.HALTED)
