@@ -15,10 +15,12 @@ from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_billing.budget_use import Payer
 from voxfleet_billing.price_book import PriceBook
+from voxfleet_operator.cache import Cache
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.metering.budget_accounts import BudgetAccounts
 from voxfleet_operator.metering.month_use import JobUse, counted_milliseconds, month_use
 from voxfleet_operator.reconcile.statement.totals import OTHERS, with_rows
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 
 NOW = datetime(2026, 11, 20, 22, tzinfo=UTC)
 HOUR = 3_600_000
@@ -133,3 +135,15 @@ def test_what_is_remembered_does_not_grow_with_the_months() -> None:
         accounts.found({SPEECH: 20 * HOUR}, {}, f"{day:%Y-%m}")
         accounts.take_reached()
     assert accounts._told is not None and len(accounts._told) == 3
+
+
+def test_what_statements_count_is_read_again_when_one_changes_and_when_the_month_does() -> None:
+    cache = Cache()
+    stored = StoredStatements(cache)
+    assert stored.milliseconds_of("2026-11") == {}
+    for version, seconds in enumerate(("1.000", "2.500"), start=1):
+        body = a_statement("2026-11", {"namespace": "team", "billingKey": "speech", "machineSeconds": seconds}).dump()
+        body["metadata"] |= {"uid": "u", "resourceVersion": str(version)}
+        cache.put(MachineHourStatement.load(body))
+        assert stored.milliseconds_of("2026-11") == {SPEECH: seconds_milliseconds(seconds)}
+        assert stored.milliseconds_of("2026-12") == {}
