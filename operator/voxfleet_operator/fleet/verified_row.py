@@ -45,6 +45,8 @@ class VerifiedRow:
     """The owner's, cut to what a namespace's name can have."""
     ledger_key: str = ""
     """The key that signed it; empty: the one that is pinned."""
+    billing_key: str | None = None
+    """As the job says; cut as well."""
     content: bytes = b""
     """The signed row's canonical JSON, as the archive keeps it: `row`, `hash` and `signature`."""
 
@@ -68,6 +70,7 @@ class VerifiedRow:
             audio_milliseconds=row.audio_milliseconds,
             namespace=sys.intern(row.held_for.namespace[:LONGEST_NAMESPACE]),
             ledger_key=ledger_key,
+            billing_key=None if row.billing_key is None else sys.intern(row.billing_key[:LONGEST_NAMESPACE]),
             content=content,
         )
 
@@ -91,10 +94,6 @@ class VerifiedRow:
     @property
     def wall_end(self) -> str:
         return self.row.wall_end
-
-    @property
-    def billing_key(self) -> str | None:
-        return self.row.billing_key
 
     @property
     def clips(self) -> int:

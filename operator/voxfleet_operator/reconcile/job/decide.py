@@ -360,7 +360,13 @@ class _JobDecider:
         if outlook is None:
             return status.estimate
         found = job_estimate(
-            status.plan, self._shards, job.spec.parallelism, outlook, self._now, suspended=is_suspended(job)
+            status.plan,
+            self._shards,
+            job.spec.parallelism,
+            outlook,
+            self._now,
+            suspended=is_suspended(job),
+            most_seconds=job.spec.max_machine_seconds,
         )
         return meaningful(status.estimate, found, self._now)
 
