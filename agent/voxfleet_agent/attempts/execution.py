@@ -255,6 +255,7 @@ class Execution:
                 working=working,
                 audio_meter=meter.add_audio if meter is not None else lambda audio_milliseconds: None,
                 batch_halvings=live.batch_halvings,
+                machine_time=live.machine_time,
                 log=live.log(),
                 permit=LeasedPermit(self._closing, lambda: live.task is task and self._lapsed(live)),
             )
