@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from voxfleet_api.base import SpecModel
-from voxfleet_report.distribution import percentile
-
-__all__ = ["Percentiles", "percentile", "percentiles"]
+from voxfleet_shared.percentile import percentile
 
 
 class Percentiles(SpecModel):

@@ -52,6 +52,9 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
     ConditionType.REACHABLE: ConditionText("MacAgent", "The agent has proven its identity and answers.", "True"),
     ConditionType.RUNTIME_COMPATIBLE: ConditionText("MacAgent", "Its MLX, macOS and Python fit.", "True"),
     ConditionType.LEDGER_VERIFIED: ConditionText("MacAgent", "All rows of machine time that were read verify.", "True"),
+    ConditionType.ACCEPTANCE_PASSED: ConditionText(
+        "MacAgent", "The machine passed its acceptance. Present while the Mac requires or has one.", "True or absent"
+    ),
     ConditionType.DRAINING: ConditionText(
         "MacAgent", "Attempts of a Mac with `spec.drain` are still to end; False once it is empty.", "absent"
     ),
@@ -143,6 +146,16 @@ REASONS: Mapping[Reason, ReasonText] = {
     ),
     Reason.DELETION_HANGS: ReasonText(
         "The agent does not finish deleting an attempt.", "See docs/runbooks/VoxFleetDeletionHangs.md."
+    ),
+    Reason.AWAITS_ACCEPTANCE: ReasonText(
+        "The Mac requires acceptance, and this machine has not passed it.", "`voxfleet accept -f JOB --mac MAC`."
+    ),
+    Reason.ACCEPTANCE_PASSED: ReasonText("This machine passed all five lines of its acceptance."),
+    Reason.ACCEPTANCE_FAILED: ReasonText(
+        "A line of the acceptance failed.", "`voxfleet accept show mac/MAC`, then mend the Mac and try it again."
+    ),
+    Reason.OTHER_MACHINE_ACCEPTED: ReasonText(
+        "The acceptance is of another machine or ledger key.", "`voxfleet accept -f JOB --mac MAC` tries this one."
     ),
     Reason.CONNECTED: ReasonText("The agent proved its identity and answers."),
     Reason.CONNECTING: ReasonText("The operator is dialling."),

@@ -1,7 +1,8 @@
 """Condition types and reasons, and how a condition is set.
 
 True is the normal status of all types except `Failed`, `Halted`, `Suspended`, `Stalled` and `Quarantined`, which are
-present only when true, and `Draining`, which is present while a Mac has `spec.drain`.
+present only when true, `Draining`, which is present while a Mac has `spec.drain`, and `AcceptancePassed`, which is
+present while a Mac requires or has an acceptance.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class ConditionType(StrEnum):
     RUNTIME_COMPATIBLE = "RuntimeCompatible"
     LEDGER_VERIFIED = "LedgerVerified"
     DRAINING = "Draining"  # of a Mac with spec.drain: True until nothing runs there any more
+    ACCEPTANCE_PASSED = "AcceptancePassed"  # of a Mac with spec.requireAcceptance or spec.acceptance
 
 
 class Reason(StrEnum):
@@ -88,6 +90,10 @@ class Reason(StrEnum):
     FAILS_TOO_OFTEN = "FailsTooOften"
     REFUSES_ATTEMPTS = "RefusesAttempts"
     DELETION_HANGS = "DeletionHangs"
+    AWAITS_ACCEPTANCE = "AwaitsAcceptance"
+    ACCEPTANCE_PASSED = "AcceptancePassed"
+    ACCEPTANCE_FAILED = "AcceptanceFailed"
+    OTHER_MACHINE_ACCEPTED = "OtherMachineAccepted"
     CONNECTED = "Connected"
     CONNECTING = "Connecting"
     HOST_KEY_MISMATCH = "HostKeyMismatch"

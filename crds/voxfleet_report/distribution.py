@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from voxfleet_api.base import StatusModel
+from voxfleet_shared.percentile import percentile
 
 _STEPS = (10, 15, 20, 30, 50, 70)
 EDGES = (0, 1, 2, 3, 5, 7, *(step * 10**power for power in range(6) for step in _STEPS), 10_000_000)
@@ -53,8 +54,3 @@ def distribution(values: Sequence[int]) -> Distribution | None:
             for number in range(filled[0], filled[-1] + 1)
         ),
     )
-
-
-def percentile(ascending: Sequence[int], percent: int) -> int:
-    """The smallest value that at least `percent` of the values do not exceed. Raises IndexError without values."""
-    return ascending[max(0, -(-len(ascending) * percent // 100) - 1)]

@@ -23,13 +23,13 @@ from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
 from voxfleet_agent.stages.plan.plan_stage import run_plan
 from voxfleet_agent.stages.process.process_stage import run_process
 from voxfleet_agent.stages.stage_context import (
-    AudioMeter,
     EndlessPermit,
     JobFailureBudget,
     LadderBook,
     ProgressSink,
     Provenance,
     StageContext,
+    WorkMeter,
     WorkPermit,
     WorkSignal,
 )
@@ -94,7 +94,7 @@ class StageRunner:
         *,
         progress: ProgressSink,
         working: WorkSignal,
-        audio_meter: AudioMeter,
+        work_meter: WorkMeter,
         batch_halvings: int = 0,
         machine_time: MachineTime | None = None,
         log: Logger,
@@ -124,7 +124,7 @@ class StageRunner:
                     budget=self._services.open_budget(spec),
                     provenance=self._provenance,
                     progress=progress,
-                    audio_meter=audio_meter,
+                    work_meter=work_meter,
                     permit=permit or EndlessPermit(),
                     one_machine=self._one_machine,
                     batch_halvings=batch_halvings,

@@ -10,14 +10,15 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacAgentStatus, MacExclusion, Machine, MachinePool
 from voxfleet_api.protocol import MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.reconcile.mac.acceptance import acceptance_passed
 from voxfleet_operator.reconcile.mac.availability import (
-    ConditionVerdict,
     accepted,
     availability,
     ledger_verified,
     reachable,
     runtime_compatible,
 )
+from voxfleet_operator.reconcile.mac.verdict import ConditionVerdict
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, drain_returns_at
 from voxfleet_operator.reconcile.refusing_macs import Refusing
 
@@ -47,6 +48,8 @@ def mac_status(
         ConditionType.AVAILABLE: availability(mac, view, moment, exclusion, refusing).verdict,
         **_draining(mac, left, moment),
     }
+    if (acceptance := acceptance_passed(mac, view)) is not None:
+        verdicts[ConditionType.ACCEPTANCE_PASSED] = acceptance
     if verdicts[ConditionType.ACCEPTED].status is False:  # to whoever syncs the spec, as a job that is refused
         verdicts[ConditionType.STALLED] = verdicts[ConditionType.ACCEPTED]._replace(status=True)
     generation = mac.metadata.generation

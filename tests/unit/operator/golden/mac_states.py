@@ -13,6 +13,7 @@ from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.mac_acceptance import AcceptanceCheck
 from voxfleet_api.kinds.mac_agent import MacExclusion
 from voxfleet_api.protocol import AttemptKey, MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
@@ -56,6 +57,18 @@ OUT_OF_REACH = (
 NIGHT: dict[str, object] = {"timeZone": "UTC", "windows": [{"start": "10:00", "end": "11:00"}]}
 EXCLUSION = MacExclusion(until="2026-11-20T22:10:00Z", failures=5, failure_class="GpuAbortTimeout", times=1)
 
+LINES: list[dict[str, object]] = [
+    {"name": name, "passed": True, "value": "1 s", "limit": "2 s"} for name in AcceptanceCheck
+]
+PASSED: dict[str, object] = {
+    "recordSha256": "0" * 64,
+    "hardwareId": FACTS.hardware_id,
+    "ledgerPublicKey": mac_agent("mac-a")["spec"]["ledgerPublicKey"],
+    "acceptedAt": "2026-11-20T20:00:00Z",
+    "passed": True,
+    "lines": LINES,
+}
+FAILED_LINES = [{**LINES[0], "passed": False}, *LINES[1:]]
 REFUSING = Refusing(REFUSALS, 429, "every lane is taken", at_seconds=0.0, until_seconds=60.0)
 
 
@@ -82,6 +95,20 @@ def mac_states() -> dict[str, MacAgent]:
         "in a zone that does not exist": _mac(CONNECTED, availability={**NIGHT, "timeZone": "Europe/Berln"}),
         "excluded because it fails too often": _mac(CONNECTED, exclusion=EXCLUSION),
         "refusing attempts although it seems to have room": _mac(CONNECTED, refusing=REFUSING),
+        "not yet tried, and acceptance is required": _mac(CONNECTED, requireAcceptance=True),
+        "accepted": _mac(CONNECTED, requireAcceptance=True, acceptance=PASSED),
+        "accepted, and never reached since": _mac(
+            replace(SILENT, reason=Reason.SSH_UNREACHABLE, message="why"), requireAcceptance=True, acceptance=PASSED
+        ),
+        "not accepted, for a line that failed": _mac(
+            CONNECTED, requireAcceptance=True, acceptance={**PASSED, "passed": False, "lines": FAILED_LINES}
+        ),
+        "accepted, but another machine since": _mac(
+            replace(CONNECTED, machine=_facts(hardware_id="other")), requireAcceptance=True, acceptance=PASSED
+        ),
+        "tried, though acceptance is not required": _mac(
+            CONNECTED, acceptance={**PASSED, "passed": False, "lines": FAILED_LINES}
+        ),
         "being deleted": _mac(CONNECTED, deleted=True),
     }
 
