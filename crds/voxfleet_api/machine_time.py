@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from voxfleet_api.base import SpecModel, list_atomic
+from voxfleet_api.base import StatusModel, list_atomic
 
 MAX_MACS = 64
 """The most Macs that are named; what the others used is one sum."""
@@ -14,7 +14,7 @@ MAX_MACS = 64
 Milliseconds = Annotated[int, Field(ge=0)]
 
 
-class MacTime(SpecModel):
+class MacTime(StatusModel):
     """What the attempts of a job used on one Mac."""
 
     mac: Annotated[
@@ -31,7 +31,7 @@ class MacTime(SpecModel):
         return self.productive_milliseconds + self.retry_milliseconds + self.overhead_milliseconds
 
 
-class MachineTime(SpecModel):
+class MachineTime(StatusModel):
     """The verified rows of a job's attempts. It grows until no attempt is open."""
 
     macs: Annotated[

@@ -190,13 +190,6 @@ def _readable_ladder(ladder: object, parse: ValidatorFunctionWrapHandler) -> Rep
         return None
 
 
-def _readable_time(machine_time: object, parse: ValidatorFunctionWrapHandler) -> MachineTime | None:
-    try:
-        return cast("MachineTime | None", parse(machine_time))
-    except ValidationError:
-        return None
-
-
 class AttemptRequest(StatusModel):
     """Body of PUT /v1/attempts/{shardUID}/{n}. What is no part of the spec may differ when the PUT is repeated."""
 
@@ -214,9 +207,8 @@ class AttemptRequest(StatusModel):
     batch_halvings: Annotated[int, Field(ge=0)] = 0
     """How often the batch size that this Mac would choose is halved, after attempts that ran out of memory or time. An
     older agent does not know the field and runs full batches."""
-    machine_time: Annotated[MachineTime | None, WrapValidator(_readable_time)] = None
-    """For Finalize: what the job had used when its last shard had ended, the same for each attempt. None also for what
-    this reader does not understand: its report does not tell."""
+    machine_time: MachineTime | None = None
+    """For Finalize: what the job had used when its last shard had ended, the same for each attempt."""
 
 
 class AttemptState(StrEnum):

@@ -85,7 +85,7 @@ def _row(label: str, key: str, mac: MacTime) -> Sequence[Cell]:
 
 
 def _mac(mac: MacTime) -> str:
-    return mac.mac if mac.mac is not None else "other attempts"
+    return mac.mac if mac.mac is not None else "not told by Mac"
 
 
 def _sum(found: MachineTime) -> MacTime:

@@ -50,7 +50,7 @@ def page(title: str, body: Iterable[h.Node]) -> str:
             h.meta(name="viewport", content="width=device-width, initial-scale=1"),
             h.meta(name="color-scheme", content="light dark"),
             h.meta(name="referrer", content="no-referrer"),
-            h.title[title],
+            h.title[visible(title)],
             h.style[STYLESHEET],
         ],
         h.body[h.main[list(body)]],
@@ -72,7 +72,12 @@ def note(*content: h.Node) -> h.Element:
 
 def name(text: str) -> h.Element:
     """A name that somebody chose. It may be written from right to left, but turns nothing around it."""
-    return h.bdi[_DIRECTIONS_AND_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)]
+    return h.bdi[visible(text)]
+
+
+def visible(text: str) -> str:
+    """With what turns text around, or cannot be seen, written out."""
+    return _DIRECTIONS_AND_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def figure(shown: Figure) -> h.Element:
@@ -118,7 +123,7 @@ def _row(columns: Sequence[Column], cells: Sequence[Cell]) -> h.Element:
 
 
 def _cell(column: Column, cell: Cell, *, first: bool) -> h.Element:
-    content = figure(cell) if isinstance(cell, Figure) else cell
+    content = figure(cell) if isinstance(cell, Figure) else visible(cell) if isinstance(cell, str) else cell
     classes = {"number": column.number, "long": column.long}
     if first:
         return h.th(class_=classes, role="rowheader", scope="row", data_label=column.heading)[content]

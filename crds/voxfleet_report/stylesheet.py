@@ -36,7 +36,7 @@ tfoot th,tfoot td{font-weight:600}
 figure{margin:.5rem 0}
 figcaption{font-size:.9rem;font-weight:600}
 svg{display:block;width:100%;max-width:34rem;height:auto}
-svg text{fill:var(--text);font:11px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
+svg text{fill:var(--text);font:11px system-ui,-apple-system,Segoe UI,Roboto,sans-serif}
 svg .quiet{fill:var(--quiet)}
 .axis{stroke:var(--line);stroke-width:1}
 .mark{stroke:var(--text);stroke-width:1;stroke-dasharray:3 2}
@@ -46,7 +46,7 @@ svg .quiet{fill:var(--quiet)}
 .orphaned{fill:var(--orphaned)}
 .key{display:flex;flex-wrap:wrap;gap:.25rem 1rem;list-style:none;margin:.25rem 0;padding:0;font-size:.9rem}
 .key svg{display:inline-block;width:.8rem;height:.8rem;margin-right:.35rem;vertical-align:-.05rem}
-@media (max-width:40rem){
+@media (max-width:52rem){
 table,thead,tbody,tfoot,tr,th,td,caption{display:block}
 thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
 tr{border-bottom:1px solid var(--line);padding:.4rem 0}
