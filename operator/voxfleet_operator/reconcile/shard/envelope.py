@@ -34,6 +34,7 @@ class Envelope:
             self.open_prefixes(),
             handed_ladder(spec, self._view, self._context.fleet.views()),
             batch_halvings=batch_halvings(self._shard, self._split_from()),
+            machine_time=self._shard.spec.machine_time,
         )
 
     def access_lost(self) -> str | None:
