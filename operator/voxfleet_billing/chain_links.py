@@ -71,7 +71,7 @@ def broken_ends(
         )
     for month, head in heads:
         yield from _head(mac, month, head, first.get((month, head.chain_id)), by_place)
-    last = {chain_id: sequence for chain_id, sequence in sorted(by_place)}
+    last = dict(sorted(by_place))
     for cursor in settled:
         yield from _settled(mac, cursor, by_place, last)
 

@@ -15,7 +15,16 @@ class ChargeKind(StrEnum):
     ESTIMATED = "Estimated"  # time of a lost attempt that no row proves; shown, never charged
     MINIMUM = "Minimum"  # what is missing to a lessor's minimum charge
     FIXED = "Fixed"  # the share of a monthly fee
-    COMMITMENT = "Commitment"  # what was committed to and not used
+    COMMITMENT = "Commitment"  # what was committed to: its price, and what of it was not used
+    ROUNDING = "Rounding"  # what the rounding of an invoice adds or takes away
+
+
+class CommitmentStatus(StrEnum):
+    """What a line has to do with a commitment."""
+
+    PURCHASED = "Purchased"  # its price, paid whether it is used or not
+    USED = "Used"
+    UNUSED = "Unused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,12 @@ class Money:
     list_cost: Decimal
     contracted_cost: Decimal
     billed_cost: Decimal
+    """What the invoice says of this line."""
     effective_cost: Decimal
+    """What the line's owner costs: time within a commitment has its part of what was paid for that."""
+    quantity: Decimal = Decimal(0)
+    """How many units the unit prices are of."""
+    unit: str = "Hours"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +86,8 @@ class Charge:
     money: Money | None = None
     """None without a price."""
     note: str = ""
+    machine: str = ""
+    """Chip and memory, for people."""
+    commitment: str = ""
+    """The commitment that the line belongs to."""
+    commitment_status: str = ""

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -90,7 +91,7 @@ def verify_mac(
 
 
 def _keys(seen: _Seen, index: MonthIndex, pinned: Collection[str] | None) -> dict[str, Ed25519PublicKey]:
-    """By chain. A chain whose key is not pinned is checked by that key all the same, so that its rows are told apart."""
+    """By chain. A chain whose key is not pinned is checked all the same, so that what was changed is told apart."""
     keys = {}
     for head in index.heads:
         name = f"{head.chain_id}#{head.sequence}"
@@ -138,7 +139,7 @@ def _segment(
             f" it has {len(sequences)}: {shown}"
         )
         seen.find(index.month, Check.INDEX, entry.name, message)
-    for before, after in zip(sequences, sequences[1:], strict=False):
+    for before, after in pairwise(sequences):
         if after <= before:
             name = f"{entry.chain_id}#{after}"
             seen.find(index.month, Check.CHAIN, name, f"stands behind #{before} in segment {entry.name}")

@@ -38,7 +38,7 @@ def private_key(content: bytes, passphrase: bytes | None = None) -> Ed25519Priva
     except (ValueError, UnsupportedAlgorithm) as error:
         if passphrase is not None:
             raise NeedsPassphrase("its passphrase is another one") from error
-        if b"ENCRYPTED" in content or b"OPENSSH" in content and "assword" in str(error):
+        if b"ENCRYPTED" in content or (b"OPENSSH" in content and "assword" in str(error)):
             raise NeedsPassphrase("it is encrypted") from error
         raise BadKey(f"it is no private key that can be read; make one with {HOW_TO_MAKE}") from error
     if not isinstance(key, Ed25519PrivateKey):

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from voxfleet_api.kinds import KINDS, Resource
 from voxfleet_cli.acceptance.app import app as accept_app
+from voxfleet_cli.bill.app import app as bill_app
 from voxfleet_cli.columns import header, row, table
 from voxfleet_cli.command_line import (
     EPILOG,
@@ -99,6 +100,7 @@ add_job_verbs(app)
 add_mac_verbs(app)
 add_schedule_verbs(app)
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(bill_app, name="bill")
 app.add_typer(accept_app, name="accept")
 
 

@@ -57,6 +57,13 @@ def operator(
     health_host: Annotated[
         str, typer.Option(envvar="VOXFLEET_HEALTH_HOST", help="Address of the health server; 0.0.0.0 in a pod.")
     ] = DEFAULTS.health_host,
+    price_book: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="VOXFLEET_PRICE_BOOK",
+            help="YAML file with prices, teams and budgets; it is read again when it changes.",
+        ),
+    ] = DEFAULTS.price_book,
     kubeconfig: Annotated[
         Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config, then this pod's service account.")
     ] = None,
@@ -75,6 +82,7 @@ def operator(
         health_host=health_host,
         health_port=health_port,
         kubeconfig=kubeconfig,
+        price_book=price_book,
         watch_namespaces=tuple(name.strip() for name in watch_namespaces.split(",") if name.strip()),
     )
     raise typer.Exit(run(options))

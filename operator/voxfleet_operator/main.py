@@ -23,13 +23,17 @@ from voxfleet_operator.health import HealthServer
 from voxfleet_operator.heartbeat import Heartbeat
 from voxfleet_operator.kube import Kube, KubeError
 from voxfleet_operator.leader import Leader
+from voxfleet_operator.metering.budget_accounts import BudgetAccounts
 from voxfleet_operator.metrics import OperatorMetrics
+from voxfleet_operator.monitoring.budget_collector import BudgetCollector
 from voxfleet_operator.monitoring.job_collector import JobCollector
 from voxfleet_operator.monitoring.mac_collector import MacCollector
 from voxfleet_operator.monitoring.process_collector import EventCollector, ProcessCollector
 from voxfleet_operator.monitoring.queue_collector import QueueCollector
 from voxfleet_operator.monitoring.schedule_collector import ScheduleCollector
 from voxfleet_operator.options import OperatorOptions
+from voxfleet_operator.price_book_file import PriceBookFile
+from voxfleet_operator.price_book_watch import PriceBookWatch
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
 from voxfleet_operator.reconcile.context import ReconcileOptions
 from voxfleet_operator.triggers import all_keys
@@ -93,6 +97,8 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
         background.start(stack, recorder.run(), "events")
         stack.push_async_callback(_drain, recorder)
         secrets = secret_reader(kube, options.namespace)
+        prices = None if options.price_book is None else PriceBookFile(options.price_book)
+        budgets = BudgetAccounts() if prices is None else BudgetAccounts(lambda: prices.book)
         operator = compose(
             OperatorEnvironment(
                 kube=kube,
@@ -111,6 +117,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
                 ),
                 synced=watch.synced.is_set,
                 run_errand=background.run_errand,
+                budgets=budgets,
             )
         )
         stack.push_async_callback(operator.fleet.close)
@@ -121,6 +128,11 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
             MacCollector(cache, operator.fleet, time.monotonic),
         ):
             metrics.registry.register(collector)
+        if prices is not None:
+            metrics.registry.register(BudgetCollector(prices, budgets))
+            told = PriceBookWatch(prices, budgets, recorder.publish, lambda: leader.lease, lambda: queue.add(PLACEMENT))
+            await told.look()  # before the first shard is placed
+            background.start(stack, told.run(), "price-book")
         working = [background.start(stack, operator.workers.run(), f"worker-{number}") for number in range(WORKERS)]
         stack.push_async_callback(_stop_workers, queue, working)
         stack.callback(background.stopping)

@@ -147,9 +147,9 @@ class WorkSignal(Protocol):
         ...
 
 
-class AudioMeter(Protocol):
-    def __call__(self, audio_milliseconds: int) -> None:
-        """Adds audio to the attempt's machine-hour rows."""
+class WorkMeter(Protocol):
+    def __call__(self, audio_milliseconds: int = 0, clips: int = 0) -> None:
+        """Adds audio that the lane has worked through, and clips with a durable row, to the machine-hour rows."""
         ...
 
 
@@ -198,7 +198,7 @@ class StageContext:
     progress: ProgressSink
     working: WorkSignal
     """Awaited before the lane gets the first clip of the attempt itself; the ladder's clips do not count."""
-    audio_meter: AudioMeter
+    work_meter: WorkMeter
     permit: WorkPermit = field(default_factory=EndlessPermit)
     """Asked before each batch and before the commit."""
     one_machine: bool = False

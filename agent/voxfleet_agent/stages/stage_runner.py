@@ -23,13 +23,13 @@ from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
 from voxfleet_agent.stages.plan.plan_stage import run_plan
 from voxfleet_agent.stages.process.process_stage import run_process
 from voxfleet_agent.stages.stage_context import (
-    AudioMeter,
     EndlessPermit,
     JobFailureBudget,
     LadderBook,
     ProgressSink,
     Provenance,
     StageContext,
+    WorkMeter,
     WorkPermit,
     WorkSignal,
 )
@@ -93,7 +93,7 @@ class StageRunner:
         *,
         progress: ProgressSink,
         working: WorkSignal,
-        audio_meter: AudioMeter,
+        work_meter: WorkMeter,
         batch_halvings: int = 0,
         log: Logger,
         permit: WorkPermit | None = None,
@@ -122,7 +122,7 @@ class StageRunner:
                     budget=self._services.open_budget(spec),
                     provenance=self._provenance,
                     progress=progress,
-                    audio_meter=audio_meter,
+                    work_meter=work_meter,
                     permit=permit or EndlessPermit(),
                     one_machine=self._one_machine,
                     batch_halvings=batch_halvings,

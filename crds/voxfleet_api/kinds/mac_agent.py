@@ -267,6 +267,22 @@ class Drain(SpecModel):
     ] = 3600
 
 
+BillingName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")]
+"""Written like the value of a label, so that exports and metrics can carry it."""
+
+
+class MacBilling(SpecModel):
+    """Whose the Mac is, and as what it is paid. The price book names rates by these."""
+
+    lessor: Annotated[
+        BillingName | None, Field(description="Who rents it out, as the price book names them; absent: nobody.")
+    ] = None
+    sku: Annotated[BillingName | None, Field(description="What is rented, as the lessor's price list names it.")] = None
+    billing_key: Annotated[
+        BillingName | None, Field(description="The contract or cost centre under which the lessor bills this Mac.")
+    ] = None
+
+
 class MacAgentSpec(
     SpecModel,
     json_schema_extra=validations(
@@ -309,6 +325,9 @@ class MacAgentSpec(
     availability: Annotated[OpeningHours | None, Field(description="When the Mac works; absent: always.")] = None
     drain: Annotated[Drain | None, Field(description="Empties the Mac for as long as it stands here.")] = None
     disconnect: Annotated[Disconnect, Field(description="When a silent Mac counts as lost.")] = Disconnect()
+    billing: Annotated[
+        MacBilling | None, Field(description="Whose the Mac is, and as what it is paid; absent: it costs nothing.")
+    ] = None
     require_acceptance: Annotated[
         bool,
         Field(

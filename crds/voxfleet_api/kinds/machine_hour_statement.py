@@ -14,6 +14,7 @@ from voxfleet_api.base import (
     StatusModel,
     Timestamp,
     cel,
+    list_atomic,
     list_map,
     validations,
 )
@@ -21,6 +22,7 @@ from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, Printe
 
 MAX_CHAINS = 16
 MAX_NAMESPACES = 32
+MAX_TOTALS = 64
 
 Month = Annotated[str, Field(max_length=7, pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
 """A calendar month in UTC, such as `2026-11`."""
@@ -49,6 +51,14 @@ class NamespaceUse(StatusModel):
     machine_seconds: Annotated[
         Decimal3, Field(description="Its machine time at `updatedAt`. Half of it counts twelve hours later.")
     ]
+
+
+class StatementTotal(StatusModel):
+    """The machine time of one namespace and billing key."""
+
+    namespace: Annotated[str, Field(max_length=63, description="The namespace; empty: of all that have no entry.")]
+    billing_key: Annotated[str | None, Field(max_length=63, description="The jobs' billingKey; absent: none.")] = None
+    machine_seconds: Annotated[Decimal3, Field(description="Lane time in the month.")]
 
 
 class MachineHourStatementStatus(
@@ -82,6 +92,14 @@ class MachineHourStatementStatus(
     ] = "0.000"
     audio_seconds: Annotated[Decimal3, Field(description="Audio of the processed clips.")] = "0.000"
     rows: Annotated[int, Field(description="Signed rows in the totals.")] = 0
+    totals: Annotated[
+        tuple[StatementTotal, ...],
+        Field(
+            max_length=MAX_TOTALS,
+            json_schema_extra=list_atomic(),
+            description="machineSeconds by who used it; those who used least share the last entry.",
+        ),
+    ] = ()
     recent_use: Annotated[
         tuple[NamespaceUse, ...],
         Field(

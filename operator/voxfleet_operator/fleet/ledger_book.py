@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,11 +13,13 @@ from voxfleet_api.ledger import Activity, ChainHead, LedgerError, SignedRow, ver
 from voxfleet_api.protocol import AttemptKey, LedgerSpan
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 
-_ACTIVITY_FIELDS = {
+_ACTIVITY_FIELDS: Mapping[str, str] = {
     Activity.SETUP: "setup_milliseconds",
     Activity.WORK: "work_milliseconds",
     Activity.CLEANUP: "cleanup_milliseconds",
 }
+_OTHER_ACTIVITY_FIELD = "setup_milliseconds"
+"""Of an activity that only newer agents know: overhead, as setup is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ class LedgerBook:
             usage = AttemptUsage(chain_id=row.chain_id, first_sequence=row.sequence, last_sequence=row.sequence, rows=0)
         elif usage.chain_id != row.chain_id:
             usage = usage.model_copy(update={"chain_id": row.chain_id, "first_sequence": row.sequence})
-        field = _ACTIVITY_FIELDS[row.activity]
+        field = _ACTIVITY_FIELDS.get(row.activity, _OTHER_ACTIVITY_FIELD)
         self.usage[key] = usage.model_copy(
             update={
                 "last_sequence": row.sequence,

@@ -171,6 +171,10 @@ class PlacementSnapshot:
     """By namespace; one that is left out has had nothing."""
     live_lanes: Mapping[str, int] = field(default_factory=dict)
     """By job UID: how many of its Process attempts are assigned and not over; 0 for one that is left out."""
+    over_budget: Mapping[str, str] = field(default_factory=dict)
+    """By job UID: why none of its shards gets a new lane, of those whose budget is used up."""
+    budgets_renew_seconds: float | None = None
+    """Monotonic time at which the month ends, and with it what budgets hold; None: they hold nothing."""
 
 
 @dataclass(frozen=True, slots=True)

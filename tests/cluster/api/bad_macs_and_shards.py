@@ -122,6 +122,13 @@ BAD_MACS_AND_SHARDS: dict[str, Bad] = {
     "mac that drains in a way that is none": Bad(
         MAC, {"spec.drain": {"mode": "Kill"}}, "spec.drain.mode", "supported values"
     ),
+    "mac with a blank in its SKU": Bad(
+        MAC, {"spec.billing": {"lessor": "mac-rentals", "sku": "M4 Pro"}}, "spec.billing.sku", "should match"
+    ),
+    "mac with a billing key of 64 characters": Bad(
+        MAC, {"spec.billing": {"billingKey": "k" * 64}}, "spec.billing.billingKey", "may not be more than 63"
+    ),
+    "mac with an empty lessor": Bad(MAC, {"spec.billing": {"lessor": ""}}, "spec.billing.lessor", "at least 1 char"),
     "mac that drains for ever": Bad(
         MAC, {"spec.drain": {"deadlineSeconds": 604801}}, "spec.drain.deadlineSeconds", "less than or equal to 604800"
     ),

@@ -130,4 +130,8 @@ GOOD: dict[str, Json] = {
             "spec.drain": {},
         },
     ),
+    "mac that is paid": changed(
+        MAC, {"spec.billing": {"lessor": "mac-rentals", "sku": "M4.Pro_24", "billingKey": "k" * 63}}
+    ),
+    "mac whose lessor alone is known": changed(MAC, {"spec.billing": {"lessor": "mac-rentals"}}),
 }

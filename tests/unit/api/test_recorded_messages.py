@@ -202,7 +202,7 @@ def test_an_operator_follows_an_older_agent() -> None:
     assert event.row is not None and verify([event.row], public_key(recorded("identity")["publicKey"])) is not None
 
 
-@pytest.mark.parametrize("change", [{"activity": "Idle"}, {"energyJoules": 12}, {"lane": None}])
+@pytest.mark.parametrize("change", [{"activity": "idle"}, {"energyJoules": 12}, {"lane": None}])
 def test_a_row_that_only_a_newer_operator_reads_marks_the_mac_and_ends_no_session(
     change: dict[str, object],
 ) -> None:

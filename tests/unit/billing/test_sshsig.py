@@ -29,7 +29,7 @@ def test_ssh_keygen_accepts_ours(key_file: Path, tmp_path: Path) -> None:
     signature, allowed = tmp_path / "bill.csv.sig", tmp_path / "allowed"
     signature.write_text(sign_digest(DIGEST, private_key(key_file.read_bytes())))
     allowed.write_text(f"finance {key_file.with_suffix('.pub').read_text()}")
-    check = ["ssh-keygen", "-Y", "verify", "-f", allowed, "-I", "finance", "-n", NAMESPACE, "-s", signature]
+    check = ["ssh-keygen", "-Y", "verify", "-f", str(allowed), "-I", "finance", "-n", NAMESPACE, "-s", str(signature)]
     told = subprocess.run(check, input=CONTENT, capture_output=True, check=False)
     assert told.returncode == 0, told.stderr.decode()
     assert subprocess.run(check, input=CONTENT + b"\n", capture_output=True, check=False).returncode != 0
@@ -87,7 +87,7 @@ def test_a_key_that_cannot_be_used_says_why(tmp_path: Path) -> None:
         private_key(locked)
     with pytest.raises(NeedsPassphrase, match="another one"):
         private_key(locked, b"wrong")
-    assert private_key(locked, b"right")
+    private_key(locked, b"right")
     path = tmp_path / "rsa"
     subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", path], check=True)
     with pytest.raises(BadKey, match="no Ed25519 key"):

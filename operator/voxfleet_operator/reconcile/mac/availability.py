@@ -13,13 +13,13 @@ from enum import StrEnum
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacExclusion
+from voxfleet_api.opening_hours import UnusableHours, local_text, rental_ends, standing
 from voxfleet_operator.fleet.closing import ClosingPhase
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.acceptance import awaits_acceptance
 from voxfleet_operator.reconcile.mac.exclusion import exclusion_text
 from voxfleet_operator.reconcile.mac.verdict import ConditionVerdict
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, closing
-from voxfleet_operator.reconcile.opening_hours import UnusableHours, local_text, rental_ends, standing
 from voxfleet_operator.reconcile.refusing_macs import LONGEST_SECONDS, REFUSALS, Refusing
 
 

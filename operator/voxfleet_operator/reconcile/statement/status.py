@@ -10,6 +10,7 @@ from voxfleet_api.kinds.machine_hour_statement import MAX_CHAINS, ChainCursor, M
 from voxfleet_api.quantities import hours_text, seconds_milliseconds, seconds_text
 from voxfleet_operator.metering.recent_use import with_use
 from voxfleet_operator.reconcile.statement.decide import SettledRun, TimeClass
+from voxfleet_operator.reconcile.statement.totals import with_rows
 
 _FIELDS = {
     TimeClass.PRODUCTIVE: "productive_seconds",
@@ -48,6 +49,7 @@ def with_run(statement: MachineHourStatement, run: SettledRun, ledger_key: str, 
             "machine_seconds": seconds_text(machine),
             **{field: seconds_text(milliseconds) for field, milliseconds in sums.items()},
             "rows": status.rows + len(counted),
+            "totals": with_rows(status.totals, (item.row for item in counted)),
             "recent_use": with_use(status.recent_use, status.updated_at, used, datetime.fromisoformat(now)),
             "updated_at": now,
         }

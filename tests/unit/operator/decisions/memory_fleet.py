@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from tests.rig.ledger_row import ledger_row
 from tests.unit.operator.decisions.bodies import LEDGER_KEY
 from tests.unit.operator.decisions.memory_api import Clock, hop, sha
 
@@ -14,7 +15,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity, Stage
-from voxfleet_api.ledger import Activity, ChainHead
+from voxfleet_api.ledger import Activity, ChainHead, RowOwner, SignedRow
 from voxfleet_api.protocol import (
     TERMINAL_STATES,
     AttemptFailure,
@@ -196,6 +197,7 @@ class Agent:
                 self._seal(key, self._work_milliseconds(run, 1000))
 
     def _seal(self, key: AttemptKey, work: int) -> None:
+        spec, now = self.runs[key].spec, f"{self.clock.now():%Y-%m-%dT%H:%M:%S}.000Z"
         self.usage[key] = AttemptUsage(
             chain_id=self.name,
             first_sequence=self.sequence,
@@ -206,19 +208,22 @@ class Agent:
             cleanup_milliseconds=10,
         )
         for activity, milliseconds in ((Activity.SETUP, 100), (Activity.WORK, work), (Activity.CLEANUP, 10)):
-            self.rows.append(
-                VerifiedRow(
-                    chain_id=self.name,
-                    sequence=self.sequence,
-                    hash=sha(f"{self.name}#{self.sequence}"),
-                    month=self.clock.now().strftime("%Y-%m"),
-                    attempt=key,
-                    ours=True,
-                    activity=activity,
-                    machine_milliseconds=milliseconds,
-                    audio_milliseconds=0,
-                )
+            row = ledger_row(
+                self.sequence,
+                chain_id=self.name,
+                control_plane=CONTROL_PLANE,
+                hardware_id=self.identity.hardware_id,
+                owner=RowOwner(kind="AudioBatchJob", namespace=spec.namespace, name=spec.job.name, uid=spec.job.uid),
+                shard_uid=key.shard_uid,
+                attempt=key.attempt,
+                activity=activity,
+                billing_key=spec.billing_key,
+                wall_start=now,
+                wall_end=now,
+                monotonic_milliseconds=milliseconds,
             )
+            signed = SignedRow(row=row, hash=sha(f"{self.name}#{self.sequence}"), signature="")
+            self.rows.append(VerifiedRow.of(signed, CONTROL_PLANE, self.clock.now()))
             self.sequence += 1
 
     def status(self, key: AttemptKey) -> AttemptStatus:

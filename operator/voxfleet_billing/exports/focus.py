@@ -1,0 +1,358 @@
+"""Lines of a bill as a FOCUS dataset, 1.2 or 1.4. Pure.
+
+FOCUS, the FinOps Open Cost and Usage Specification, names and defines the columns without `x_`:
+FinOps-Open-Cost-and-Usage-Spec/FOCUS_Spec, in 1.2 specification/columns (tag v1.2), in 1.4
+specification/datasets/cost_and_usage (tag v1.4). Ours begin with `x_` and come last, as it asks.
+
+FOCUS times have whole seconds: the charge period is the smallest that holds the line, x_WallStart and x_WallEnd are
+exact. An hour has no exact decimal in milliseconds: PricingQuantity has twelve digits, ConsumedQuantity and
+x_MachineSeconds are exact.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from functools import lru_cache
+
+from voxfleet_billing.charge import Charge, ChargeKind, CommitmentStatus, Money
+from voxfleet_billing.exports.csv_text import LINE_END, csv_line, quoted
+from voxfleet_billing.instants import SECOND_MILLISECONDS, milliseconds_of, month_bounds, text_of
+from voxfleet_billing.money import ZERO, plain
+from voxfleet_billing.price_book import Lessor, PriceBook
+
+NOTHING = ""
+"""A null of a CSV."""
+KEPT_FORMS = 10_000
+
+
+class FocusVersion(StrEnum):
+    V1_2 = "1.2"
+    V1_4 = "1.4"
+
+
+class Unpriced(Exception):
+    """FOCUS asks for a cost in every line; the message names the first line without one, and why it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A charge with what FOCUS asks of it beyond its fields."""
+
+    charge: Charge
+    money: Money
+    lessor: Lessor
+    category: str
+    priced: bool
+    """Whether unit price, quantity and SKU are part of it."""
+
+
+Value = Callable[[_Line], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    value: Value
+    varies: bool = False
+    """Whether it follows from more than `_common`: what many lines have alike is rendered once.
+
+    The text of one that varies is already quoted where it has to be.
+    """
+    versions: frozenset[FocusVersion] = frozenset(FocusVersion)
+
+
+_CATEGORIES = {
+    ChargeKind.USAGE: "Usage",
+    ChargeKind.IDLE: "Usage",
+    ChargeKind.ESTIMATED: "Adjustment",
+    ChargeKind.MINIMUM: "Adjustment",
+    ChargeKind.FIXED: "Purchase",
+    ChargeKind.ROUNDING: "Adjustment",
+}
+_FREQUENCIES = {"Usage": "Usage-Based", "Purchase": "Recurring", "Adjustment": "One-Time"}
+_METERS = {ChargeKind.IDLE: "Idle Mac Hours", ChargeKind.FIXED: "Monthly Fee", ChargeKind.COMMITMENT: "Committed Hours"}
+
+
+def focus_header(version: FocusVersion) -> str:
+    return csv_line(column.name for column in columns(version))
+
+
+def focus_lines(version: FocusVersion, month: str, charges: Iterable[Charge], book: PriceBook) -> Iterator[str]:
+    """The CSV's lines below the header, each with its end. Raises Unpriced, and what `charges` raises."""
+    start, end = (text_of(moment)[:19] + "Z" for moment in month_bounds(month))
+    constants = {"BillingPeriodStart": start, "BillingPeriodEnd": end, "x_PriceBookDigest": book.digest}
+    shown = columns(version)
+    varying = [column.value for column in shown if column.varies]
+    lessors = {lessor.name: lessor for lessor in book.lessors}
+    forms: dict[tuple[object, ...], str] = {}
+    for charge in charges:
+        line = _line(charge, lessors)
+        key = _common(charge, line.money)
+        form = forms.get(key)
+        if form is None:
+            if len(forms) >= KEPT_FORMS:
+                forms.clear()
+            form = forms[key] = _form(shown, constants, line)
+        yield form % tuple([value(line) for value in varying])
+
+
+def _common(charge: Charge, money: Money) -> tuple[object, ...]:
+    """All that the columns follow from which do not vary."""
+    return (
+        charge.kind,
+        charge.correction,
+        charge.mac,
+        charge.hardware_id,
+        charge.time_class,
+        charge.price_class,
+        charge.lane,
+        charge.activity,
+        charge.owner_kind,
+        charge.namespace,
+        charge.attempt,
+        charge.billing_key,
+        charge.team,
+        charge.lessor,
+        charge.lessor_billing_key,
+        charge.sku,
+        charge.machine,
+        charge.commitment,
+        charge.commitment_status,
+        charge.note,
+        money.currency,
+        money.list_unit_price,
+        money.contracted_unit_price,
+        money.unit,
+    )
+
+
+def _form(shown: Sequence[Column], constants: Mapping[str, str], line: _Line) -> str:
+    """A line of the CSV with %s where a column varies."""
+    cells = [
+        "%s" if column.varies else quoted(constants.get(column.name) or column.value(line)).replace("%", "%%")
+        for column in shown
+    ]
+    return ",".join(cells) + LINE_END
+
+
+def columns(version: FocusVersion) -> list[Column]:
+    return [column for column in _COLUMNS if version in column.versions]
+
+
+def _line(charge: Charge, lessors: dict[str, Lessor]) -> _Line:
+    lessor, money = lessors.get(charge.lessor), charge.money
+    if lessor is None or (money is None and charge.kind is not ChargeKind.ESTIMATED):
+        what = charge.row_name or f"{charge.kind} time of Mac {charge.mac}"
+        why = charge.note or "the Mac has no lessor that the price book knows"
+        raise Unpriced(f"FOCUS needs a cost in every line, and {what} (Mac {charge.mac}) has none: {why}")
+    category = _category(charge)
+    if money is None:
+        money = Money(lessor.currency, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO)
+    return _Line(charge, money, lessor, category, category != "Adjustment")
+
+
+def _category(charge: Charge) -> str:
+    if charge.kind is ChargeKind.COMMITMENT:
+        return "Purchase" if charge.commitment_status == CommitmentStatus.PURCHASED else "Usage"
+    return _CATEGORIES[charge.kind]
+
+
+def _constant(text: str) -> Value:
+    return lambda _: text
+
+
+def _period_start(line: _Line) -> str:
+    return line.charge.start[:19] + "Z"
+
+
+def _period_end(line: _Line) -> str:
+    """The first whole second that is not before the end."""
+    end = line.charge.end
+    if end[19:] in (".000Z", "Z"):
+        return end[:19] + "Z"
+    second = int(end[17:19])
+    if second < 59:
+        return f"{end[:17]}{second + 1:02d}Z"
+    return text_of(milliseconds_of(end) // SECOND_MILLISECONDS * SECOND_MILLISECONDS + SECOND_MILLISECONDS)[:19] + "Z"
+
+
+def _description(line: _Line) -> str:
+    charge = line.charge
+    if charge.kind is ChargeKind.USAGE:
+        return (
+            f"{charge.activity} of {charge.namespace}/{charge.owner_name} on {charge.mac} {charge.lane}:"
+            f" {charge.time_class}"
+        )
+    if charge.kind is ChargeKind.IDLE:
+        return f"{charge.mac} was rented and idle"
+    return charge.note
+
+
+def _consumes(charge: Charge) -> bool:
+    return charge.kind in (ChargeKind.USAGE, ChargeKind.IDLE)
+
+
+def _estimated_seconds(line: _Line) -> str:
+    return _seconds(line.charge.milliseconds) if line.charge.kind is ChargeKind.ESTIMATED else NOTHING
+
+
+def _unit_price(pick: Callable[[Money], Decimal]) -> Value:
+    return lambda line: plain(pick(line.money)) if line.priced else NOTHING
+
+
+def _commitment(value: Callable[[Charge], str]) -> Value:
+    return lambda line: value(line.charge) if line.charge.commitment else NOTHING
+
+
+def _commitment_status(charge: Charge) -> str:
+    return NOTHING if charge.commitment_status == CommitmentStatus.PURCHASED else charge.commitment_status
+
+
+def _commitment_quantity(line: _Line) -> str:
+    return plain(line.money.quantity) if line.charge.commitment else NOTHING
+
+
+def _pricing_category(line: _Line) -> str:
+    if not line.priced:
+        return NOTHING
+    return "Committed" if _commitment_status(line.charge) else "Standard"
+
+
+def _resource(of_mac: Callable[[Charge], str], of_commitment: Callable[[Charge], str]) -> Value:
+    def value(line: _Line) -> str:
+        charge = line.charge
+        if charge.kind is ChargeKind.COMMITMENT:
+            return of_commitment(charge)
+        return of_mac(charge) if charge.hardware_id else NOTHING
+
+    return value
+
+
+def _sku(line: _Line) -> str:
+    return (line.charge.sku or "any") if line.priced else NOTHING
+
+
+def _sku_price(line: _Line) -> str:
+    charge = line.charge
+    if not line.priced:
+        return NOTHING
+    kind = charge.price_class or "any" if charge.kind is ChargeKind.USAGE else charge.kind.value
+    return f"{charge.lessor}/{charge.sku or 'any'}/{kind}"
+
+
+def _sku_details(line: _Line) -> str:
+    charge = line.charge
+    if not line.priced:
+        return NOTHING
+    return _json("x_PriceClass", charge.price_class or "any" if charge.kind is ChargeKind.USAGE else charge.kind.value)
+
+
+def _tags(line: _Line) -> str:
+    return _json("billingKey", line.charge.billing_key, "team", line.charge.team)
+
+
+@lru_cache(maxsize=4096)
+def _json(*pairs: str) -> str:
+    """Of names and values in turn; empty when no value is there."""
+    found = {name: value for name, value in zip(pairs[::2], pairs[1::2], strict=True) if value}
+    return json.dumps(found, separators=(",", ":")) if found else NOTHING
+
+
+def _seconds(milliseconds: int) -> str:
+    return f"{milliseconds // SECOND_MILLISECONDS}.{milliseconds % SECOND_MILLISECONDS:03d}"
+
+
+_ONLY_1_2 = frozenset({FocusVersion.V1_2})
+_ONLY_1_4 = frozenset({FocusVersion.V1_4})
+
+_COLUMNS: tuple[Column, ...] = (
+    Column("BilledCost", lambda line: plain(line.money.billed_cost), varies=True),
+    Column("BillingAccountId", lambda line: line.lessor.account),
+    Column("BillingAccountName", lambda line: line.lessor.account_name or line.lessor.account),
+    Column("BillingCurrency", lambda line: line.money.currency),
+    Column("BillingPeriodEnd", _constant(NOTHING)),
+    Column("BillingPeriodStart", _constant(NOTHING)),
+    Column("ChargeCategory", lambda line: line.category),
+    Column("ChargeClass", lambda line: "Correction" if line.charge.correction else NOTHING),
+    Column("ChargeDescription", lambda line: quoted(_description(line)), varies=True),
+    Column("ChargeFrequency", lambda line: _FREQUENCIES[line.category]),
+    Column("ChargePeriodEnd", _period_end, varies=True),
+    Column("ChargePeriodStart", _period_start, varies=True),
+    Column("CommitmentDiscountCategory", _commitment(lambda _: "Usage")),
+    Column("CommitmentDiscountId", _commitment(lambda charge: charge.commitment)),
+    Column("CommitmentDiscountName", _commitment(lambda charge: charge.commitment)),
+    Column("CommitmentDiscountQuantity", _commitment_quantity, varies=True),
+    Column("CommitmentDiscountStatus", _commitment(_commitment_status)),
+    Column("CommitmentDiscountType", _commitment(lambda _: "Hours a month")),
+    Column("CommitmentDiscountUnit", _commitment(lambda _: "Hours")),
+    Column(
+        "ConsumedQuantity",
+        lambda line: _seconds(line.charge.milliseconds) if _consumes(line.charge) else NOTHING,
+        varies=True,
+    ),
+    Column("ConsumedUnit", lambda line: "Seconds" if _consumes(line.charge) else NOTHING),
+    Column("ContractedCost", lambda line: plain(line.money.contracted_cost), varies=True),
+    Column("ContractedUnitPrice", _unit_price(lambda money: money.contracted_unit_price)),
+    Column("EffectiveCost", lambda line: plain(line.money.effective_cost), varies=True),
+    Column(
+        "HostProviderName", lambda line: line.lessor.host_provider or line.lessor.invoice_issuer, versions=_ONLY_1_4
+    ),
+    Column("InvoiceId", _constant(NOTHING)),
+    Column("InvoiceIssuerName", lambda line: line.lessor.invoice_issuer),
+    Column("ListCost", lambda line: plain(line.money.list_cost), varies=True),
+    Column("ListUnitPrice", _unit_price(lambda money: money.list_unit_price)),
+    Column("PricingCategory", _pricing_category),
+    Column("PricingQuantity", _unit_price(lambda money: money.quantity), varies=True),
+    Column("PricingUnit", lambda line: line.money.unit if line.priced else NOTHING),
+    Column("ProviderName", lambda line: line.lessor.invoice_issuer, versions=_ONLY_1_2),
+    Column("PublisherName", lambda line: line.lessor.invoice_issuer, versions=_ONLY_1_2),
+    Column("ResourceId", _resource(lambda charge: charge.hardware_id, lambda charge: charge.commitment)),
+    Column("ResourceName", _resource(lambda charge: charge.mac, lambda charge: charge.commitment)),
+    Column("ResourceType", _resource(lambda _: "Mac", lambda _: "Commitment")),
+    Column("ServiceCategory", _constant("Compute")),
+    Column("ServiceName", _constant("Mac lane time")),
+    Column("ServiceProviderName", lambda line: line.lessor.invoice_issuer, versions=_ONLY_1_4),
+    Column("ServiceSubcategory", _constant("Other (Compute)")),
+    Column("SkuId", _sku),
+    Column("SkuMeter", lambda line: _METERS.get(line.charge.kind, "Lane Hours") if line.priced else NOTHING),
+    Column("SkuPriceDetails", _sku_details),
+    Column("SkuPriceId", _sku_price),
+    Column("SubAccountId", lambda line: line.charge.namespace),
+    Column("SubAccountName", lambda line: line.charge.namespace),
+    Column("Tags", _tags),
+    Column("x_Kind", lambda line: line.charge.kind.value),
+    Column("x_TimeClass", lambda line: line.charge.time_class),
+    Column("x_PriceClass", lambda line: line.charge.price_class),
+    Column("x_Activity", lambda line: line.charge.activity),
+    Column("x_Lane", lambda line: line.charge.lane),
+    Column("x_OwnerKind", lambda line: line.charge.owner_kind),
+    Column("x_OwnerName", lambda line: quoted(line.charge.owner_name), varies=True),
+    Column("x_OwnerId", lambda line: quoted(line.charge.owner_uid), varies=True),
+    Column("x_ShardId", lambda line: quoted(line.charge.shard_uid), varies=True),
+    Column("x_Attempt", lambda line: str(line.charge.attempt or NOTHING)),
+    Column("x_BillingKey", lambda line: line.charge.billing_key),
+    Column("x_Team", lambda line: line.charge.team),
+    Column("x_LessorName", lambda line: line.charge.lessor),
+    Column("x_LessorBillingKey", lambda line: line.charge.lessor_billing_key),
+    Column("x_Machine", lambda line: line.charge.machine),
+    Column(
+        "x_MachineSeconds",
+        lambda line: _seconds(line.charge.milliseconds) if _consumes(line.charge) else NOTHING,
+        varies=True,
+    ),
+    Column("x_EstimatedSeconds", _estimated_seconds, varies=True),
+    Column("x_WallStart", lambda line: line.charge.start, varies=True),
+    Column("x_WallEnd", lambda line: line.charge.end, varies=True),
+    Column("x_PausedSeconds", lambda line: _seconds(line.charge.paused_milliseconds), varies=True),
+    Column("x_AudioSeconds", lambda line: _seconds(line.charge.audio_milliseconds), varies=True),
+    Column("x_Clips", lambda line: str(line.charge.clips), varies=True),
+    Column("x_Note", lambda line: line.charge.note),
+    Column("x_RowId", lambda line: quoted(line.charge.row_name), varies=True),
+    Column("x_RowSha256", lambda line: quoted(line.charge.row_hash), varies=True),
+    Column("x_RowSignature", lambda line: quoted(line.charge.signature), varies=True),
+    Column("x_PriceBookDigest", _constant(NOTHING)),
+)
