@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
@@ -53,11 +52,8 @@ def test_no_changed_byte_of_a_signed_record_passes(tmp_path: Path) -> None:
     write_record(file, a_record(), KEY)
     content = file.read_bytes()
     assert verified_record(file, [PUBLIC])[0] == a_record()
-    chance = random.Random(14)
-    for _ in range(500):
-        place = chance.randrange(len(content))
-        other = chance.choice([byte for byte in range(256) if byte != content[place]])
-        for changed in (content[:place] + bytes([other]) + content[place + 1 :], content[:place]):
+    for place, byte in enumerate(content):
+        for changed in (content[:place] + bytes([byte ^ 1]) + content[place + 1 :], content[:place]):
             file.write_bytes(changed)
             with pytest.raises(NotProven, match="not the one that was signed"):
                 verified_record(file, [PUBLIC])
