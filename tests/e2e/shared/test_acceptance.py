@@ -7,12 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from tests.e2e.fleet import CLIPS, CONTRACT, EXPECTED, Fleet
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from voxfleet_api.acceptance import SIGNATURE_PURPOSE, AcceptanceRecord
 from voxfleet_api.conditions import ConditionType, Reason, find
@@ -20,6 +19,7 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_acceptance import AcceptanceCheck
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_cli.main import app
+from voxfleet_dev.controlplane import KubectlFailed
 from voxfleet_dev.mac import agent_environment
 
 GOOD = [name for name, row in EXPECTED.items() if "text" in row and name.startswith("wav-")][:6]
@@ -73,6 +73,38 @@ def key(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def admin(fleet: Fleet, tmp_path: Path) -> Path:
+    """The kubeconfig of a fleet admin who may create jobs in the namespace: the chart's roles for people, no more."""
+    kubectl, account, chart = fleet.control_plane.kubectl, f"{fleet.namespace}:admin", fleet.account.name
+    here = ("-n", fleet.namespace)
+    kubectl("create", "serviceaccount", "admin", *here)
+    for role in ("view", "edit"):
+        kubectl("create", "rolebinding", role, *here, f"--clusterrole={chart}-{role}", f"--serviceaccount={account}")
+    kubectl(
+        "create",
+        "clusterrolebinding",
+        f"{fleet.namespace}-admin",
+        f"--clusterrole={chart}-fleet-admin",
+        f"--serviceaccount={account}",
+    )
+    config = yaml.safe_load(fleet.control_plane.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": kubectl("create", "token", "admin", *here).strip()}
+    path = tmp_path / "admin.kubeconfig"
+    path.touch(mode=0o600)
+    path.write_text(yaml.safe_dump(config))
+
+    def knows_its_rights() -> bool:
+        asked = ["auth", "can-i", "patch", "macagents", f"--as=system:serviceaccount:{account}"]
+        try:
+            return kubectl(*asked).strip() == "yes"
+        except KubectlFailed:
+            return False
+
+    fleet.wait_for("the admin's rights took effect", knows_its_rights)
+    return path
+
+
+@pytest.fixture
 def rented(fleet: Fleet) -> Iterator[str]:
     """The second Mac, which requires acceptance; afterwards it requires and has none."""
     name = fleet.macs[1].name
@@ -84,14 +116,14 @@ def rented(fleet: Fleet) -> Iterator[str]:
 
 
 def test_a_rented_mac_works_once_it_has_passed(
-    fleet: Fleet, rented: str, documents: Path, baseline: Path, key: Path, tmp_path: Path
+    fleet: Fleet, admin: Path, rented: str, documents: Path, baseline: Path, key: Path, tmp_path: Path
 ) -> None:
     fleet.submit("early", GOOD[:3])
     assert fleet.wait_for_end("early").status.macs == (fleet.macs[0].name,), "the rented Mac takes nothing yet"
 
     record = tmp_path / "record.json"
     options = ["-f", documents, "--mac", f"mac/{rented}", "--baseline", baseline, "--key", key, "--out", record]
-    strict = accept(fleet, *options, "--peak-slice", str(SLICE), "--machine-time-percent", "1")
+    strict = accept(fleet, admin, *options, "--peak-slice", str(SLICE), "--machine-time-percent", "1")
     assert strict.exit_code == 1, strict.output
     assert "MachineHours" in strict.stdout and "FAILED" in strict.stdout and "not passed" in strict.stdout
     failed = fleet.wait_for_condition(
@@ -100,7 +132,7 @@ def test_a_rented_mac_works_once_it_has_passed(
     assert "MachineHours" in failed.message and "1 % of the baseline" in failed.message
     assert _available(fleet) == Reason.AWAITS_ACCEPTANCE
 
-    passed = accept(fleet, *options, "--peak-slice", str(SLICE), *MACHINE_TIME)
+    passed = accept(fleet, admin, *options, "--peak-slice", str(SLICE), *MACHINE_TIME)
     assert passed.exit_code == 0, passed.output
     fleet.wait_for_condition(lambda: _mac(fleet), ConditionType.AVAILABLE, "True", Reason.AVAILABLE)
     found = AcceptanceRecord.load_json(record.read_bytes())
@@ -114,9 +146,10 @@ def test_a_rented_mac_works_once_it_has_passed(
     assert mac.spec.acceptance == found.acceptance() and mac.spec.acceptance_job is None
     assert ("MacAgent", rented) in {event[:2] for event in fleet.events(Reason.ACCEPTANCE_PASSED)}
 
-    shown = accept(fleet, "show", rented)
+    shown = voxfleet("accept", "show", rented, "--kubeconfig", admin)
     assert shown.exit_code == 0 and found.acceptance().record_sha256 in shown.stdout
-    assert accept(fleet, "verify", record, "--public-key", f"{key}.pub", cluster=False).exit_code == 0
+    verify = ("accept", "verify", record, "--public-key", f"{key}.pub")
+    assert voxfleet(*verify).exit_code == 0
     allowed = tmp_path / "allowed"
     allowed.write_text(f"lessor {Path(f'{key}.pub').read_text()}")
     with record.open("rb") as content:
@@ -124,7 +157,7 @@ def test_a_rented_mac_works_once_it_has_passed(
         checked = subprocess.run([*check, "-s", f"{record}.sig"], stdin=content, capture_output=True, check=False)
     assert checked.returncode == 0, checked.stderr
     record.write_bytes(record.read_bytes().replace(b'"passed":true', b'"passed":false', 1))
-    broken = accept(fleet, "verify", record, "--public-key", f"{key}.pub", cluster=False)
+    broken = voxfleet(*verify)
     assert broken.exit_code == 1 and "not the one that was signed" in broken.stderr
 
     fleet.submit("night", GOOD, sharding={"targetAudio": "1s"})
@@ -138,12 +171,13 @@ def test_a_rented_mac_works_once_it_has_passed(
     assert _available(fleet) == Reason.AWAITS_ACCEPTANCE
 
 
-def accept(fleet: Fleet, *words: object, cluster: bool = True) -> Any:
-    where = ["--kubeconfig", str(fleet.control_plane.kubeconfig)] if cluster else []
-    first, *rest = map(str, words)
-    if first in ("show", "verify"):
-        return CliRunner().invoke(app, ["accept", first, *rest, *where])
-    return CliRunner().invoke(app, ["accept", first, *rest, *where, "-n", fleet.namespace, "--timeout", "2m"])
+def accept(fleet: Fleet, kubeconfig: Path, *options: object) -> Result:
+    where = ("--kubeconfig", kubeconfig, "-n", fleet.namespace, "--timeout", "2m")
+    return voxfleet("accept", *options, *where)
+
+
+def voxfleet(*words: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, words)])
 
 
 def _mac(fleet: Fleet) -> MacAgent:
