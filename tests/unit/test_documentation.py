@@ -125,6 +125,7 @@ def test_the_pages_are_read() -> None:
     pages = {found.page for found in documents()}
     assert pages == {
         "README.md",
+        "accept-a-mac.md",
         "accept-audio.md",
         "choose-clips.md",
         "say-where-jobs-run.md",

@@ -153,7 +153,7 @@ def test_a_rented_mac_works_once_it_has_passed(
     allowed = tmp_path / "allowed"
     allowed.write_text(f"lessor {Path(f'{key}.pub').read_text()}")
     with record.open("rb") as content:
-        check = ["ssh-keygen", "-Y", "verify", "-f", allowed, "-I", "lessor", "-n", SIGNATURE_PURPOSE]
+        check = ["ssh-keygen", "-Y", "verify", "-f", str(allowed), "-I", "lessor", "-n", SIGNATURE_PURPOSE]
         checked = subprocess.run([*check, "-s", f"{record}.sig"], stdin=content, capture_output=True, check=False)
     assert checked.returncode == 0, checked.stderr
     record.write_bytes(record.read_bytes().replace(b'"passed":true', b'"passed":false', 1))
