@@ -142,6 +142,9 @@ class AttemptUsage(StatusModel):
     first_sequence: Annotated[int, Field(description="Number of the attempt's first row.")]
     last_sequence: Annotated[int, Field(description="Number of the attempt's last row.")]
     rows: Annotated[int, Field(description="Rows of the attempt.")]
+    last_hash: Annotated[
+        Sha256Hex | None, Field(description="Hash of its last row, which fixes all rows of the chain up to it.")
+    ] = None
     setup_milliseconds: Annotated[int, Field(description="Lane time before the first clip.")] = 0
     work_milliseconds: Annotated[int, Field(description="Lane time of the clips.")] = 0
     cleanup_milliseconds: Annotated[int, Field(description="Lane time after the last clip.")] = 0

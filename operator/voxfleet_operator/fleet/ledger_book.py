@@ -199,6 +199,7 @@ class LedgerBook:
             update={
                 "last_sequence": row.sequence,
                 "rows": usage.rows + 1,
+                "last_hash": row.hash,
                 field: getattr(usage, field) + row.machine_milliseconds,
                 "audio_milliseconds": usage.audio_milliseconds + row.audio_milliseconds,
             }
