@@ -140,7 +140,14 @@ REASONS: Mapping[Reason, ReasonText] = {
     Reason.AVAILABLE: ReasonText("The Mac takes attempts."),
     Reason.UNSCHEDULABLE: ReasonText("`spec.unschedulable` is set, or the MacAgent is being deleted."),
     Reason.DRAINING: ReasonText("`spec.drain` is set; what runs ends in time."),
-    Reason.DRAINED: ReasonText("Nothing runs on the Mac any more.", "`voxfleet undrain MAC` when it is to go on."),
+    Reason.DRAINED: ReasonText(
+        "Nothing runs on the Mac any more, and its machine time is settled.",
+        "`voxfleet undrain MAC` when it is to go on.",
+    ),
+    Reason.ROWS_LEFT: ReasonText(
+        "Nothing runs on the Mac any more, but not all of its machine time is settled.",
+        "Keep the Mac, and its agent in contact, until this ends.",
+    ),
     Reason.OUTSIDE_WINDOW: ReasonText("None of the windows in `spec.availability` is open."),
     Reason.OUTSIDE_RENTAL: ReasonText("The Mac's rental has not begun, or is over."),
     Reason.FAILS_TOO_OFTEN: ReasonText(

@@ -87,6 +87,7 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"
     DRAINING = "Draining"
     DRAINED = "Drained"
+    ROWS_LEFT = "RowsLeft"
     OUTSIDE_WINDOW = "OutsideWindow"
     OUTSIDE_RENTAL = "OutsideRental"
     FAILS_TOO_OFTEN = "FailsTooOften"
@@ -174,11 +175,20 @@ def condition(
     text: Literal["True", "False", "Unknown"] = "Unknown" if status is None else ("True" if status else "False")
     old = find(previous, type_)
     since = min(old.last_transition_time, now) if old is not None and old.status == text else now
+    message = truncate(message)
+    if old is not None and (text, reason, message, generation, since) == (
+        old.status,
+        old.reason,
+        old.message,
+        old.observed_generation,
+        old.last_transition_time,
+    ):
+        return old
     return Condition(
         type=type_,
         status=text,
         reason=reason,
-        message=truncate(message),
+        message=message,
         observed_generation=generation,
         last_transition_time=since,
     )

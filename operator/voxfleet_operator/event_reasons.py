@@ -201,6 +201,7 @@ FACTS: Mapping[Announced, EventFacts] = {
             Reason.DRAINING,
             Reason.OUTSIDE_RENTAL,
             Reason.OUTSIDE_WINDOW,
+            Reason.ROWS_LEFT,
             Reason.UNSCHEDULABLE,
         ),
         warning=(EventReason.STOPPED_UNSEEN,),

@@ -159,7 +159,7 @@ class _Mac:
         self._head = hashlib.sha256(content).hexdigest()
         self._sequence += 1
         signature = base64.b64encode(KEY.sign(SIGNATURE_CONTEXT + content)).decode()
-        return b'{"row":%s,"hash":"%s","signature":"%s"}\n' % (content, self._head.encode(), signature.encode())
+        return b'{"hash":"%s","row":%s,"signature":"%s"}\n' % (self._head.encode(), content, signature.encode())
 
     def _put(self, path: str, content: bytes) -> None:
         file = self._folder / path

@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterable
 
 LINE_END = "\r\n"
-_NEEDS_QUOTES = re.compile(r'[",;|\t\r\n]')
+DELIMITERS = ",;|\t"
+_NEEDS_QUOTES = {delimiter: re.compile(rf'["\r\n{delimiter}]') for delimiter in DELIMITERS}
 
 
-def quoted(cell: str) -> str:
-    if not _NEEDS_QUOTES.search(cell):
+def quoted(cell: str, delimiter: str = ",") -> str:
+    if not _NEEDS_QUOTES[delimiter].search(cell):
         return cell
     doubled = cell.replace('"', '""')
     return f'"{doubled}"'
 
 
 def csv_line(cells: Iterable[str], delimiter: str = ",") -> str:
-    return delimiter.join(map(quoted, cells)) + LINE_END
+    return delimiter.join([quoted(cell, delimiter) for cell in cells]) + LINE_END

@@ -6,7 +6,7 @@ specification/datasets/cost_and_usage (tag v1.4). Ours begin with `x_` and come 
 
 FOCUS times have whole seconds: the charge period is the smallest that holds the line, x_WallStart and x_WallEnd are
 exact. An hour has no exact decimal in milliseconds: PricingQuantity has twelve digits, ConsumedQuantity and
-x_MachineSeconds are exact.
+x_MachineSeconds are exact. InvoiceId names the lessor's bill of the month, provisional until the lessor sends one.
 """
 
 from __future__ import annotations
@@ -39,12 +39,22 @@ class Unpriced(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class _Bill:
+    month: str
+    start: str
+    end: str
+    price_book_digest: str
+    lessors: Mapping[str, Lessor]
+
+
+@dataclass(frozen=True, slots=True)
 class _Line:
     """A charge with what FOCUS asks of it beyond its fields."""
 
     charge: Charge
     money: Money
     lessor: Lessor
+    bill: _Bill
     category: str
     priced: bool
     """Whether unit price, quantity and SKU are part of it."""
@@ -70,10 +80,10 @@ _CATEGORIES = {
     ChargeKind.IDLE: "Usage",
     ChargeKind.ESTIMATED: "Adjustment",
     ChargeKind.MINIMUM: "Adjustment",
-    ChargeKind.FIXED: "Purchase",
+    ChargeKind.FIXED: "Adjustment",  # of a purchase the validator asks that it covers later charges
     ChargeKind.ROUNDING: "Adjustment",
 }
-_FREQUENCIES = {"Usage": "Usage-Based", "Purchase": "Recurring", "Adjustment": "One-Time"}
+_FREQUENCIES = {"Usage": "Usage-Based", "Purchase": "Recurring", "Adjustment": "Recurring"}
 _METERS = {ChargeKind.IDLE: "Idle Mac Hours", ChargeKind.FIXED: "Monthly Fee", ChargeKind.COMMITMENT: "Committed Hours"}
 
 
@@ -84,19 +94,18 @@ def focus_header(version: FocusVersion) -> str:
 def focus_lines(version: FocusVersion, month: str, charges: Iterable[Charge], book: PriceBook) -> Iterator[str]:
     """The CSV's lines below the header, each with its end. Raises Unpriced, and what `charges` raises."""
     start, end = (text_of(moment)[:19] + "Z" for moment in month_bounds(month))
-    constants = {"BillingPeriodStart": start, "BillingPeriodEnd": end, "x_PriceBookDigest": book.digest}
+    bill = _Bill(month, start, end, book.digest, {lessor.name: lessor for lessor in book.lessors})
     shown = columns(version)
     varying = [column.value for column in shown if column.varies]
-    lessors = {lessor.name: lessor for lessor in book.lessors}
     forms: dict[tuple[object, ...], str] = {}
     for charge in charges:
-        line = _line(charge, lessors)
+        line = _line(charge, bill)
         key = _common(charge, line.money)
         form = forms.get(key)
         if form is None:
             if len(forms) >= KEPT_FORMS:
                 forms.clear()
-            form = forms[key] = _form(shown, constants, line)
+            form = forms[key] = _form(shown, line)
         yield form % tuple([value(line) for value in varying])
 
 
@@ -130,12 +139,9 @@ def _common(charge: Charge, money: Money) -> tuple[object, ...]:
     )
 
 
-def _form(shown: Sequence[Column], constants: Mapping[str, str], line: _Line) -> str:
+def _form(shown: Sequence[Column], line: _Line) -> str:
     """A line of the CSV with %s where a column varies."""
-    cells = [
-        "%s" if column.varies else quoted(constants.get(column.name) or column.value(line)).replace("%", "%%")
-        for column in shown
-    ]
+    cells = ["%s" if column.varies else quoted(column.value(line)).replace("%", "%%") for column in shown]
     return ",".join(cells) + LINE_END
 
 
@@ -143,8 +149,8 @@ def columns(version: FocusVersion) -> list[Column]:
     return [column for column in _COLUMNS if version in column.versions]
 
 
-def _line(charge: Charge, lessors: dict[str, Lessor]) -> _Line:
-    lessor, money = lessors.get(charge.lessor), charge.money
+def _line(charge: Charge, bill: _Bill) -> _Line:
+    lessor, money = bill.lessors.get(charge.lessor), charge.money
     if lessor is None or (money is None and charge.kind is not ChargeKind.ESTIMATED):
         what = charge.row_name or f"{charge.kind} time of Mac {charge.mac}"
         why = charge.note or "the Mac has no lessor that the price book knows"
@@ -152,7 +158,7 @@ def _line(charge: Charge, lessors: dict[str, Lessor]) -> _Line:
     category = _category(charge)
     if money is None:
         money = Money(lessor.currency, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO)
-    return _Line(charge, money, lessor, category, category != "Adjustment")
+    return _Line(charge, money, lessor, bill, category, category != "Adjustment")
 
 
 def _category(charge: Charge) -> str:
@@ -201,7 +207,7 @@ def _estimated_seconds(line: _Line) -> str:
 
 
 def _unit_price(pick: Callable[[Money], Decimal]) -> Value:
-    return lambda line: plain(pick(line.money)) if line.priced else NOTHING
+    return lambda line: _decimal(pick(line.money)) if line.priced else NOTHING
 
 
 def _commitment(value: Callable[[Charge], str]) -> Value:
@@ -213,7 +219,7 @@ def _commitment_status(charge: Charge) -> str:
 
 
 def _commitment_quantity(line: _Line) -> str:
-    return plain(line.money.quantity) if line.charge.commitment else NOTHING
+    return _decimal(line.money.quantity) if line.charge.commitment else NOTHING
 
 
 def _pricing_category(line: _Line) -> str:
@@ -262,6 +268,12 @@ def _json(*pairs: str) -> str:
     return json.dumps(found, separators=(",", ":")) if found else NOTHING
 
 
+def _decimal(value: Decimal) -> str:
+    """With a point always: a column of whole numbers would be read as one of integers."""
+    text = plain(value)
+    return text if "." in text else f"{text}.0"
+
+
 def _seconds(milliseconds: int) -> str:
     return f"{milliseconds // SECOND_MILLISECONDS}.{milliseconds % SECOND_MILLISECONDS:03d}"
 
@@ -270,12 +282,12 @@ _ONLY_1_2 = frozenset({FocusVersion.V1_2})
 _ONLY_1_4 = frozenset({FocusVersion.V1_4})
 
 _COLUMNS: tuple[Column, ...] = (
-    Column("BilledCost", lambda line: plain(line.money.billed_cost), varies=True),
+    Column("BilledCost", lambda line: _decimal(line.money.billed_cost), varies=True),
     Column("BillingAccountId", lambda line: line.lessor.account),
     Column("BillingAccountName", lambda line: line.lessor.account_name or line.lessor.account),
     Column("BillingCurrency", lambda line: line.money.currency),
-    Column("BillingPeriodEnd", _constant(NOTHING)),
-    Column("BillingPeriodStart", _constant(NOTHING)),
+    Column("BillingPeriodEnd", lambda line: line.bill.end),
+    Column("BillingPeriodStart", lambda line: line.bill.start),
     Column("ChargeCategory", lambda line: line.category),
     Column("ChargeClass", lambda line: "Correction" if line.charge.correction else NOTHING),
     Column("ChargeDescription", lambda line: quoted(_description(line)), varies=True),
@@ -295,15 +307,15 @@ _COLUMNS: tuple[Column, ...] = (
         varies=True,
     ),
     Column("ConsumedUnit", lambda line: "Seconds" if _consumes(line.charge) else NOTHING),
-    Column("ContractedCost", lambda line: plain(line.money.contracted_cost), varies=True),
+    Column("ContractedCost", lambda line: _decimal(line.money.contracted_cost), varies=True),
     Column("ContractedUnitPrice", _unit_price(lambda money: money.contracted_unit_price)),
-    Column("EffectiveCost", lambda line: plain(line.money.effective_cost), varies=True),
+    Column("EffectiveCost", lambda line: _decimal(line.money.effective_cost), varies=True),
     Column(
         "HostProviderName", lambda line: line.lessor.host_provider or line.lessor.invoice_issuer, versions=_ONLY_1_4
     ),
-    Column("InvoiceId", _constant(NOTHING)),
+    Column("InvoiceId", lambda line: f"{line.charge.lessor}-{line.bill.month}"),
     Column("InvoiceIssuerName", lambda line: line.lessor.invoice_issuer),
-    Column("ListCost", lambda line: plain(line.money.list_cost), varies=True),
+    Column("ListCost", lambda line: _decimal(line.money.list_cost), varies=True),
     Column("ListUnitPrice", _unit_price(lambda money: money.list_unit_price)),
     Column("PricingCategory", _pricing_category),
     Column("PricingQuantity", _unit_price(lambda money: money.quantity), varies=True),
@@ -354,5 +366,5 @@ _COLUMNS: tuple[Column, ...] = (
     Column("x_RowId", lambda line: quoted(line.charge.row_name), varies=True),
     Column("x_RowSha256", lambda line: quoted(line.charge.row_hash), varies=True),
     Column("x_RowSignature", lambda line: quoted(line.charge.signature), varies=True),
-    Column("x_PriceBookDigest", _constant(NOTHING)),
+    Column("x_PriceBookDigest", lambda line: line.bill.price_book_digest),
 )

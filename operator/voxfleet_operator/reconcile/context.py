@@ -120,4 +120,4 @@ class Context:
     budgets: BudgetAccounts = field(default_factory=BudgetAccounts)
 
     def timestamp(self) -> str:
-        return self.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{self.now().replace(tzinfo=None).isoformat(timespec='seconds')}Z"

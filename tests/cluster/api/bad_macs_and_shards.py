@@ -34,6 +34,12 @@ BAD_MACS_AND_SHARDS: dict[str, Bad] = {
         "spec",
         "piece belongs to the Process stage",
     ),
+    "shard of clips with the job's machine time": Bad(
+        SHARD,
+        {"spec.machineTime": {"macs": [], "audioMilliseconds": 0, "openAttempts": 0, "unverifiedAttempts": 0}},
+        "spec",
+        "machineTime belongs to the Finalize stage",
+    ),
     "part of a shard with a path of other digits": Bad(
         SHARD, {"spec.piece": {"path": "02", "inherits": ["uid"], "afterAttempt": 3}}, "spec.piece.path", "should match"
     ),

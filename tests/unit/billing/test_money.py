@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mypy import api as mypy_api
 
 import voxfleet_billing
 from voxfleet_billing.money import (
@@ -89,22 +90,41 @@ def test_a_float_is_refused_where_it_would_be_computed_with() -> None:
         EXACT.multiply(Decimal("1" * 40), Decimal("1" * 40))
 
 
-def test_no_module_of_billing_writes_a_float_or_divides_into_one() -> None:
+MONEY_PATH = (
+    *("charge", "charges", "fees", "idle", "instants", "minimums", "money", "price_book", "pricing"),
+    *("exports/focus", "exports/lessor", "exports/manifest", "exports/tally"),
+)
+
+
+@pytest.mark.parametrize("module", MONEY_PATH)
+def test_no_module_on_the_way_of_money_has_a_float(module: str) -> None:
     """The type checker refuses a float where Decimal stands; this refuses one that would never meet a Decimal."""
-    folder = Path(voxfleet_billing.__file__).parent
-    found = []
-    for file in sorted(folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if (
-                (isinstance(node, ast.Constant) and isinstance(node.value, float))
-                or (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and not _joins_paths(node))
-                or (isinstance(node, ast.Name) and node.id == "float")
-            ):
-                found.append(f"{file.relative_to(folder)}:{node.lineno}")
-    assert found == []
+    tree = ast.parse((Path(voxfleet_billing.__file__).parent / f"{module}.py").read_text())
+    assert [node.lineno for node in ast.walk(tree) if _makes_a_float(node)] == []
 
 
-def _joins_paths(node: ast.BinOp) -> bool:
-    return any(
-        isinstance(side, ast.Constant | ast.JoinedStr) for side in (node.left, node.right)
-    ) or "path" in ast.dump(node)
+def _makes_a_float(node: ast.AST) -> bool:
+    match node:
+        case ast.Constant(value=float()) | ast.BinOp(op=ast.Div()) | ast.Name(id="float"):
+            return True
+    return False
+
+
+def test_the_type_checker_refuses_a_float_for_money(tmp_path: Path) -> None:
+    """Each line is refused by itself, and the same lines with decimals are not."""
+    refused = (
+        "hours: Decimal = 0.5",
+        "Amount('EUR', 1.5)",
+        "rounded(2.345, Decimal(1), RoundingMode.UP)",
+        "added([0.1])",
+    )
+    taken = [
+        *("hours: Decimal = Decimal('0.5')", "Amount('EUR', Decimal('1.5'))"),
+        *("rounded(Decimal('2.345'), Decimal(1), RoundingMode.UP)", "added([Decimal('0.1')])"),
+    ]
+    head = "from decimal import Decimal\nfrom voxfleet_billing.money import Amount, RoundingMode, added, rounded\n"
+    for name, body in (("refused", refused), ("taken", taken)):
+        (tmp_path / f"{name}.py").write_text(head + "\n".join(body) + "\n")
+    stdout, _, _ = mypy_api.run([str(tmp_path / "refused.py"), str(tmp_path / "taken.py"), "--no-error-summary"])
+    lines = [line.rpartition("/")[2].split(": ")[0] for line in stdout.splitlines() if ": error:" in line]
+    assert lines == [f"refused.py:{number}" for number in range(3, 3 + len(refused))], stdout

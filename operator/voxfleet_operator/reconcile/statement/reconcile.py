@@ -22,6 +22,7 @@ from voxfleet_operator.ledger_archive import ArchiveBusy
 from voxfleet_operator.metering.statements import statement_name
 from voxfleet_operator.queue import RESTORE, Key
 from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.mac_closing import closing
 from voxfleet_operator.reconcile.statement.archive_calls import ArchiveCalls
 from voxfleet_operator.reconcile.statement.archiving import (
     addition,
@@ -83,16 +84,15 @@ class StatementReconciler:
         view = context.fleet.view(name)
         if view.identity is None or (mac is not None and view.identity.ledger_key != mac.spec.ledger_public_key):
             return again_seconds  # its rows are of the machine that the MacAgent stood for before it was edited
-        ledger_key = view.identity.ledger_key
-        runs = settled_runs(
-            view,
-            self._shard,
-            lambda chain_id: self._cursor(ledger_key, chain_id),
-        )
-        times = () if mac is None else (mac.metadata.creation_timestamp, *self._stored.written_at(name))
-        if is_due(runs, times, context.now()):  # at once for a MacAgent that was deleted: nobody asks again
+        keys = {row.chain_id: row.ledger_key or view.identity.ledger_key for row in view.rows}
+        runs = settled_runs(view, self._shard, lambda chain_id: self._cursor(keys[chain_id], chain_id))
+        now = context.now()
+        # At once for a Mac that goes, or whose MacAgent was deleted: nobody asks again.
+        stays = mac is not None and not closing(mac, now).renewal(now).takes_nothing
+        times = (mac.metadata.creation_timestamp, *self._stored.written_at(name)) if mac and stays else ()
+        if is_due(runs, times, now):
             for run in runs:
-                if not await self._write(name, ledger_key, run):
+                if not await self._write(name, keys[run.chain_id], run):
                     return 0.0
             log.info("rows settled", mac=name, rows=sum(len(run.rows) for run in runs))
         return again_seconds
@@ -255,9 +255,14 @@ class StatementReconciler:
     def _finality(self, statement: MachineHourStatement) -> Finality:
         context, name = self._context, statement.spec.mac
         mac, view = context.cache.get(MacAgent, "", name), context.fleet.view(name)
-        ledger_key = "" if view.identity is None else view.identity.ledger_key
+        own_key = "" if view.identity is None else view.identity.ledger_key
+        keys = {row.chain_id: row.ledger_key or own_key for row in view.rows}
         return finality(
-            statement.spec.month, mac, view, lambda chain_id: self._cursor(ledger_key, chain_id), context.now()
+            statement.spec.month,
+            mac,
+            view,
+            lambda chain_id: self._cursor(keys.get(chain_id, own_key), chain_id),
+            context.now(),
         )
 
     async def _make_final(self, statement: MachineHourStatement, archive: ArchiveCalls) -> float | None:

@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rig.memory_archive import MemoryArchive
 from tests.unit.operator.decisions.bodies import job_body, mac_agent
-from tests.unit.operator.decisions.memory_fleet import Agent
 from tests.unit.operator.decisions.test_growth import HOUR, pass_hours
 from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.conditions import ConditionType, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.kinds.machine_hour_statement import MachineHourStatementStatus
+from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_api.stored_size import stored_bytes
 from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_billing.archive_reader import month_indexes, read_rows
-from voxfleet_operator.queue import RESTORE, Key
+from voxfleet_operator.queue import RESTORE
 
 MONTH = "2026-11"
 DAY = 24 * HOUR
@@ -66,11 +66,6 @@ def assert_the_archive_has_what_statements_count(world: World, store: MemoryArch
         for row in read_rows(store, index)
     }
     assert archived == signed
-
-
-def seal_unseen(agent: Agent) -> None:
-    """Rows of an attempt whose shard is gone."""
-    agent._seal_row_of_a_deleted_shard(1000)
 
 
 async def worked(world: World, hours: int = 2) -> None:
@@ -212,11 +207,8 @@ async def test_what_a_mac_brings_after_a_month_is_final_corrects_it() -> None:
     await worked(world)
     before, agent = sums(world)["mac-a-2026-11"], world.agents["mac-a"]
     late = len(agent.rows)
-    world.api.add(job_body("unseen"))
     world.fleet.reachable.discard("mac-a")
-    for key in list(agent.runs):
-        del agent.runs[key]
-    seal_unseen(agent)
+    agent._seal(AttemptKey("a-deleted-shard", 1), work=1000)
     world.clock.seconds += 40 * DAY
     for _ in range(30):
         await pass_hours(world, 24)

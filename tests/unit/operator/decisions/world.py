@@ -16,10 +16,12 @@ from tests.unit.operator.decisions.memory_fleet import CONTROL_PLANE, Agent, Mem
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
 from voxfleet_billing.archive_access import ArchiveStore
+from voxfleet_billing.price_book import PriceBook
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.event_reasons import Announced
 from voxfleet_operator.kube import Invalid, KubeError
 from voxfleet_operator.ledger_archive import LedgerArchive
+from voxfleet_operator.metering.budget_accounts import BudgetAccounts
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
@@ -97,6 +99,7 @@ class World:
         self.journal = Journal()
         self.archive = archive
         self.options = ReconcileOptions(CONTROL_PLANE, MARGIN_SECONDS, progress_interval_seconds=15.0)
+        self.price_book: PriceBook | None = None
         self.start_operator()
 
     def start_operator(self) -> None:
@@ -128,6 +131,7 @@ class World:
             archive=None
             if self.archive is None
             else LedgerArchive(self.archive, clock=self.clock.monotonic, run=at_once),
+            budgets=BudgetAccounts(lambda: self.price_book),
         )
         self.reconcilers = reconcilers(self.context)
         for key in all_keys(self.cache):
