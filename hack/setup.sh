@@ -32,6 +32,7 @@ missing() {
     has ffmpeg || echo "ffmpeg ffmpeg audio clips in the tests and benchmarks"
     has espeak-ng || echo "espeak-ng espeak-ng speech for the tests and benchmarks"
     [ "$(uname -s)" = Linux ] || return 0 # elsewhere mlx-audio-io comes as a wheel and MLX has its own BLAS
+    has chromium || has google-chrome || echo "chromium - the tests that open reports in a browser"
     has strace || echo "strace - the test of which files a lane opens"
     has c++ || echo "build-essential - compiles mlx-audio-io"
     has cmake || echo "cmake - compiles mlx-audio-io"

@@ -33,6 +33,7 @@ from voxfleet_api.kinds.job_status import FailedClip, QuarantinedClip
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import SignedRow
+from voxfleet_api.machine_time import MachineTime
 from voxfleet_api.results import MAX_SHARDS, Counts, PlanResult
 
 CONTROL_PLANE_HEADER = "VoxFleet-Control-Plane"
@@ -206,6 +207,8 @@ class AttemptRequest(StatusModel):
     batch_halvings: Annotated[int, Field(ge=0)] = 0
     """How often the batch size that this Mac would choose is halved, after attempts that ran out of memory or time. An
     older agent does not know the field and runs full batches."""
+    machine_time: MachineTime | None = None
+    """For Finalize: what the job had used when its last shard had ended, the same for each attempt."""
 
 
 class AttemptState(StrEnum):

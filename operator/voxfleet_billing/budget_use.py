@@ -14,6 +14,8 @@ from typing import NamedTuple
 from voxfleet_billing.money import MILLISECONDS_AN_HOUR, hours_of, plain
 from voxfleet_billing.price_book import Budget, BudgetPolicy
 
+BUDGET = "budget"
+"""With this word each reason begins for which a shard waits for a budget."""
 _TENTH = Decimal("0.1")
 
 
@@ -67,7 +69,7 @@ class BudgetUse:
     def hold_reason(self) -> str:
         """Why a shard waits while the budget holds, and what ends it."""
         freed = f"{next_month(self.month):%Y-%m-%d}"
-        return f"budget of {self.name}: {self.text}; raise it in the price book, or wait until {freed}"
+        return f"{BUDGET} of {self.name}: {self.text}; raise it in the price book, or wait until {freed}"
 
     def concerns(self, payer: Payer) -> bool:
         return _concerns(self.budget, payer)

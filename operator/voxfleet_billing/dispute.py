@@ -31,7 +31,7 @@ WHY = {
     TimeClass.PRODUCTIVE: "its attempt's result is the one that the shard committed",
     TimeClass.RETRY: "its attempt delivered no result, or another attempt's was committed",
     TimeClass.OVERHEAD: "setup and cleanup are overhead, whatever became of the attempt",
-    TimeClass.ORPHANED: "its job was deleted before the attempt was settled",
+    TimeClass.ORPHANED: "no record settles its attempt: its job was deleted before",
     TimeClass.FOREIGN: "another control plane bound the Mac then, and counts it",
 }
 
@@ -96,7 +96,9 @@ def evidence_of(name: RowName, index: MonthIndex, read: ReadSegment) -> Evidence
         row = found.row.row
         for record in records:
             settled = next((item for item in record.attempts if item.attempt == row.attempt), None)
-            if record.shard_uid == row.shard_uid and settled is not None:
+            if record.shard_uid != row.shard_uid or settled is None:
+                continue
+            if found.record is None or record.settled_at >= found.record.settled_at:
                 found.record, found.attempt = record, settled
     return found
 
@@ -132,7 +134,7 @@ def explained(
         "row": signed.name,
         "line": _line(evidence, signed),
         "time": _time(signed),
-        "class": _class(evidence, signed, faults),
+        "class": _class(evidence, signed),
         "price": _price(charge, book),
         "proof": proof,
     }
@@ -192,17 +194,14 @@ def _signed_seconds(milliseconds: int) -> str:
     return seconds_text(milliseconds) if milliseconds >= 0 else f"-{seconds_text(-milliseconds)}"
 
 
-def _class(evidence: Evidence, signed: SignedRow, faults: list[str]) -> Plain:
+def _class(evidence: Evidence, signed: SignedRow) -> Plain:
     row, attempt, record = signed.row, evidence.attempt, evidence.record
     if row.control_plane != evidence.index.control_plane:
-        found: str | None = TimeClass.FOREIGN
+        found: str = TimeClass.FOREIGN
     elif row.activity is not Activity.WORK:
         found = TimeClass.OVERHEAD
     else:
-        found = None if attempt is None else attempt.work
-    if found is None:
-        faults.append(f"no record says whether attempt {row.attempt} of shard {row.shard_uid} was productive")
-        return {"class": "unknown", "why": "the archive has no settlement record of its attempt"}
+        found = TimeClass.ORPHANED if attempt is None else attempt.work
     told: Plain = {"class": str(found), "why": WHY.get(TimeClass(found), "") if found in set(TimeClass) else ""}
     if record is not None:
         told["settledAt"] = record.settled_at

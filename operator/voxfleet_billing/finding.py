@@ -16,7 +16,6 @@ class Check(StrEnum):
     GAP = "Gap"  # rows that are missing
     TAIL = "Tail"  # rows that are missing at the end of a chain
     KEY = "Key"  # the key of a chain against the one that is pinned
-    SETTLEMENT = "Settlement"  # a row without a record of what it was good for
     OVERLAP = "Overlap"  # two rows of one lane at one time
     STATEMENT = "Statement"  # a statement against the archive
 

@@ -6,14 +6,14 @@ Memory is that of the Mac's links and times, not of its rows: a segment is dropp
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from voxfleet_api.ledger import Activity, LedgerRow, SignedRow
+from voxfleet_api.ledger import SignedRow
 from voxfleet_billing.archive_format import MonthIndex, SegmentEntry, SettlementRecord
 from voxfleet_billing.chain_links import Link, SettledUpTo, broken_ends, broken_links
 from voxfleet_billing.finding import Check, Finding
@@ -47,9 +47,6 @@ class _Seen:
     findings: list[Finding] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     held: list[HeldTime] = field(default_factory=list)
-    worked: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)
-    """(shard UID, attempt) of rows of work: month and name of the first one."""
-    settled: set[tuple[str, int]] = field(default_factory=set)
 
     def find(self, month: str, check: Check, where: str, message: str) -> None:
         self.findings.append(Finding(self.mac, month, check, where, message))
@@ -76,7 +73,6 @@ def verify_mac(
         broken_links(seen.mac, seen.links),
         broken_ends(seen.mac, seen.links, heads, statements),
         overlaps(seen.mac, seen.held),
-        _unsettled(seen),
     ):
         seen.findings.extend(found)
     ordered = sorted(seen.findings, key=lambda item: (item.month, item.where, item.check))
@@ -125,7 +121,6 @@ def _segment(
             seen.find(index.month, Check.SEGMENT, entry.name, f"line {number} cannot be read: {error}")
             continue
         if isinstance(parsed, SettlementRecord):
-            seen.settled.update((parsed.shard_uid, attempt.attempt) for attempt in parsed.attempts)
             continue
         _row(seen, index, parsed, keys)
         sequences.append(parsed.row.sequence)
@@ -161,17 +156,3 @@ def _row(seen: _Seen, index: MonthIndex, signed: SignedRow, keys: dict[str, Ed25
         seen.find(index.month, Check.ROW, signed.name, f"its wall times are none: {error}")
     else:
         seen.held.append(HeldTime(index.month, row.hardware_id, row.lane, start, end, signed.name))
-    if _is_settled_by_record(row, index):
-        seen.worked.setdefault((row.shard_uid, row.attempt), (index.month, signed.name))
-
-
-def _is_settled_by_record(row: LedgerRow, index: MonthIndex) -> bool:
-    """Setup and cleanup are overhead whatever became of the attempt, and another control plane settles its own."""
-    return row.activity is Activity.WORK and row.control_plane == index.control_plane
-
-
-def _unsettled(seen: _Seen) -> Iterator[Finding]:
-    for attempt, (month, name) in seen.worked.items():
-        if attempt not in seen.settled:
-            message = f"no record says whether attempt {attempt[1]} of shard {attempt[0]} was productive"
-            yield Finding(seen.mac, month, Check.SETTLEMENT, name, message)

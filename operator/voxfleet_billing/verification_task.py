@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from voxfleet_billing.archive_format import MonthIndex, SegmentEntry
-from voxfleet_billing.archive_store import ArchiveError, ArchiveStore, open_archive
+from voxfleet_billing.archive_format import MonthIndex, SegmentEntry, segment_path
+from voxfleet_billing.archive_store import ArchiveStore, ObjectMissing, open_archive
 from voxfleet_billing.chain_links import SettledUpTo
 from voxfleet_billing.mac_verification import MacReport, verify_mac
 
@@ -33,10 +33,10 @@ def run_task(task: Task) -> MacReport:
 
 
 def segment_bytes(store: ArchiveStore, index: MonthIndex, entry: SegmentEntry) -> bytes | None:
-    """As they lie there, whatever the index says of them; None if there is no such object."""
+    """As they lie there, whatever the index says of them; None if there is no such object. Raises ArchiveError."""
     try:
-        return store.get(f"{index.month}/{index.mac}/{entry.name}")
-    except ArchiveError:
+        return store.get(segment_path(index.month, index.mac, entry.name))
+    except ObjectMissing:
         return None
 
 

@@ -31,6 +31,7 @@ from voxfleet_cli.mac_commands import add_mac_verbs
 from voxfleet_cli.names import NoSuchObject, Target, find_object, kind_of, parse_target
 from voxfleet_cli.plan_command import add_plan
 from voxfleet_cli.render import Output, document, print_explanation
+from voxfleet_cli.report.command import add_report
 from voxfleet_cli.schedule_commands import add_schedule_verbs
 from voxfleet_cli.surroundings import read_surroundings
 from voxfleet_operator.command import operator
@@ -96,6 +97,7 @@ def results(
 
 
 add_plan(app)
+add_report(app)
 add_job_verbs(app)
 add_mac_verbs(app)
 add_schedule_verbs(app)

@@ -21,6 +21,7 @@ from voxfleet_operator.fleet.mac_view import AgentUnreachable, SecretMissing
 from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.kube import Kube, KubeError, SecretForbidden, SecretNotFound
 from voxfleet_operator.leader import Leader, NotLeader
+from voxfleet_operator.ledger_archive import LedgerArchive
 from voxfleet_operator.metering.budget_accounts import BudgetAccounts
 from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.queue import WorkQueue
@@ -52,6 +53,7 @@ class OperatorEnvironment:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     timing: SessionTiming | None = None
+    archive: LedgerArchive | None = None
     budgets: BudgetAccounts = field(default_factory=BudgetAccounts)
 
 
@@ -78,6 +80,7 @@ def compose(environment: OperatorEnvironment) -> Operator:
             now=environment.now,
             synced=environment.synced,
             metrics=environment.metrics.work,
+            archive=environment.archive,
             budgets=environment.budgets,
         )
     )

@@ -201,6 +201,7 @@ FACTS: Mapping[Announced, EventFacts] = {
             Reason.DRAINING,
             Reason.OUTSIDE_RENTAL,
             Reason.OUTSIDE_WINDOW,
+            Reason.ROWS_LEFT,
             Reason.UNSCHEDULABLE,
         ),
         warning=(EventReason.STOPPED_UNSEEN,),
@@ -214,6 +215,11 @@ FACTS: Mapping[Announced, EventFacts] = {
         Action.EXCLUDE,
         normal=(EventReason.EXCLUSION_ENDED,),
         warning=(EventReason.EXCLUDED, Reason.FAILS_TOO_OFTEN, Reason.REFUSES_ATTEMPTS),
+    ),
+    **_facts(
+        Action.SETTLE,
+        normal=(Reason.ARCHIVED, Reason.FINAL, Reason.MONTH_OPEN),
+        warning=(Reason.ARCHIVE_UNAVAILABLE, Reason.NO_ARCHIVE, Reason.ROWS_EXPECTED),
     ),
     **_facts(Action.VERIFY, normal=(Reason.VERIFIED,), warning=(EventReason.LEDGER_BEGUN_ANEW, Reason.ROW_REFUSED)),
     **_facts(

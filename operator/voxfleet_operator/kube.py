@@ -33,7 +33,7 @@ FIELD_MANAGER = "voxfleet-operator"
 PAGE_SIZE = 500
 REQUEST_TIMEOUT_SECONDS = 30.0
 SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
-START_SECONDS, START_PAUSE_SECONDS = 60.0, 1.0
+START_SECONDS, START_FORBIDDEN_SECONDS, START_PAUSE_SECONDS = 60.0, 15.0, 1.0
 _SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 log = structlog.get_logger(__name__)
@@ -396,17 +396,19 @@ class Kube:
     async def patiently(self, call: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
         """Makes a call of the start again while there is no answer: the API server may be starting too.
 
-        Raises ApiUnavailable after START_SECONDS, or once `stop` is set.
+        One that has just started forbids everything until it has read the roles. Raises ApiUnavailable after
+        START_SECONDS, Forbidden after START_FORBIDDEN_SECONDS, and either once `stop` is set.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + START_SECONDS
+        began = loop.time()
         while True:
             try:
                 return await call()
-            except ApiUnavailable as error:
-                if stop.is_set() or loop.time() > deadline:
+            except (ApiUnavailable, Forbidden) as error:
+                seconds = START_FORBIDDEN_SECONDS if isinstance(error, Forbidden) else START_SECONDS
+                if stop.is_set() or loop.time() > began + seconds:
                     raise
-                log.warning("the API server does not answer, asked again soon", error=str(error))
+                log.warning("the API server does not answer yet, asked again soon", error=str(error))
             with suppress(TimeoutError):
                 async with asyncio.timeout(START_PAUSE_SECONDS):
                     await stop.wait()

@@ -94,6 +94,16 @@ MAC_STATEMENT_AGE_SECONDS = gauge(
     "mac",
 )
 
+# The ledger archive.
+ARCHIVE_UP = gauge(
+    "voxfleet_archive_up", "1 once the ledger archive has answered, 0 while it does not, or there is none."
+)
+ARCHIVE_FAILURES = counter("voxfleet_archive_failures_total", "Calls to the ledger archive that failed.")
+ARCHIVE_SECONDS = histogram(
+    "voxfleet_archive_call_duration_seconds",
+    "Time of a call to the ledger archive, of several requests, that succeeded.",
+)
+
 # Work.
 JOBS = gauge("voxfleet_jobs", "Jobs by state: the reason of their Complete condition.", "state")
 JOBS_STALLED = gauge("voxfleet_jobs_stalled", "Jobs that wait for a person: Stalled, and not ended.")

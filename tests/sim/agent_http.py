@@ -31,6 +31,8 @@ from voxfleet_api.protocol import (
     AttemptRequest,
     Capability,
     Identity,
+    LedgerChain,
+    LedgerChains,
     Problem,
     RenewRequest,
     identity_claim,
@@ -246,6 +248,15 @@ async def route(machine: Machine, request: Request) -> Answer:
                 return _refused(machine, Refusal(410, Problem(message="this cursor is not known here")))
             disk.trim(cursor)
             return Answer(204)
+        case "GET", ["ledger", "chains"]:
+            newest = disk.rows[-1] if disk.rows else None
+            chain = LedgerChain(
+                chain_id=disk.chain_id,
+                ledger_key=disk.public_key,
+                sequence=len(disk.rows) - 1,
+                hash=None if newest is None else newest.hash,
+            )
+            return _answer(LedgerChains(chains=(chain,)))
         case "GET", ["ledger"]:
             first = int(request.url.params["after"]) + 1
             rows = disk.rows[first : first + int(request.url.params.get("limit", "1000"))]

@@ -260,6 +260,7 @@ class Execution:
                 working=working,
                 work_meter=meter.add if meter is not None else lambda audio_milliseconds=0, clips=0: None,
                 batch_halvings=live.batch_halvings,
+                machine_time=live.machine_time,
                 log=live.log(),
                 permit=LeasedPermit(self._closing, lambda: live.task is task and self._lapsed(live)),
             )

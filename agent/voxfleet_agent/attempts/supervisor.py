@@ -380,6 +380,7 @@ class Supervisor:
         live.set_credentials(request.credentials)
         live.set_uri_prefixes(request.uri_prefixes)
         live.batch_halvings = request.batch_halvings
+        live.machine_time = request.machine_time
 
     async def _erase(self, live: LiveAttempt, *, stop: bool) -> None:
         async with live.lock:

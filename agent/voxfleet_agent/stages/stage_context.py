@@ -15,6 +15,7 @@ from voxfleet_agent.models.resolved_model import ModelResolver, ResolvedModel
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.ladder_table import LadderTable
+from voxfleet_api.machine_time import MachineTime
 from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.rows import Evidence, ResultRow
 
@@ -206,3 +207,5 @@ class StageContext:
     clip_metrics: ClipMetrics = field(default_factory=ClipMetrics)
     batch_halvings: int = 0
     """How often the chosen batch size is halved, because earlier attempts of the shard ran out of memory or time."""
+    machine_time: MachineTime | None = None
+    """For Finalize: what the job had used when its last shard had ended; None without a fleet."""

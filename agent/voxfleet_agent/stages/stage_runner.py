@@ -36,6 +36,7 @@ from voxfleet_agent.stages.stage_context import (
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.machine_time import MachineTime
 from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, ShardResult
 from voxfleet_api.quantities import quantity_bytes
 
@@ -95,6 +96,7 @@ class StageRunner:
         working: WorkSignal,
         work_meter: WorkMeter,
         batch_halvings: int = 0,
+        machine_time: MachineTime | None = None,
         log: Logger,
         permit: WorkPermit | None = None,
     ) -> StageEnd:
@@ -126,6 +128,7 @@ class StageRunner:
                     permit=permit or EndlessPermit(),
                     one_machine=self._one_machine,
                     batch_halvings=batch_halvings,
+                    machine_time=machine_time,
                     clip_metrics=self._services.clip_metrics,
                 )
                 outcome = await self._services.stages[spec.stage](context)

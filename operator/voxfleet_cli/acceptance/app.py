@@ -17,7 +17,7 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_acceptance import AcceptanceLine
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_cli.acceptance.checks import AllowedDifference
-from voxfleet_cli.acceptance.finished_run import UnreadableRun, read_run
+from voxfleet_cli.acceptance.finished_run import LocalFolder, UnreadableRun, read_run
 from voxfleet_cli.acceptance.flow import Order, tell, tried
 from voxfleet_cli.acceptance.peak_slice import DEFAULT_CLIPS, MAX_CLIPS
 from voxfleet_cli.acceptance.record_file import NotProven, UnusableFile, read_key, verified_record, write_record
@@ -84,7 +84,7 @@ def accept(
     if not files or mac is None or baseline is None or key is None:
         raise typer.Exit(fail(ValueError("write all of -f, --mac, --baseline and --key"), Exit.USAGE))
     try:
-        signer, run = read_key(key), read_run(baseline)
+        signer, run = read_key(key), read_run(LocalFolder(baseline))
         timeout_seconds = duration_milliseconds(timeout) / 1000
     except (UnusableFile, UnreadableRun, ValueError) as error:
         raise typer.Exit(fail(error, Exit.USAGE)) from error

@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.results import ERRORS_NAME, INDEX_NAME, RESULTS_NAME, PlanFile, ResultIndex
 from voxfleet_api.rows import ResultRow
+from voxfleet_billing.archive_store import ArchiveError, open_archive
 
 BUNDLE_NAME = "repro/bundle.json"
-LOCAL = "file://"
 
 
 class UnreadableRun(Exception):
     """There is no finished run in a folder; the message says what is missing."""
+
+
+class RunFiles(Protocol):
+    def get(self, path: str) -> bytes:
+        """Raises ArchiveError."""
+        ...
+
+    def names(self, path: str) -> Iterable[str]:
+        """What lies right below a path."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFolder:
+    """A run's folder on this machine, whose files may be of any size."""
+
+    folder: Path
+
+    def get(self, path: str) -> bytes:
+        try:
+            return (self.folder / path).read_bytes()
+        except OSError as error:
+            raise ArchiveError(
+                f"{self.folder / path}: {error.strerror}; give the folder <output.uri>/<job>-<uid8> of a run that has"
+                " ended"
+            ) from error
+
+    def names(self, path: str) -> Iterable[str]:
+        folder = self.folder / path
+        return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,56 +70,59 @@ def whole_index(row: ResultRow) -> int:
     return row.index if row.source_index is None else row.source_index
 
 
-def folder_of(index_uri: str) -> Path:
-    """The folder of a results address that this machine can read. Raises UnreadableRun."""
-    if not index_uri.startswith(f"{LOCAL}/"):
-        raise UnreadableRun(
-            f"{index_uri} is not on this machine; copy its folder here and name the copy with --results"
-        )
-    return Path(index_uri.removeprefix(LOCAL)).parent
+def run_at(index_uri: str) -> RunFiles:
+    """The folder of the index.json that a job names: file:///, or s3:// with the AWS_ names of the environment.
 
-
-def read_run(folder: Path, index_sha256: str | None = None) -> FinishedRun:
-    """`index_sha256`: what index.json has to be. Raises UnreadableRun."""
-    content = _read(folder, INDEX_NAME, index_sha256)
+    Raises UnreadableRun.
+    """
     try:
+        return open_archive(index_uri.removesuffix(f"/{INDEX_NAME}"))
+    except ArchiveError as error:
+        raise _elsewhere(error) from error
+
+
+def read_run(files: RunFiles, index_sha256: str | None = None) -> FinishedRun:
+    """`index_sha256`: what index.json has to be. Raises UnreadableRun."""
+    try:
+        content = _checked(files, INDEX_NAME, index_sha256)
         index = ResultIndex.model_validate_json(content)
         digests = {file.path: file.sha256 for file in index.files}
         rows = {
             whole_index(row): row
             for name in (RESULTS_NAME, ERRORS_NAME)
-            for row in _rows(_read(folder, name, digests.get(name)))
+            for row in _rows(_checked(files, name, digests.get(name)))
         }
-        plan = _plan(folder, index.manifest_sha256)
+        plan = _plan(files, index.manifest_sha256)
+        bundle_sha256 = digests.get(BUNDLE_NAME)
+        if bundle_sha256 is not None:
+            _checked(files, BUNDLE_NAME, bundle_sha256)
+    except ArchiveError as error:
+        raise _elsewhere(error) from error
     except ValidationError as error:
-        raise UnreadableRun(f"{folder} holds files of a kind that this version does not understand: {error}") from error
+        raise UnreadableRun(f"the run holds files of a kind that this version does not understand: {error}") from error
     if len(rows) != index.total:
-        raise UnreadableRun(f"{folder} does not hold one row for each of its {index.total} clips")
-    bundle_sha256 = digests.get(BUNDLE_NAME)
-    if bundle_sha256 is not None:
-        _read(folder, BUNDLE_NAME, bundle_sha256)
+        raise UnreadableRun(f"the run does not hold one row for each of its {index.total} clips")
     return FinishedRun(sha256_hex(content), index.manifest_sha256, plan, bundle_sha256, rows)
+
+
+def _elsewhere(error: ArchiveError) -> UnreadableRun:
+    return UnreadableRun(f"{error}. Of a job whose output this machine cannot read, name a copy with --results")
 
 
 def _rows(content: bytes) -> Iterator[ResultRow]:
     return (ResultRow.model_validate_json(line) for line in content.splitlines())
 
 
-def _plan(folder: Path, manifest_sha256: str) -> PlanFile:
-    for path in sorted((folder / "plan").glob("*/plan.json")):
-        plan = PlanFile.model_validate_json(path.read_bytes())
+def _plan(files: RunFiles, manifest_sha256: str) -> PlanFile:
+    for name in files.names("plan"):
+        plan = PlanFile.model_validate_json(files.get(f"plan/{name}/plan.json"))
         if plan.manifest_sha256 == manifest_sha256:
             return plan
-    raise UnreadableRun(f"{folder} has no plan.json of the manifest that its {INDEX_NAME} names")
+    raise UnreadableRun(f"the run has no plan.json of the manifest that its {INDEX_NAME} names")
 
 
-def _read(folder: Path, name: str, sha256: str | None) -> bytes:
-    try:
-        content = (folder / name).read_bytes()
-    except OSError as error:
-        raise UnreadableRun(
-            f"{folder / name}: {error.strerror}; give the folder <output.uri>/<job>-<uid8> of a run that has ended"
-        ) from error
+def _checked(files: RunFiles, name: str, sha256: str | None) -> bytes:
+    content = files.get(name)
     if sha256 is not None and sha256_hex(content) != sha256:
-        raise UnreadableRun(f"{folder / name} was changed: it has another sha256 than the run recorded")
+        raise UnreadableRun(f"{name} was changed: it has another sha256 than the run recorded")
     return content

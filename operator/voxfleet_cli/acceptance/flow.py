@@ -11,7 +11,7 @@ from typing import Any
 from voxfleet_api.acceptance import AcceptanceRecord
 from voxfleet_api.kinds import AudioBatchJob, MacAgent
 from voxfleet_cli.acceptance.checks import AllowedDifference, Trial, acceptance_lines
-from voxfleet_cli.acceptance.finished_run import FinishedRun, UnreadableRun, folder_of, read_run
+from voxfleet_cli.acceptance.finished_run import FinishedRun, LocalFolder, UnreadableRun, read_run, run_at
 from voxfleet_cli.acceptance.peak_slice import peak_rows, peak_slice
 from voxfleet_cli.acceptance.record import OtherMachine, make_record
 from voxfleet_cli.acceptance.trial import cited_rows, mac_to_try, now_text, run_trial
@@ -77,4 +77,6 @@ async def _mac(kube: Kube, name: str) -> MacAgent:
 def _run_of(job: AudioBatchJob, copy: Path | None) -> FinishedRun | None:
     """The job's results; None if it has none. Raises UnreadableRun."""
     found = job.status.results
-    return None if found is None else read_run(copy or folder_of(found.uri), found.sha256)
+    if found is None:
+        return None
+    return read_run(run_at(found.uri) if copy is None else LocalFolder(copy), found.sha256)

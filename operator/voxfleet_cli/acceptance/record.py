@@ -81,7 +81,11 @@ def _machine(mac: MacAgent) -> TriedMachine:
 
 
 def _rental(mac: MacAgent) -> Rental:
-    hours = mac.spec.availability
-    if hours is None:
-        return Rental()
-    return Rental(rental_start=hours.rental_start, rental_end=hours.rental_end)
+    billing, hours = mac.spec.billing, mac.spec.availability
+    return Rental(
+        lessor=None if billing is None else billing.lessor,
+        sku=None if billing is None else billing.sku,
+        billing_key=None if billing is None else billing.billing_key,
+        rental_start=None if hours is None else hours.rental_start,
+        rental_end=None if hours is None else hours.rental_end,
+    )

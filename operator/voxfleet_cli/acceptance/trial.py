@@ -76,6 +76,7 @@ async def cited_rows(kube: Kube, job: AudioBatchJob) -> tuple[CitedRows, ...]:
             last_sequence=record.usage.last_sequence,
             rows=record.usage.rows,
             machine_milliseconds=record.usage.machine_milliseconds,
+            last_hash=record.usage.last_hash,
         )
         for shard in sorted(shards, key=lambda shard: shard.metadata.name)
         if shard.spec.job_ref.uid == job.metadata.uid and shard.spec.stage is Stage.PROCESS

@@ -29,6 +29,7 @@ from voxfleet_billing.burndown import (
     burndown as nights_left,
 )
 from voxfleet_billing.exports.csv_file import write_csv
+from voxfleet_billing.exports.csv_text import csv_line
 from voxfleet_billing.money import MILLISECONDS_AN_HOUR
 from voxfleet_billing.price_book import Budget, PriceBook
 from voxfleet_cli.bill.charts import bars
@@ -87,7 +88,7 @@ def burndown(
         total = int(budget.machine_hours_per_month * MILLISECONDS_AN_HOUR)
         lines = list(nights_left(nights, used, total, datetime.now(UTC), clock))
         if csv_file is not None and str(csv_file) != "-":
-            write_csv(csv_file, COLUMNS, (line.cells() for line in lines))
+            write_csv(csv_file, csv_line(COLUMNS), (csv_line(line.cells()) for line in lines))
     _print(lines, output, csv=str(csv_file) == "-", plot=plot)
     raise typer.Exit(Exit.REFUSED if lines[-1].cumulative > total else Exit.OK)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ import typer
 from voxfleet_billing.archive_store import ArchiveError
 from voxfleet_billing.charges import Unbillable
 from voxfleet_billing.csv_mapping import MappingError
+from voxfleet_billing.exports.export import manifest_path
+from voxfleet_billing.instants import DAY_MILLISECONDS, milliseconds_of, moment_milliseconds
 from voxfleet_billing.line_comparison import TooLarge
 from voxfleet_billing.price_book import PriceBook, PriceBookError
 from voxfleet_cli.bill import price_source
@@ -74,6 +77,26 @@ def this_or(period: str | None) -> str:
     if not _MONTH.fullmatch(month):
         raise UsageError(f"--period {month}: write a month, such as 2026-11")
     return month
+
+
+def last_midnight() -> int:
+    """Milliseconds since 1970. The time since then may still get rows: it is not idle yet."""
+    now = moment_milliseconds(datetime.now(UTC))
+    return now - now % DAY_MILLISECONDS
+
+
+def idle_until(export: Path) -> int:
+    """Up to when an export has idle time, as its manifest says; one without a manifest is taken as made today.
+
+    Raises UsageError, and OSError.
+    """
+    manifest = manifest_path(export)
+    if not manifest.exists():
+        return last_midnight()
+    try:
+        return milliseconds_of(json.loads(manifest.read_bytes())["idleUntil"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{manifest} names no idleUntil; export the bill again") from error
 
 
 def named(uri: str | None) -> str:

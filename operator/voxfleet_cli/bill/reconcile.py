@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
@@ -21,7 +20,7 @@ from voxfleet_billing.charge import Charge, ChargeKind
 from voxfleet_billing.charges import charges
 from voxfleet_billing.csv_mapping import FOCUS_MAPPING, CsvMapping, MappingError, load_mapping, our_lines, their_lines
 from voxfleet_billing.exports.csv_file import write_csv
-from voxfleet_billing.instants import moment_milliseconds
+from voxfleet_billing.exports.csv_text import csv_line
 from voxfleet_billing.line_comparison import Difference, LineComparison
 from voxfleet_billing.money import plain
 from voxfleet_billing.price_book import PriceBook
@@ -37,12 +36,15 @@ from voxfleet_billing.reconciliation import (
 from voxfleet_cli.bill.cluster_side import read_jobs
 from voxfleet_cli.bill.inputs import (
     Archive,
+    NotFound,
     Offline,
     Period,
     Prices,
     UsageError,
     exit_codes,
     from_cluster,
+    idle_until,
+    last_midnight,
     named,
     price_book,
     this_or,
@@ -82,7 +84,8 @@ def reconcile(
         typer.Option("--csv", metavar="FILE", help="Lines to compare: our export in FOCUS, or with --mapping any CSV."),
     ] = None,
     mapping: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Which columns of the CSV say what: see docs/how-to/bill.md.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Which columns of the CSV say what: see docs/how-to/check-a-bill.md."),
     ] = None,
     lessor: Annotated[
         str | None, typer.Option(metavar="NAME", help="The CSV has the lines of this lessor alone.")
@@ -104,8 +107,8 @@ def reconcile(
         if lessor is not None and book is not None:
             book.lessor(lessor)
         statements, jobs = ([], []) if offline else from_cluster(kubeconfig, context, _read)
-        found = _reconciled(
-            uri, month, book, statements, jobs, _Csv(csv_file, columns, lessor), out, cluster=not offline
+        found = reconciled(
+            uri, month, book, statements, jobs, ComparedCsv(csv_file, columns, lessor), out, cluster=not offline
         )
     if output is Output.TEXT:
         _print(month, found, out)
@@ -115,7 +118,7 @@ def reconcile(
 
 
 @dataclass(frozen=True, slots=True)
-class _Csv:
+class ComparedCsv:
     path: Path | None
     mapping: CsvMapping
     lessor: str | None
@@ -140,19 +143,20 @@ def _mapping(csv_file: Path | None, mapping: Path | None) -> CsvMapping:
         raise MappingError(f"{mapping}: {error}") from error
 
 
-def _reconciled(
+def reconciled(
     uri: str,
     month: str,
     book: PriceBook | None,
     statements: Sequence[MachineHourStatement],
     jobs: Sequence[AudioBatchJob],
-    file: _Csv,
+    file: ComparedCsv,
     out: Path | None,
     *,
     cluster: bool,
 ) -> Reconciled:
     store, signed = open_archive(uri), SignedSums()
-    lines = signed.watch(_charges(store, month, book))
+    until = last_midnight() if file.path is None else idle_until(file.path)
+    lines = signed.watch(_charges(store, month, book, until))
     with LineComparison(once=file.mapping.once, tolerance=file.mapping.limits()) as comparison:
         count = None
         if file.path is None:
@@ -161,6 +165,8 @@ def _reconciled(
         else:
             count = _compare(comparison, file, file.path, lines)
         shown, differing = _differences(comparison, file.path is not None, out)
+    if not signed.by_mac and not any(statement.spec.month == month for statement in statements):
+        raise NotFound(f"{uri} has no rows of {month}")
     sides: list[SideDifference] = []
     chosen, unsettled = jobs_of_month(jobs, month)
     if cluster:
@@ -178,18 +184,18 @@ def _reconciled(
     )
 
 
-def _charges(store: ArchiveStore, month: str, book: PriceBook | None) -> Iterator[Charge]:
+def _charges(store: ArchiveStore, month: str, book: PriceBook | None, until: int) -> Iterator[Charge]:
     return charges(
         month,
         month_indexes(store, month),
         lambda index: read_rows(store, index),
         lambda index: settlements(store, index),
         book,
-        until=moment_milliseconds(datetime.now(UTC)),
+        until=until,
     )
 
 
-def _compare(comparison: LineComparison, file: _Csv, path: Path, lines: Iterator[Charge]) -> int:
+def _compare(comparison: LineComparison, file: ComparedCsv, path: Path, lines: Iterator[Charge]) -> int:
     """Returns how many lines the CSV has."""
     comparison.add_ours(our_lines(file.ours(lines), file.mapping))
     for _ in lines:  # those of other lessors, of which statements and jobs have the time, too
@@ -220,13 +226,13 @@ def _differences(comparison: LineComparison, compared: bool, out: Path | None) -
         return shown, count
     shown = []
 
-    def written() -> Iterator[Sequence[str]]:
+    def written() -> Iterator[str]:
         for difference in counted():
             if len(shown) < SHOWN_DIFFERENCES:
                 shown.append(difference)
-            yield _cells(difference)
+            yield csv_line(_cells(difference))
 
-    write_csv(out, OUT_HEADER, written())
+    write_csv(out, csv_line(OUT_HEADER), written())
     return shown, count
 
 
@@ -241,7 +247,7 @@ def _with_other_months(
             if other != month:
                 wanted.setdefault(other, set()).add(job.metadata.uid)
     for other, uids in sorted(wanted.items()):
-        for charge in _charges(store, other, None):
+        for charge in _charges(store, other, None, last_midnight()):
             if charge.owner_uid in uids and charge.kind is ChargeKind.USAGE:
                 found.setdefault(charge.owner_uid, Sums()).add(charge)
     return found

@@ -6,7 +6,6 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -18,11 +17,20 @@ from voxfleet_billing.archive_reader import month_indexes, read_rows, settlement
 from voxfleet_billing.archive_store import open_archive
 from voxfleet_billing.bill_totals import BillTotals, By, Total, bill_totals, statement_totals
 from voxfleet_billing.charges import charges
-from voxfleet_billing.instants import moment_milliseconds
 from voxfleet_billing.money import plain
 from voxfleet_billing.price_book import PriceBook
 from voxfleet_cli.bill.charts import bars
-from voxfleet_cli.bill.inputs import Archive, Period, Prices, UsageError, exit_codes, from_cluster, price_book, this_or
+from voxfleet_cli.bill.inputs import (
+    Archive,
+    Period,
+    Prices,
+    UsageError,
+    exit_codes,
+    from_cluster,
+    last_midnight,
+    price_book,
+    this_or,
+)
 from voxfleet_cli.columns import table
 from voxfleet_cli.command_line import Kubeconfig, KubeContext
 from voxfleet_cli.render import Output, document
@@ -76,7 +84,7 @@ def _from_archive(uri: str, month: str, by: By, book: PriceBook | None) -> BillT
         lambda index: read_rows(store, index),
         lambda index: settlements(store, index),
         book,
-        until=moment_milliseconds(datetime.now(UTC)),
+        until=last_midnight(),
     )
     return bill_totals(lines, by)
 

@@ -21,7 +21,7 @@ from voxfleet_billing.mac_verification import MacReport
 from voxfleet_billing.signing_keys import raw_text
 from voxfleet_billing.verification_task import Task, run_task
 from voxfleet_cli.bill.cluster_side import ClusterSide, read_cluster
-from voxfleet_cli.bill.inputs import Archive, Offline, exit_codes, from_cluster, named, this_or
+from voxfleet_cli.bill.inputs import Archive, NotFound, Offline, exit_codes, from_cluster, named, this_or
 from voxfleet_cli.bill.key_files import read_public_keys
 from voxfleet_cli.columns import table
 from voxfleet_cli.command_line import Exit, Kubeconfig, KubeContext
@@ -58,6 +58,8 @@ def verify(
         trusted = _trusted(public_key)
         cluster = None if offline else from_cluster(kubeconfig, context, read_cluster)
         tasks, unarchived = tasks_of(uri, months, cluster, trusted)
+        if not tasks and not unarchived:
+            raise NotFound(f"{uri} has nothing of {', '.join(months)}")
         reports = sorted(_reports(tasks), key=lambda report: report.mac)
     findings = [*unarchived, *(finding for report in reports for finding in report.findings)]
     more = sum(report.more_findings for report in reports)

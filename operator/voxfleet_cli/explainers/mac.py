@@ -21,9 +21,17 @@ def _details(mac: MacAgent, related: Related) -> Plain:
         "availability": None if hours is None else hours.dump(),
         "drain": None if drain is None else drain.dump(),
         "billing": None if billing is None else billing.dump(),
+        "acceptance": _acceptance(mac),
+        "triedBy": None if mac.spec.acceptance_job is None else mac.spec.acceptance_job.dump(),
         "running": [f"{line['shard']} (attempt {line['attempt']})" for line in listed if _runs(line)],
         "attempts": listed,
     }
+
+
+def _acceptance(mac: MacAgent) -> list[Plain]:
+    """Its lines; whether they count for this machine is a condition's matter."""
+    found = mac.spec.acceptance
+    return [] if found is None else [line.dump() for line in found.lines]
 
 
 def _runs(line: Plain) -> bool:

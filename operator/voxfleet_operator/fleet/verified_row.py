@@ -43,11 +43,15 @@ class VerifiedRow:
     audio_milliseconds: int
     namespace: str = ""
     """The owner's, cut to what a namespace's name can have."""
+    ledger_key: str = ""
+    """The key that signed it; empty: the one that is pinned."""
+    billing_key: str | None = None
+    """As the job says; cut as well."""
     content: bytes = b""
     """The signed row's canonical JSON, as the archive keeps it: `row`, `hash` and `signature`."""
 
     @classmethod
-    def of(cls, signed: SignedRow, control_plane: str, now: datetime) -> Self:
+    def of(cls, signed: SignedRow, control_plane: str, now: datetime, ledger_key: str = "") -> Self:
         """Raises LedgerError for more time or audio than a row can stand for, or more text than one needs."""
         row, content = signed.row, canonical_json(signed.dump())
         if row.monotonic_milliseconds > LONGEST_ROW_MILLISECONDS or row.audio_milliseconds > MOST_AUDIO_MILLISECONDS:
@@ -65,6 +69,8 @@ class VerifiedRow:
             machine_milliseconds=row.monotonic_milliseconds,
             audio_milliseconds=row.audio_milliseconds,
             namespace=sys.intern(row.held_for.namespace[:LONGEST_NAMESPACE]),
+            ledger_key=ledger_key,
+            billing_key=None if row.billing_key is None else sys.intern(row.billing_key[:LONGEST_NAMESPACE]),
             content=content,
         )
 
@@ -88,10 +94,6 @@ class VerifiedRow:
     @property
     def wall_end(self) -> str:
         return self.row.wall_end
-
-    @property
-    def billing_key(self) -> str | None:
-        return self.row.billing_key
 
     @property
     def clips(self) -> int:

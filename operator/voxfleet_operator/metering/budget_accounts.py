@@ -42,9 +42,12 @@ class BudgetAccounts:
         self.uses: tuple[BudgetUse, ...] = ()
 
     @property
+    def book(self) -> PriceBook | None:
+        return self._book()
+
+    @property
     def budgets(self) -> tuple[Budget, ...]:
-        book = self._book()
-        return () if book is None else book.budgets
+        return () if self.book is None else self.book.budgets
 
     def found(self, used: Mapping[Payer, int], counted: Mapping[Payer, int], month: str) -> tuple[BudgetUse, ...]:
         """`used`: milliseconds of the month; `counted`: those that statements count."""

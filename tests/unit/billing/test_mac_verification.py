@@ -105,17 +105,6 @@ def test_two_rows_of_one_lane_at_one_time_are_found() -> None:
     assert report(mac.months()).findings == ()
 
 
-def test_work_that_no_record_settles_is_found() -> None:
-    mac = SignedMac()
-    mac.attempt("shard-1")
-    mac.settlements.clear()
-    assert found(report(mac.months())) == {(Check.SETTLEMENT, "chain-1#1")}
-    other = SignedMac()
-    other.attempt("shard-1", control_plane="another-cluster")
-    other.settlements.clear()
-    assert report(other.months()).findings == ()
-
-
 def test_findings_are_bounded_and_the_rest_is_counted() -> None:
     mac = SignedMac()
     for number in range(90):

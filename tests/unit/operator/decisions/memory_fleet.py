@@ -133,7 +133,7 @@ class Agent:
         run = self.runs.pop(key, None)
         self.tombstones[key.shard_uid] = max(self.tombstones.get(key.shard_uid, 0), key.attempt)
         if run is not None and run.laned and run.state not in TERMINAL_STATES:
-            self._seal(key, self._work_milliseconds(run, 0))
+            self._seal(key, self._work_milliseconds(run, 0), run.spec)
         return True
 
     def free_lanes(self) -> int:
@@ -182,7 +182,7 @@ class Agent:
             run.laned = run.laned or run.spec.stage is Stage.PROCESS
             if run.laned and self.asked.return_after_seconds == 0:
                 run.state, run.failure = AttemptState.FAILED, FailureClass.MACHINE_RETURNED
-                self._seal(key, work=500)
+                self._seal(key, 500, run.spec)
                 continue
             run.left -= 1
             if run.left:
@@ -194,10 +194,14 @@ class Agent:
                 failed, run.failure = True, FailureClass.GPU_ABORT_TIMEOUT
             run.state = AttemptState.FAILED if failed else AttemptState.SUCCEEDED
             if run.laned:
-                self._seal(key, self._work_milliseconds(run, 1000))
+                self._seal(key, self._work_milliseconds(run, 1000), run.spec)
 
-    def _seal(self, key: AttemptKey, work: int) -> None:
-        spec, now = self.runs[key].spec, f"{self.clock.now():%Y-%m-%dT%H:%M:%S}.000Z"
+    def _seal(self, key: AttemptKey, work: int, spec: AttemptSpec | None = None) -> None:
+        """`spec`: None for an attempt that only its rows tell of."""
+        owner = RowOwner(kind="AudioBatchJob", namespace="team", name="deleted", uid="deleted-uid")
+        if spec is not None:
+            owner = RowOwner(kind="AudioBatchJob", namespace=spec.namespace, name=spec.job.name, uid=spec.job.uid)
+        now = f"{self.clock.now():%Y-%m-%dT%H:%M:%S}.000Z"
         self.usage[key] = AttemptUsage(
             chain_id=self.name,
             first_sequence=self.sequence,
@@ -213,11 +217,11 @@ class Agent:
                 chain_id=self.name,
                 control_plane=CONTROL_PLANE,
                 hardware_id=self.identity.hardware_id,
-                owner=RowOwner(kind="AudioBatchJob", namespace=spec.namespace, name=spec.job.name, uid=spec.job.uid),
+                owner=owner,
                 shard_uid=key.shard_uid,
                 attempt=key.attempt,
                 activity=activity,
-                billing_key=spec.billing_key,
+                billing_key=None if spec is None else spec.billing_key,
                 wall_start=now,
                 wall_end=now,
                 monotonic_milliseconds=milliseconds,

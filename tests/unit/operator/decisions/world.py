@@ -13,9 +13,11 @@ from tests.unit.operator.decisions.memory_api import KINDS, Clock, MemoryApi
 from tests.unit.operator.decisions.memory_fleet import CONTROL_PLANE, Agent, MemoryFleet
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
+from voxfleet_billing.price_book import PriceBook
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.event_reasons import Announced
 from voxfleet_operator.kube import Invalid, KubeError
+from voxfleet_operator.metering.budget_accounts import BudgetAccounts
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
@@ -86,6 +88,7 @@ class World:
         self.fleet = MemoryFleet(self.agents, self.random, self.clock)
         self.journal = Journal()
         self.options = ReconcileOptions(CONTROL_PLANE, MARGIN_SECONDS, progress_interval_seconds=15.0)
+        self.price_book: PriceBook | None = None
         self.start_operator()
 
     def start_operator(self) -> None:
@@ -114,6 +117,7 @@ class World:
             clock=self.clock.monotonic,
             now=self.clock.now,
             synced=lambda: True,
+            budgets=BudgetAccounts(lambda: self.price_book),
         )
         self.reconcilers = reconcilers(self.context)
         for key in all_keys(self.cache):

@@ -18,7 +18,7 @@ from voxfleet_operator.fleet.verified_row import MAX_ROW_BYTES, VerifiedRow
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OURS = "cluster-1"
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
-MAX_WAITING_ROW_BYTES = 1280
+MAX_WAITING_ROW_BYTES = 1300
 
 
 def uid(number: int) -> str:

@@ -15,13 +15,16 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_acceptance import AcceptanceCheck
 from voxfleet_api.kinds.mac_agent import MacExclusion
+from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptKey, MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.reconcile.mac.status import mac_status
 from voxfleet_operator.reconcile.refusing_macs import REFUSALS, Refusing
 
 FACTS = facts(Agent("mac-a", Clock(), World().random))
 CONNECTED = MacView("mac-a", connected=True, reason=Reason.CONNECTED, message="", machine=FACTS)
+ROW = VerifiedRow("chain-1", 0, "0" * 64, "2026-11", AttemptKey("uid", 1), True, Activity.WORK, 1000, 0)
 SILENT = replace(CONNECTED, connected=False, machine=None)
 OUT_OF_REACH = (
     Reason.UNKNOWN,
@@ -89,6 +92,7 @@ def mac_states() -> dict[str, MacAgent]:
         "with a deletion that hangs": _mac(replace(CONNECTED, hung_deletions=(AttemptKey("shard-a", 1),))),
         "unschedulable": _mac(CONNECTED, unschedulable=True),
         "draining": _mac(CONNECTED, left=("team/job-00000",), drain={}),
+        "empty but for rows": _mac(replace(CONNECTED, rows=(ROW,)), drain={}),
         "drained": _mac(CONNECTED, drain={}),
         "outside its window": _mac(CONNECTED, availability=NIGHT),
         "outside its rental": _mac(CONNECTED, availability={"rentalEnd": "2026-01-01T00:00:00Z"}),

@@ -64,6 +64,7 @@ async def test_a_credential_plugin_that_gives_no_token_is_waited_for_no_longer_t
 
 
 STARTING = (503, b'{"message": "not all paths are installed"}')
+NO_ROLES_YET = (403, b'{"message": "cannot get resource namespaces: RBAC: "}')
 UID = (200, b'{"metadata": {"uid": "a-uid"}}')
 
 
@@ -84,20 +85,23 @@ async def serve(answers: list[tuple[int, bytes]]) -> tuple[asyncio.Server, int]:
 
 async def test_a_start_waits_for_an_api_server_that_starts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kube_module, "START_PAUSE_SECONDS", 0.01)
-    server, port = await serve([STARTING, STARTING, UID, (403, b'{"message": "no"}'), UID])
+    server, port = await serve([STARTING, NO_ROLES_YET, STARTING, NO_ROLES_YET, UID])
     async with server, kube_at(port) as kube:
         assert await kube.patiently(kube.kube_system_uid, asyncio.Event()) == "a-uid"
-        with pytest.raises(Forbidden):
-            await kube.patiently(kube.kube_system_uid, asyncio.Event())
 
 
 async def test_a_start_ends_when_it_is_told_to_or_has_waited_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    server, port = await serve([STARTING, STARTING])
+    server, port = await serve([STARTING, NO_ROLES_YET, STARTING, NO_ROLES_YET])
     async with server, kube_at(port) as kube:
         stop = asyncio.Event()
         stop.set()
         with pytest.raises(ApiUnavailable, match="503"):
             await kube.patiently(kube.kube_system_uid, stop)
+        with pytest.raises(Forbidden, match="RBAC"):
+            await kube.patiently(kube.kube_system_uid, stop)
         monkeypatch.setattr(kube_module, "START_SECONDS", -1.0)
+        monkeypatch.setattr(kube_module, "START_FORBIDDEN_SECONDS", -1.0)
         with pytest.raises(ApiUnavailable, match="503"):
+            await kube.patiently(kube.kube_system_uid, asyncio.Event())
+        with pytest.raises(Forbidden, match="RBAC"):
             await kube.patiently(kube.kube_system_uid, asyncio.Event())

@@ -143,7 +143,7 @@ async def watched():
     registry = Watch(None, cache, print)._registry(asyncio.get_running_loop())
     return sorted({handler.id for handler in registry._watching.get_all_handlers()})
 
-known = reconcilers(SimpleNamespace(cache=cache, options=ReconcileOptions("uid")))
+known = reconcilers(SimpleNamespace(cache=cache, options=ReconcileOptions("uid"), budgets=None))
 answers = {
     "outputs": sorted(generate.outputs()),
     "crd": "things.voxfleet.dev" in generate.outputs()["crds/voxfleet.dev_things.yaml"],
