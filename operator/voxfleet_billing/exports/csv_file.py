@@ -5,20 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
+from voxfleet_billing.exports.written_file import WrittenFile
+
 BATCH_LINES = 256
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenFile:
-    sha256: str
-    size_bytes: int
-    lines: int
-    """Without the header."""
 
 
 def write_csv(path: Path, header: str, lines: Iterable[str]) -> WrittenFile:

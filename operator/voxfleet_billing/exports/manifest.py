@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from voxfleet_billing.archive_format import MonthIndex
-from voxfleet_billing.exports.csv_file import WrittenFile
 from voxfleet_billing.exports.tally import Tally
+from voxfleet_billing.exports.written_file import WrittenFile
 from voxfleet_billing.instants import text_of
 from voxfleet_billing.money import plain
 
