@@ -99,8 +99,8 @@ def test_rows_are_read_as_they_were_signed_with_the_class_of_their_attempt(tmp_p
 
 def test_a_row_of_an_older_agent_names_its_job() -> None:
     store = MemoryArchive()
-    old = {"owner": None, "namespace": "speech", "job_name": "old", "job_uid": "old-uid"}
-    revise(store, FIRST, None, with_rows(addition(chain(1, **old))))
+    rows = chain(1, owner=None, namespace="speech", job_name="old", job_uid="old-uid")
+    revise(store, FIRST, None, with_rows(addition(rows)))
     (row,) = read_rows(store, newest(store))
     assert (row.owner_kind, row.owner_namespace, row.owner_name) == ("AudioBatchJob", "speech", "old")
     assert row.owner_uid == "old-uid"

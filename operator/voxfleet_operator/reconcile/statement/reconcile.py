@@ -255,9 +255,14 @@ class StatementReconciler:
     def _finality(self, statement: MachineHourStatement) -> Finality:
         context, name = self._context, statement.spec.mac
         mac, view = context.cache.get(MacAgent, "", name), context.fleet.view(name)
-        ledger_key = "" if view.identity is None else view.identity.ledger_key
+        own_key = "" if view.identity is None else view.identity.ledger_key
+        keys = {row.chain_id: row.ledger_key or own_key for row in view.rows}
         return finality(
-            statement.spec.month, mac, view, lambda chain_id: self._cursor(ledger_key, chain_id), context.now()
+            statement.spec.month,
+            mac,
+            view,
+            lambda chain_id: self._cursor(keys.get(chain_id, own_key), chain_id),
+            context.now(),
         )
 
     async def _make_final(self, statement: MachineHourStatement, archive: ArchiveCalls) -> float | None:

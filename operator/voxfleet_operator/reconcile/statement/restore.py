@@ -56,7 +56,7 @@ class Restore:
         self._archive = archive
         self._take_up = take_up
         self._months: list[str] | None = None
-        self._macs: list[str] = []
+        self._macs: list[str] | None = None
         self._asked = False
         """Whether the archive was asked about the last Mac."""
 
@@ -66,7 +66,7 @@ class Restore:
         if self._months is None:
             self._months = months_back(now)
         while self._months:
-            if not self._macs:
+            if self._macs is None:
                 self._macs = await self._archive.macs(self._months[0])
             while self._macs:
                 if not await self._restored(self._macs[0], self._months[0], now):
@@ -75,6 +75,7 @@ class Restore:
                 if self._asked:
                     return False
             self._months.pop(0)
+            self._macs = None
         log.info("all months of the archive were looked at")
         return True
 

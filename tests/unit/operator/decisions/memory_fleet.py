@@ -455,6 +455,6 @@ def facts(agent: Agent) -> MachineFacts:
         capabilities=agent.capabilities,
         pools=(PoolFacts(name="offline", kind="Offline", lanes=agent.lanes, free_lanes=agent.free_lanes()),),
         ledger_chain_id=agent.name,
-        ledger_sequence=agent.sequence,
+        ledger_sequence=agent.sequence - 1,
         ladder_profile=agent.ladder_profile,
     )

@@ -45,7 +45,7 @@ def a_book(hours: str, policy: str = "Hold") -> PriceBook:
 
 
 async def add_statement(world: World, seconds: str) -> None:
-    total = {"namespace": "elsewhere", "billingKey": "speech", "machineSeconds": seconds}
+    total = {"namespace": "elsewhere", "billingKey": "speech", "class": "Productive", "machineSeconds": seconds}
     world.api.add(
         {
             "kind": "MachineHourStatement",

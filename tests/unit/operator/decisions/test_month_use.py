@@ -9,17 +9,15 @@ from hypothesis import strategies as st
 from tests.rig.price_books import book
 
 from voxfleet_api.kinds import MachineHourStatement
-from voxfleet_api.kinds.machine_hour_statement import MAX_TOTALS
-from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import AttemptKey
+from voxfleet_api.kinds.machine_hour_statement import MAX_TOTALS, MachineHourStatementStatus
 from voxfleet_api.quantities import seconds_milliseconds
+from voxfleet_billing.archive_format import TimeClass
 from voxfleet_billing.budget_use import Payer
 from voxfleet_billing.price_book import PriceBook
 from voxfleet_operator.cache import Cache
-from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.metering.budget_accounts import BudgetAccounts
 from voxfleet_operator.metering.month_use import JobUse, counted_milliseconds, month_use
-from voxfleet_operator.reconcile.statement.totals import OTHERS, with_rows
+from voxfleet_operator.reconcile.statement.totals import OTHERS, CountedRow, with_rows
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
 
 NOW = datetime(2026, 11, 20, 22, tzinfo=UTC)
@@ -33,16 +31,13 @@ def a_statement(month: str, *totals: dict[str, str]) -> MachineHourStatement:
     )
 
 
-def a_row(namespace: str, billing_key: str | None, milliseconds: int) -> VerifiedRow:
-    return VerifiedRow(
-        "chain", 0, "0" * 64, "2026-11", AttemptKey("shard", 1), True, Activity.WORK, milliseconds, 0,
-        namespace, billing_key,
-    )  # fmt: skip
+def a_row(namespace: str, billing_key: str | None, milliseconds: int) -> CountedRow:
+    return CountedRow("2026-11", namespace, billing_key, TimeClass.PRODUCTIVE, milliseconds, 0, 0)
 
 
 def test_statements_of_the_month_count_and_no_others() -> None:
-    own = {"namespace": "team", "billingKey": "speech", "machineSeconds": "1.001"}
-    keyless = {"namespace": "team", "machineSeconds": "5.000"}
+    own = {"namespace": "team", "billingKey": "speech", "class": "Productive", "machineSeconds": "1.001"}
+    keyless = {"namespace": "team", "class": "Retry", "machineSeconds": "5.000"}
     statements = [a_statement("2026-11", own, keyless), a_statement("2026-11", own), a_statement("2026-10", own)]
     assert counted_milliseconds(statements, "2026-11") == {SPEECH: 2002, Payer("team"): 5000}
 
@@ -76,13 +71,14 @@ ROWS = st.lists(st.tuples(st.integers(0, 40), st.sampled_from([None, "k", "l"]),
 def test_totals_lose_no_time_and_stay_bounded(
     first: list[tuple[int, str | None, int]], second: list[tuple[int, str | None, int]]
 ) -> None:
-    totals = with_rows((), (a_row(f"ns-{number}", key, time) for number, key, time in first))
-    totals = with_rows(totals, (a_row(f"ns-{number}", key, time) for number, key, time in second))
-    assert len(totals) <= MAX_TOTALS
-    total = sum(seconds_milliseconds(item.machine_seconds) for item in totals)
+    status = MachineHourStatementStatus()
+    for rows in (first, second):
+        status = with_rows(status, "2026-11", (a_row(f"ns-{number}", key, time) for number, key, time in rows))
+    assert len(status.totals) <= MAX_TOTALS
+    total = sum(seconds_milliseconds(item.machine_seconds) for item in status.totals)
     assert total == sum(time for _, _, time in (*first, *second))
-    payers = [(item.namespace, item.billing_key) for item in totals]
-    assert len(set(payers)) == len(payers) and OTHERS not in [Payer(name, key or "") for name, key in payers[:-1]]
+    payers = [(item.namespace, item.billing_key) for item in status.totals]
+    assert len(set(payers)) == len(payers) and OTHERS not in [name for name, _ in payers[:-1]]
 
 
 BUDGET = {"billingKey": "speech", "machineHoursPerMonth": 10, "policy": "Hold"}
@@ -142,7 +138,9 @@ def test_what_statements_count_is_read_again_when_one_changes_and_when_the_month
     stored = StoredStatements(cache)
     assert stored.milliseconds_of("2026-11") == {}
     for version, seconds in enumerate(("1.000", "2.500"), start=1):
-        body = a_statement("2026-11", {"namespace": "team", "billingKey": "speech", "machineSeconds": seconds}).dump()
+        body = a_statement(
+            "2026-11", {"namespace": "team", "billingKey": "speech", "class": "Productive", "machineSeconds": seconds}
+        ).dump()
         body["metadata"] |= {"uid": "u", "resourceVersion": str(version)}
         cache.put(MachineHourStatement.load(body))
         assert stored.milliseconds_of("2026-11") == {SPEECH: seconds_milliseconds(seconds)}
