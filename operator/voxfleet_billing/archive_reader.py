@@ -100,12 +100,15 @@ def settlements(store: ArchiveStore, index: MonthIndex) -> Mapping[tuple[str, in
     return _settlements(store, index, index.segments)
 
 
-def read_rows(store: ArchiveStore, index: MonthIndex) -> Iterator[ArchivedRow]:
-    """Each chain's rows in their order. Raises ArchiveError."""
+def read_rows(
+    store: ArchiveStore, index: MonthIndex, settled: Mapping[tuple[str, int], SettledWork] | None = None
+) -> Iterator[ArchivedRow]:
+    """Each chain's rows in their order. `settled`: what `settlements` read of the same index. Raises ArchiveError."""
     entries = sorted(index.segments, key=lambda entry: (entry.chain_id, entry.first_sequence))
     if sum(entry.size_bytes for entry in entries) <= MAX_KEPT_BYTES:
         store = _Kept(store)
-    settled = settlements(store, index)
+    if settled is None:
+        settled = settlements(store, index)
     for entry in entries:
         for line in segment_lines(store, index, entry):
             if not line.startswith(SETTLEMENT):

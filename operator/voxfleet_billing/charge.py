@@ -1,4 +1,7 @@
-"""One line of a bill. Pure."""
+"""One line of a bill. Pure.
+
+Nobody changes one. They are not frozen, because a month has a million, and a frozen one takes ten times as long to make.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class CommitmentStatus(StrEnum):
     UNUSED = "Unused"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Money:
     """Amounts of one line, in the lessor's currency; exact, and rounded only by the lessor's rule."""
 
@@ -45,7 +48,7 @@ class Money:
     unit: str = "Hours"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Charge:
     kind: ChargeKind
     correction: bool

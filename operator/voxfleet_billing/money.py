@@ -29,6 +29,7 @@ MILLISECONDS_AN_HOUR = 3_600_000
 HOUR_DIGITS = Decimal("1E-12")
 """A millisecond is no decimal fraction of an hour. Twelve digits tell each count of milliseconds from the next."""
 ZERO = Decimal(0)
+_AN_HOUR = Decimal(MILLISECONDS_AN_HOUR)
 
 
 class RoundingMode(StrEnum):
@@ -67,7 +68,7 @@ class Amount:
 
 def hours_of(milliseconds: int) -> Decimal:
     """Hours, rounded half to even to twelve digits."""
-    return _ROUNDED.quantize(_ROUNDED.divide(Decimal(milliseconds), Decimal(MILLISECONDS_AN_HOUR)), HOUR_DIGITS)
+    return _ROUNDED.quantize(_ROUNDED.divide(Decimal(milliseconds), _AN_HOUR), HOUR_DIGITS)
 
 
 def rounded(value: Decimal, unit: Decimal, mode: RoundingMode) -> Decimal:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 
@@ -123,7 +123,10 @@ def time_cost(price: Price, milliseconds: int, *, idle: bool = False) -> Money |
 
 
 def within_commitment(money: Money, commitment: OpenCommitment) -> Money:
-    return replace(money, billed_cost=ZERO, effective_cost=commitment.take(money.quantity))
+    """The same time, paid with the commitment."""
+    part = commitment.take(money.quantity)
+    list_price, price, quantity, unit = money.list_unit_price, money.contracted_unit_price, money.quantity, money.unit
+    return Money(money.currency, list_price, price, money.list_cost, money.contracted_cost, ZERO, part, quantity, unit)
 
 
 def at_line(rounding: Rounding, value: Decimal) -> Decimal:

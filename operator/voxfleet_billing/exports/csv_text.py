@@ -10,8 +10,12 @@ DELIMITERS = ",;|\t"
 _NEEDS_QUOTES = {delimiter: re.compile(rf'["\r\n{delimiter}]') for delimiter in DELIMITERS}
 
 
+def needs_quotes(cell: str, delimiter: str = ",") -> bool:
+    return _NEEDS_QUOTES[delimiter].search(cell) is not None
+
+
 def quoted(cell: str, delimiter: str = ",") -> str:
-    if not _NEEDS_QUOTES[delimiter].search(cell):
+    if not needs_quotes(cell, delimiter):
         return cell
     doubled = cell.replace('"', '""')
     return f'"{doubled}"'

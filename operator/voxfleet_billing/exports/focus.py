@@ -19,7 +19,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from voxfleet_billing.charge import Charge, ChargeKind, CommitmentStatus, Money
-from voxfleet_billing.exports.csv_text import LINE_END, csv_line, quoted
+from voxfleet_billing.exports.csv_text import LINE_END, csv_line, needs_quotes, quoted
 from voxfleet_billing.instants import SECOND_MILLISECONDS, milliseconds_of, month_bounds, text_of
 from voxfleet_billing.money import ZERO, plain
 from voxfleet_billing.price_book import Lessor, PriceBook
@@ -47,7 +47,7 @@ class _Bill:
     lessors: Mapping[str, Lessor]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Line:
     """A charge with what FOCUS asks of it beyond its fields."""
 
@@ -66,12 +66,8 @@ Value = Callable[[_Line], str]
 @dataclass(frozen=True, slots=True)
 class Column:
     name: str
-    value: Value
-    varies: bool = False
-    """Whether it follows from more than `_common`: what many lines have alike is rendered once.
-
-    The text of one that varies is already quoted where it has to be.
-    """
+    value: Value | None
+    """What many lines have alike, which is rendered once; None: it varies, and `_varying` has it."""
     versions: frozenset[FocusVersion] = frozenset(FocusVersion)
 
 
@@ -83,6 +79,7 @@ _CATEGORIES = {
     ChargeKind.FIXED: "Adjustment",  # of a purchase the validator asks that it covers later charges
     ChargeKind.ROUNDING: "Adjustment",
 }
+_CONSUMING = frozenset({ChargeKind.USAGE, ChargeKind.IDLE})
 _FREQUENCIES = {"Usage": "Usage-Based", "Purchase": "Recurring", "Adjustment": "Recurring"}
 _METERS = {ChargeKind.IDLE: "Idle Mac Hours", ChargeKind.FIXED: "Monthly Fee", ChargeKind.COMMITMENT: "Committed Hours"}
 
@@ -96,7 +93,6 @@ def focus_lines(version: FocusVersion, month: str, charges: Iterable[Charge], bo
     start, end = (text_of(moment)[:19] + "Z" for moment in month_bounds(month))
     bill = _Bill(month, start, end, book.digest, {lessor.name: lessor for lessor in book.lessors})
     shown = columns(version)
-    varying = [column.value for column in shown if column.varies]
     forms: dict[tuple[object, ...], str] = {}
     for charge in charges:
         line = _line(charge, bill)
@@ -106,7 +102,7 @@ def focus_lines(version: FocusVersion, month: str, charges: Iterable[Charge], bo
             if len(forms) >= KEPT_FORMS:
                 forms.clear()
             form = forms[key] = _form(shown, line)
-        yield form % tuple([value(line) for value in varying])
+        yield form % _varying(line)
 
 
 def _common(charge: Charge, money: Money) -> tuple[object, ...]:
@@ -141,8 +137,52 @@ def _common(charge: Charge, money: Money) -> tuple[object, ...]:
 
 def _form(shown: Sequence[Column], line: _Line) -> str:
     """A line of the CSV with %s where a column varies."""
-    cells = ["%s" if column.varies else quoted(column.value(line)).replace("%", "%%") for column in shown]
+    cells = ["%s" if column.value is None else quoted(column.value(line)).replace("%", "%%") for column in shown]
     return ",".join(cells) + LINE_END
+
+
+VARYING = (
+    *("BilledCost", "ChargeDescription", "ChargePeriodEnd", "ChargePeriodStart", "CommitmentDiscountQuantity"),
+    *("ConsumedQuantity", "ContractedCost", "EffectiveCost", "ListCost", "PricingQuantity"),
+    *("x_OwnerName", "x_OwnerId", "x_ShardId", "x_MachineSeconds", "x_EstimatedSeconds", "x_WallStart", "x_WallEnd"),
+    *("x_PausedSeconds", "x_AudioSeconds", "x_Clips", "x_RowId", "x_RowSha256", "x_RowSignature"),
+)
+
+
+def _varying(line: _Line) -> tuple[str, ...]:
+    """The cells of VARYING, in its order, with quotes where they need them."""
+    charge, money = line.charge, line.money
+    billed, quantity = _decimal(money.billed_cost), _decimal(money.quantity)
+    seconds = _seconds(charge.milliseconds)
+    consumed = seconds if charge.kind in _CONSUMING else NOTHING
+    description = _description(charge)
+    cells = (
+        billed,
+        description,
+        _period_end(charge.end),
+        charge.start[:19] + "Z",
+        quantity if charge.commitment else NOTHING,
+        consumed,
+        billed if money.contracted_cost is money.billed_cost else _decimal(money.contracted_cost),
+        billed if money.effective_cost is money.billed_cost else _decimal(money.effective_cost),
+        _decimal(money.list_cost),
+        quantity if line.priced else NOTHING,
+        charge.owner_name,
+        charge.owner_uid,
+        charge.shard_uid,
+        consumed,
+        seconds if charge.kind is ChargeKind.ESTIMATED else NOTHING,
+        charge.start,
+        charge.end,
+        _seconds(charge.paused_milliseconds),
+        _seconds(charge.audio_milliseconds),
+        str(charge.clips),
+        charge.row_name,
+        charge.row_hash,
+        charge.signature,
+    )
+    texts = (description, charge.owner_uid, charge.shard_uid, charge.start, charge.end, *cells[-3:])
+    return tuple(map(quoted, cells)) if needs_quotes("".join(texts)) else cells
 
 
 def columns(version: FocusVersion) -> list[Column]:
@@ -171,13 +211,8 @@ def _constant(text: str) -> Value:
     return lambda _: text
 
 
-def _period_start(line: _Line) -> str:
-    return line.charge.start[:19] + "Z"
-
-
-def _period_end(line: _Line) -> str:
+def _period_end(end: str) -> str:
     """The first whole second that is not before the end."""
-    end = line.charge.end
     if end[19:] in (".000Z", "Z"):
         return end[:19] + "Z"
     second = int(end[17:19])
@@ -186,8 +221,7 @@ def _period_end(line: _Line) -> str:
     return text_of(milliseconds_of(end) // SECOND_MILLISECONDS * SECOND_MILLISECONDS + SECOND_MILLISECONDS)[:19] + "Z"
 
 
-def _description(line: _Line) -> str:
-    charge = line.charge
+def _description(charge: Charge) -> str:
     if charge.kind is ChargeKind.USAGE:
         return (
             f"{charge.activity} of {charge.namespace}/{charge.owner_name} on {charge.mac} {charge.lane}:"
@@ -196,14 +230,6 @@ def _description(line: _Line) -> str:
     if charge.kind is ChargeKind.IDLE:
         return f"{charge.mac} was rented and idle"
     return charge.note
-
-
-def _consumes(charge: Charge) -> bool:
-    return charge.kind in (ChargeKind.USAGE, ChargeKind.IDLE)
-
-
-def _estimated_seconds(line: _Line) -> str:
-    return _seconds(line.charge.milliseconds) if line.charge.kind is ChargeKind.ESTIMATED else NOTHING
 
 
 def _unit_price(pick: Callable[[Money], Decimal]) -> Value:
@@ -216,10 +242,6 @@ def _commitment(value: Callable[[Charge], str]) -> Value:
 
 def _commitment_status(charge: Charge) -> str:
     return NOTHING if charge.commitment_status == CommitmentStatus.PURCHASED else charge.commitment_status
-
-
-def _commitment_quantity(line: _Line) -> str:
-    return _decimal(line.money.quantity) if line.charge.commitment else NOTHING
 
 
 def _pricing_category(line: _Line) -> str:
@@ -270,8 +292,12 @@ def _json(*pairs: str) -> str:
 
 def _decimal(value: Decimal) -> str:
     """With a point always: a column of whole numbers would be read as one of integers."""
-    text = plain(value)
-    return text if "." in text else f"{text}.0"
+    text = str(value)
+    if "E" in text or "." not in text:
+        text = plain(value)
+        return text if "." in text else f"{text}.0"
+    text = text.rstrip("0")
+    return f"{text}0" if text[-1] == "." else text
 
 
 def _seconds(milliseconds: int) -> str:
@@ -282,7 +308,7 @@ _ONLY_1_2 = frozenset({FocusVersion.V1_2})
 _ONLY_1_4 = frozenset({FocusVersion.V1_4})
 
 _COLUMNS: tuple[Column, ...] = (
-    Column("BilledCost", lambda line: _decimal(line.money.billed_cost), varies=True),
+    Column("BilledCost", None),
     Column("BillingAccountId", lambda line: line.lessor.account),
     Column("BillingAccountName", lambda line: line.lessor.account_name or line.lessor.account),
     Column("BillingCurrency", lambda line: line.money.currency),
@@ -290,35 +316,31 @@ _COLUMNS: tuple[Column, ...] = (
     Column("BillingPeriodStart", lambda line: line.bill.start),
     Column("ChargeCategory", lambda line: line.category),
     Column("ChargeClass", lambda line: "Correction" if line.charge.correction else NOTHING),
-    Column("ChargeDescription", lambda line: quoted(_description(line)), varies=True),
+    Column("ChargeDescription", None),
     Column("ChargeFrequency", lambda line: _FREQUENCIES[line.category]),
-    Column("ChargePeriodEnd", _period_end, varies=True),
-    Column("ChargePeriodStart", _period_start, varies=True),
+    Column("ChargePeriodEnd", None),
+    Column("ChargePeriodStart", None),
     Column("CommitmentDiscountCategory", _commitment(lambda _: "Usage")),
     Column("CommitmentDiscountId", _commitment(lambda charge: charge.commitment)),
     Column("CommitmentDiscountName", _commitment(lambda charge: charge.commitment)),
-    Column("CommitmentDiscountQuantity", _commitment_quantity, varies=True),
+    Column("CommitmentDiscountQuantity", None),
     Column("CommitmentDiscountStatus", _commitment(_commitment_status)),
     Column("CommitmentDiscountType", _commitment(lambda _: "Hours a month")),
     Column("CommitmentDiscountUnit", _commitment(lambda _: "Hours")),
-    Column(
-        "ConsumedQuantity",
-        lambda line: _seconds(line.charge.milliseconds) if _consumes(line.charge) else NOTHING,
-        varies=True,
-    ),
-    Column("ConsumedUnit", lambda line: "Seconds" if _consumes(line.charge) else NOTHING),
-    Column("ContractedCost", lambda line: _decimal(line.money.contracted_cost), varies=True),
+    Column("ConsumedQuantity", None),
+    Column("ConsumedUnit", lambda line: "Seconds" if line.charge.kind in _CONSUMING else NOTHING),
+    Column("ContractedCost", None),
     Column("ContractedUnitPrice", _unit_price(lambda money: money.contracted_unit_price)),
-    Column("EffectiveCost", lambda line: _decimal(line.money.effective_cost), varies=True),
+    Column("EffectiveCost", None),
     Column(
         "HostProviderName", lambda line: line.lessor.host_provider or line.lessor.invoice_issuer, versions=_ONLY_1_4
     ),
     Column("InvoiceId", lambda line: f"{line.charge.lessor}-{line.bill.month}"),
     Column("InvoiceIssuerName", lambda line: line.lessor.invoice_issuer),
-    Column("ListCost", lambda line: _decimal(line.money.list_cost), varies=True),
+    Column("ListCost", None),
     Column("ListUnitPrice", _unit_price(lambda money: money.list_unit_price)),
     Column("PricingCategory", _pricing_category),
-    Column("PricingQuantity", _unit_price(lambda money: money.quantity), varies=True),
+    Column("PricingQuantity", None),
     Column("PricingUnit", lambda line: line.money.unit if line.priced else NOTHING),
     Column("ProviderName", lambda line: line.lessor.invoice_issuer, versions=_ONLY_1_2),
     Column("PublisherName", lambda line: line.lessor.invoice_issuer, versions=_ONLY_1_2),
@@ -342,29 +364,25 @@ _COLUMNS: tuple[Column, ...] = (
     Column("x_Activity", lambda line: line.charge.activity),
     Column("x_Lane", lambda line: line.charge.lane),
     Column("x_OwnerKind", lambda line: line.charge.owner_kind),
-    Column("x_OwnerName", lambda line: quoted(line.charge.owner_name), varies=True),
-    Column("x_OwnerId", lambda line: quoted(line.charge.owner_uid), varies=True),
-    Column("x_ShardId", lambda line: quoted(line.charge.shard_uid), varies=True),
+    Column("x_OwnerName", None),
+    Column("x_OwnerId", None),
+    Column("x_ShardId", None),
     Column("x_Attempt", lambda line: str(line.charge.attempt or NOTHING)),
     Column("x_BillingKey", lambda line: line.charge.billing_key),
     Column("x_Team", lambda line: line.charge.team),
     Column("x_LessorName", lambda line: line.charge.lessor),
     Column("x_LessorBillingKey", lambda line: line.charge.lessor_billing_key),
     Column("x_Machine", lambda line: line.charge.machine),
-    Column(
-        "x_MachineSeconds",
-        lambda line: _seconds(line.charge.milliseconds) if _consumes(line.charge) else NOTHING,
-        varies=True,
-    ),
-    Column("x_EstimatedSeconds", _estimated_seconds, varies=True),
-    Column("x_WallStart", lambda line: line.charge.start, varies=True),
-    Column("x_WallEnd", lambda line: line.charge.end, varies=True),
-    Column("x_PausedSeconds", lambda line: _seconds(line.charge.paused_milliseconds), varies=True),
-    Column("x_AudioSeconds", lambda line: _seconds(line.charge.audio_milliseconds), varies=True),
-    Column("x_Clips", lambda line: str(line.charge.clips), varies=True),
+    Column("x_MachineSeconds", None),
+    Column("x_EstimatedSeconds", None),
+    Column("x_WallStart", None),
+    Column("x_WallEnd", None),
+    Column("x_PausedSeconds", None),
+    Column("x_AudioSeconds", None),
+    Column("x_Clips", None),
     Column("x_Note", lambda line: line.charge.note),
-    Column("x_RowId", lambda line: quoted(line.charge.row_name), varies=True),
-    Column("x_RowSha256", lambda line: quoted(line.charge.row_hash), varies=True),
-    Column("x_RowSignature", lambda line: quoted(line.charge.signature), varies=True),
+    Column("x_RowId", None),
+    Column("x_RowSha256", None),
+    Column("x_RowSignature", None),
     Column("x_PriceBookDigest", lambda line: line.bill.price_book_digest),
 )

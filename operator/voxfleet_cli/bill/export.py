@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -126,11 +127,12 @@ def _export(period: str, idle_until: int, archive: str, request: Request, out: P
     if not indexes:
         return fail(LookupError(f"{archive} has nothing of {period}"), Exit.NOT_FOUND)
     with _Bar(sum(entry.rows for index in indexes for entry in index.segments)) as bar:
+        settled = lru_cache(maxsize=1)(partial(settlements, store))  # of the Mac at hand
         month = ArchivedMonth(
             period,
             indexes,
-            lambda index: bar.seen(read_rows(store, index)),
-            lambda index: settlements(store, index),
+            lambda index: bar.seen(read_rows(store, index, settled(index))),
+            settled,
             idle_until,
         )
         tally, _ = write_export(month, request, out)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -90,19 +91,37 @@ def test_a_line_without_a_price_is_refused_by_name() -> None:
         records(one_mac(row(), facts=(facts(lessor=None),)), book())
 
 
+@pytest.mark.parametrize("version", FocusVersion)
+def test_what_varies_is_in_the_order_of_its_columns(version: FocusVersion) -> None:
+    assert tuple(column.name for column in columns(version) if column.value is None) == focus.VARYING
+
+
 @settings(max_examples=40)
 @given(months(), books())
 def test_what_is_rendered_once_is_what_each_line_says(month: ArchivedMonth, prices: PriceBook) -> None:
     """Column by column, without what lines have alike."""
     lines = month.charges(prices)
-    shown = columns(FocusVersion.V1_4)
     named = {lessor.name: lessor for lessor in prices.lessors}
     bill = focus._Bill(MONTH, "2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z", prices.digest, named)
-    found = list(csv.reader(io.StringIO("".join(focus_lines(FocusVersion.V1_4, MONTH, lines, prices)), newline="")))
-    for cells, charge in zip(found, lines, strict=True):
+    for cells, charge in zip(records(month, prices, FocusVersion.V1_4), lines, strict=True):
         line = focus._line(charge, bill)
-        for column, cell in zip(shown, cells, strict=True):
-            assert cell == column.value(line), column.name
+        for column in columns(FocusVersion.V1_4):
+            if column.value is not None:
+                assert cells[column.name] == column.value(line), column.name
+        assert charge.money is not None
+        assert Decimal(cells["BilledCost"]) == charge.money.billed_cost
+        assert Decimal(cells["EffectiveCost"]) == charge.money.effective_cost
+        assert Decimal(cells["ContractedCost"]) == charge.money.contracted_cost
+        assert Decimal(cells["ListCost"]) == charge.money.list_cost
+        assert cells["x_RowId"] == charge.row_name and cells["x_OwnerName"] == charge.owner_name
+        assert Decimal(cells["x_MachineSeconds"] or 0) * 1000 == charge.milliseconds
+
+
+def test_odd_texts_of_a_row_stay_in_their_cells() -> None:
+    odd = row(shard_uid='a,"b"', lane="offline/0,1", signature="x\r\ny", owner_name="100 % sure, %s")
+    line = records(one_mac(odd, facts=(facts(),)), book())[0]
+    assert (line["x_ShardId"], line["x_Lane"], line["x_RowSignature"]) == ('a,"b"', "offline/0,1", "x\r\ny")
+    assert line["x_OwnerName"] == "100 % sure, %s" and line["x_PriceBookDigest"] == book().digest
 
 
 @pytest.mark.parametrize("cell", ["plain", 'a "quote"', "a, comma", "two\r\nlines", "", "a;b|c\td"])
