@@ -130,10 +130,10 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
             JobCollector(cache, options.retry_limit),
             ScheduleCollector(cache),
             MacCollector(cache, operator.fleet, time.monotonic),
+            BudgetCollector(prices, budgets),
         ):
             metrics.registry.register(collector)
         if prices is not None:
-            metrics.registry.register(BudgetCollector(prices, budgets))
             told = PriceBookWatch(prices, budgets, recorder.publish, lambda: leader.lease, lambda: queue.add(PLACEMENT))
             await told.look()  # before the first shard is placed
             background.start(stack, told.run(), "price-book")

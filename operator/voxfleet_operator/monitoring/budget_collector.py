@@ -13,13 +13,15 @@ from voxfleet_operator.price_book_file import PriceBookFile
 
 
 class BudgetCollector(Collector):
-    def __init__(self, file: PriceBookFile, accounts: BudgetAccounts) -> None:
+    def __init__(self, file: PriceBookFile | None, accounts: BudgetAccounts) -> None:
+        """`file`: None where the operator has no price book; the metrics have no values then."""
         self._file = file
         self._accounts = accounts
 
     def collect(self) -> Iterator[Metric]:
         usable = metric_list.PRICE_BOOK_USABLE.gauge_family()
-        usable.add_metric([], float(self._file.problem is None))
+        if self._file is not None:
+            usable.add_metric([], float(self._file.problem is None))
         yield usable
         used, limit = metric_list.BUDGET_USED.gauge_family(), metric_list.BUDGET_LIMIT.gauge_family()
         ratio, holds = metric_list.BUDGET_RATIO.gauge_family(), metric_list.BUDGET_HOLDS.gauge_family()
