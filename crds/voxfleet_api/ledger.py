@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import Field, model_validator
 
-from voxfleet_api.base import OPEN_VALUE, Sha256Hex, SpecModel, StatusModel, Timestamp, Uid, open_enum
+from voxfleet_api.base import OPEN_VALUE, Sha256Hex, SpecModel, StatusModel, Timestamp, Uid
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.stored_form import StoredForm
 
@@ -61,7 +61,7 @@ class LedgerRow(StoredForm):
     shard_uid: Uid
     attempt: Annotated[int, Field(ge=1)]
     lane: Annotated[str, Field(max_length=64, description="Pool and slot, such as offline/0.")]
-    activity: Annotated[str, OPEN_VALUE, open_enum(Activity)]
+    activity: Activity
     price_class: Annotated[
         str | None, Field(max_length=64, description="Kind of the lane's pool, such as Offline.")
     ] = None

@@ -29,8 +29,7 @@ class StoredForm(SpecModel):
 
     @model_serializer(mode="wrap")
     def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        stored = self._stored
-        written: dict[str, Any] = write(self) if stored is None else stored
+        written: dict[str, Any] = write(self) if self._stored is None else self._stored
         return written
 
     def in_full(self) -> Self:

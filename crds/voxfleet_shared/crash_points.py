@@ -24,8 +24,6 @@ CrashPoint = Literal[
     "commit-seen",
     "finalize-committed",
     "delete-answered",
-    "segments-archived",
-    "index-archived",
     # of the agent
     "reserved",
     "base-frozen",

@@ -96,35 +96,21 @@ class MonthIndex(StatusModel):
     control_plane: Annotated[str, Field(max_length=64)]
     mac: Annotated[str, Field(max_length=253)]
     month: Month
-    revision: Annotated[int, Field(ge=0, description="0: not in the archive yet.")]
+    revision: Annotated[int, Field(ge=1)]
     segments: tuple[SegmentEntry, ...] = ()
     heads: tuple[ArchivedHead, ...] = ()
     facts: tuple[MacFacts, ...] = ()
-    replaced: Annotated[
-        tuple[str, ...], Field(description="Segments of the revision before that this one has no more. Soon deleted.")
-    ] = ()
     final: Annotated[bool, Field(description="Nothing is added any more; late rows go to the month they came in.")] = (
         False
     )
 
     def next(self, **changes: object) -> Self:
         """The revision that follows, with these fields replaced."""
-        return self.model_copy(update={"revision": self.revision + 1, "replaced": (), **changes})
-
-    def head(self, chain_id: str, ledger_key: str) -> ArchivedHead | None:
-        return next((item for item in self.heads if (item.chain_id, item.ledger_key) == (chain_id, ledger_key)), None)
+        return self.model_copy(update={"revision": self.revision + 1, **changes})
 
 
 def index_path(month: str, mac: str, revision: int) -> str:
     return f"{month}/{mac}/index/{revision:08d}.json"
-
-
-def index_folder(month: str, mac: str) -> str:
-    return f"{month}/{mac}/index"
-
-
-def segment_path(month: str, mac: str, name: str) -> str:
-    return f"{month}/{mac}/{name}"
 
 
 def segment_name(day: str, chain_id: str, first_sequence: int, last_sequence: int, sha256: str) -> str:

@@ -1,8 +1,4 @@
-"""One line of a bill. Pure.
-
-Nobody changes one. They are not frozen, because a month has a million, and a frozen one takes ten times as long to
-make.
-"""
+"""One line of a bill. Pure."""
 
 from __future__ import annotations
 
@@ -19,19 +15,10 @@ class ChargeKind(StrEnum):
     ESTIMATED = "Estimated"  # time of a lost attempt that no row proves; shown, never charged
     MINIMUM = "Minimum"  # what is missing to a lessor's minimum charge
     FIXED = "Fixed"  # the share of a monthly fee
-    COMMITMENT = "Commitment"  # what was committed to: its price, and what of it was not used
-    ROUNDING = "Rounding"  # what the rounding of an invoice adds or takes away
+    COMMITMENT = "Commitment"  # what was committed to and not used
 
 
-class CommitmentStatus(StrEnum):
-    """What a line has to do with a commitment."""
-
-    PURCHASED = "Purchased"  # its price, paid whether it is used or not
-    USED = "Used"
-    UNUSED = "Unused"
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Money:
     """Amounts of one line, in the lessor's currency; exact, and rounded only by the lessor's rule."""
 
@@ -41,15 +28,10 @@ class Money:
     list_cost: Decimal
     contracted_cost: Decimal
     billed_cost: Decimal
-    """What the invoice says of this line."""
     effective_cost: Decimal
-    """What the line's owner costs: time within a commitment has its part of what was paid for that."""
-    quantity: Decimal = Decimal(0)
-    """How many units the unit prices are of."""
-    unit: str = "Hours"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Charge:
     kind: ChargeKind
     correction: bool
@@ -90,8 +72,3 @@ class Charge:
     money: Money | None = None
     """None without a price."""
     note: str = ""
-    machine: str = ""
-    """Chip and memory, for people."""
-    commitment: str = ""
-    """The commitment that the line belongs to."""
-    commitment_status: str = ""

@@ -63,12 +63,11 @@ class SimClock:
     def __init__(self, offset_seconds: float, site: Site) -> None:
         self._offset_seconds = self._reading_seconds = offset_seconds
         self._site = site
-        self._loop_seconds = asyncio.get_running_loop().time
         self.wall_offset = timedelta()
 
     def monotonic(self) -> float:
         self._reading_seconds += READ_SECONDS
-        return self._loop_seconds() + self._reading_seconds
+        return asyncio.get_running_loop().time() + self._reading_seconds
 
     def now(self) -> datetime:
         passed = timedelta(seconds=self.monotonic() - self._offset_seconds)

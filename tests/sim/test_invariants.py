@@ -13,7 +13,7 @@ from tests.sim.known import Known, known_as
 from tests.sim.tables import mentions
 
 from voxfleet_agent.attempts.state_machine import TABLE as AGENT_TABLE
-from voxfleet_api.ledger import Activity, LedgerRow, RowOwner, SignedRow
+from voxfleet_api.ledger import Activity, LedgerRow, SignedRow
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.reconcile.job_findings import PendingReasons
 from voxfleet_operator.reconcile.shard.decide import TABLE as SHARD_TABLE
@@ -61,7 +61,9 @@ def paid(sequence: int, began: int, ended: int, lane: str = "offline/0", hardwar
         control_plane="cp",
         hardware_id=hardware,
         boot_id="boot",
-        owner=RowOwner(kind="AudioBatchJob", namespace="team", name="job", uid="job-uid"),
+        namespace="team",
+        job_name="job",
+        job_uid="job-uid",
         shard_uid="shard",
         attempt=1,
         lane=lane,

@@ -58,7 +58,6 @@ class World:
             ObjectStore(),
             self.edges,
             beat_seconds=scenario.timing.silence_seconds / 2.5,
-            lists_chains=scenario.seed % 2 == 0,
         )
         self.machines: dict[str, Machine] = {}
         self.operators = [

@@ -17,7 +17,6 @@ def _details(statement: MachineHourStatement, _: Related) -> Plain:
         "overheadSeconds": status.overhead_seconds,
         "orphanedSeconds": status.orphaned_seconds,
         "rows": status.rows,
-        "bill": f"voxfleet bill show --period {statement.spec.month} --by job; one line: voxfleet bill dispute ROW",
         "settled": [f"chain {cursor.chain_id} up to row {cursor.sequence}" for cursor in status.cursors],
     }
 

@@ -30,7 +30,6 @@ CASES: Mapping[str, Mapping[str, object]] = {
         "fleetSecrets": {"all": True},
         "serviceAccount": {"name": "vox-operator", "annotations": {"team": "speech"}},
         "operator": {"lostMarginSeconds": 90, "logFormat": "text", "extraArgs": ["--retry-limit=3"]},
-        "priceBook": {"configMap": "prices", "key": "2026.yaml"},
         "podAnnotations": {"a": "b"},
         "podLabels": {"c": "d"},
         "nodeSelector": {"kubernetes.io/os": "linux"},

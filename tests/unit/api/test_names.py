@@ -19,7 +19,6 @@ NO_AMOUNTS = {
     "givenUp",
     "unverifiedAttempts",
     "chainId",
-    "lastHash",
     "firstSequence",
     "lastSequence",
 }

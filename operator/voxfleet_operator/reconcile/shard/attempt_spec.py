@@ -8,7 +8,6 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.job_status import JobPlan
-from voxfleet_api.machine_time import MachineTime
 from voxfleet_api.protocol import (
     AttemptRequest,
     AttemptSpec,
@@ -65,10 +64,9 @@ def attempt_request(
     ladder: ReportedLadder | None = None,
     *,
     batch_halvings: int,
-    machine_time: MachineTime | None = None,
 ) -> AttemptRequest:
     """`uri_prefixes`: what the Mac opens to the job's namespace. `ladder`: what it need not measure. `batch_halvings`:
-    see `mutations`. `machine_time`: for the report; outside the spec, so that older agents finalize too.
+    see `mutations`.
     """
     return AttemptRequest(
         spec_digest=digest_of(spec),
@@ -78,7 +76,6 @@ def attempt_request(
         uri_prefixes=uri_prefixes,
         ladder=ladder,
         batch_halvings=batch_halvings,
-        machine_time=machine_time,
     )
 
 

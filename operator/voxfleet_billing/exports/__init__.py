@@ -1,1 +1,0 @@
-"""The files that a bill is exported to."""

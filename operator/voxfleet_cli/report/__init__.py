@@ -1,1 +1,0 @@
-"""`voxfleet report`: a job or a month as one HTML file."""
