@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 from tests.unit.billing.test_archive import FIRST, MAC, MONTH, addition, chain, newest, stored_rows
-from voxfleet_dev.s3 import S3Server
 
 from voxfleet_billing import archive_bucket
 from voxfleet_billing.archive_access import ArchiveError, ArchiveStore, ObjectMissing
 from voxfleet_billing.archive_reader import month_indexes
 from voxfleet_billing.archive_store import open_archive
 from voxfleet_billing.archive_writer import revise, with_rows
+from voxfleet_dev.s3 import S3Server
 
 pytestmark = pytest.mark.component
 
