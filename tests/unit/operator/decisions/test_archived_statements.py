@@ -124,7 +124,7 @@ async def test_a_row_counts_once_wherever_the_operator_dies(kill_at: list[int], 
         return await apply(kind, *request)
 
     if etcd:
-        world.api.apply_status = dying  # type: ignore[method-assign] # the server of this test
+        world.api.apply_status = dying  # type: ignore[method-assign, assignment] # the server of this test
     else:
         store.before_write = count
     world.api.add(job_body())
