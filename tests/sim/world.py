@@ -300,7 +300,7 @@ class World:
     def ended_jobs(self) -> list[EndedJob]:
         signed: Counter[str] = Counter()
         for paid in self.history.paid:
-            signed[paid.signed.row.held_for.uid] += paid.signed.row.monotonic_milliseconds
+            signed[paid.signed.row.job_uid] += paid.signed.row.monotonic_milliseconds
         found = []
         for job in self.server.list("AudioBatchJob"):
             status, uid = job["status"], job["metadata"]["uid"]

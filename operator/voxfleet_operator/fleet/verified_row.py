@@ -54,7 +54,7 @@ class VerifiedRow:
             activity=row.activity,
             machine_milliseconds=row.monotonic_milliseconds,
             audio_milliseconds=row.audio_milliseconds,
-            namespace=sys.intern(row.held_for.namespace[:LONGEST_NAMESPACE]),
+            namespace=sys.intern(row.namespace[:LONGEST_NAMESPACE]),
         )
 
 
