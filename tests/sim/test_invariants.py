@@ -90,6 +90,13 @@ def test_usage_beyond_what_was_signed_or_settled_below_it_is_found() -> None:
     assert "settled at 600 of 700" in less and "billed 701 ms, 700 ms" in more
 
 
+def test_a_row_that_is_counted_or_archived_twice_is_found() -> None:
+    sound = invariants.CountedMonth("mac-0 in 2026-11", 700, 700)
+    assert invariants.statements_count_what_is_archived([sound], ["a", "b"]) == []
+    twice = invariants.statements_count_what_is_archived([replace(sound, counted_milliseconds=800)], ["a", "b", "a"])
+    assert twice == ["mac-0 in 2026-11 counts 800 ms, its archive has 700 ms", "1 rows are archived twice"]
+
+
 def test_a_shard_that_busy_macs_used_up_is_found() -> None:
     assert invariants.refusals_cost_no_retry(ExhaustedShard("job-00000", costly=8), limit=8) == []
     (broken,) = invariants.refusals_cost_no_retry(ExhaustedShard("job-00000", costly=7), limit=8)

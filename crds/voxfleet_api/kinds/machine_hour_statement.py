@@ -85,15 +85,32 @@ class StatementArchive(StatusModel):
     segments: Annotated[int, Field(ge=0, description="How many segments of rows it names.")]
 
 
+_FROZEN = (
+    "machineSeconds",
+    "productiveSeconds",
+    "retrySeconds",
+    "overheadSeconds",
+    "orphanedSeconds",
+    "estimatedSeconds",
+    "audioSeconds",
+    "clips",
+    "rows",
+    "totals",
+    "corrections",
+)
+_UNCHANGED = " && ".join(
+    f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
+    for name in _FROZEN
+)
+
+
 class MachineHourStatementStatus(
     StatusModel,
     json_schema_extra=validations(
         cel(
             "!has(oldSelf.conditions) || !oldSelf.conditions.exists(c, c.type == 'Final' && c.status == 'True')"
             " || (has(self.conditions) && self.conditions.exists(c, c.type == 'Final' && c.status == 'True')"
-            " && self.machineSeconds == oldSelf.machineSeconds && self.rows == oldSelf.rows"
-            " && self.productiveSeconds == oldSelf.productiveSeconds && self.retrySeconds == oldSelf.retrySeconds"
-            " && self.overheadSeconds == oldSelf.overheadSeconds && self.estimatedSeconds == oldSelf.estimatedSeconds)",
+            f" && {_UNCHANGED})",
             "a final statement never changes; late rows are corrections of the month in which they come",
         ),
         cel(

@@ -81,6 +81,9 @@ class StatementReconciler:
         again_seconds = None if mac is None else POLL_SECONDS
         if self._archive is not None:
             await self._note_facts(name, mac)
+            if self._restore is not None and not self._restore.is_done:
+                # Else rows that were archived under a former name of this Mac would be archived again.
+                return BUSY_SECONDS
         view = context.fleet.view(name)
         if view.identity is None or (mac is not None and view.identity.ledger_key != mac.spec.ledger_public_key):
             return again_seconds  # its rows are of the machine that the MacAgent stood for before it was edited

@@ -57,6 +57,7 @@ class Restore:
         self._take_up = take_up
         self._months: list[str] | None = None
         self._macs: list[str] | None = None
+        self.is_done = False
         self._asked = False
         """Whether the archive was asked about the last Mac."""
 
@@ -76,6 +77,7 @@ class Restore:
                     return False
             self._months.pop(0)
             self._macs = None
+        self.is_done = True
         log.info("all months of the archive were looked at")
         return True
 

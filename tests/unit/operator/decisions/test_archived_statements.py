@@ -12,15 +12,23 @@ from tests.unit.operator.decisions.bodies import job_body, mac_agent
 from tests.unit.operator.decisions.test_growth import HOUR, pass_hours
 from tests.unit.operator.decisions.world import World
 
-from voxfleet_api.conditions import ConditionType, find
+from voxfleet_api.conditions import Condition, ConditionType, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
-from voxfleet_api.kinds.machine_hour_statement import MachineHourStatementStatus
+from voxfleet_api.kinds.machine_hour_statement import (
+    MAX_CHAINS,
+    MAX_NAMESPACES,
+    ChainCursor,
+    MachineHourStatementStatus,
+    NamespaceUse,
+)
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_api.stored_size import stored_bytes
-from voxfleet_billing.archive_format import MonthIndex
+from voxfleet_billing.archive_format import MonthIndex, TimeClass
 from voxfleet_billing.archive_reader import month_indexes, read_rows
 from voxfleet_operator.queue import RESTORE
+from voxfleet_operator.reconcile.statement.status import MESSAGE_BYTES
+from voxfleet_operator.reconcile.statement.totals import CountedRow, with_rows
 
 MONTH = "2026-11"
 DAY = 24 * HOUR
@@ -237,3 +245,46 @@ async def test_an_idle_mac_has_an_index_too(month: str) -> None:
     await pass_hours(world, 1)
     assert indexes(store, month)["mac-b"].facts[-1].until is not None
     assert len(indexes(store, month)["mac-a"].facts) <= 2
+
+
+def test_a_statement_has_at_most_16_kilobytes() -> None:
+    """With all chains, namespaces, billing keys, classes and corrected months that there may be."""
+    wide = "\U0001f399" * 63
+    rows = [
+        CountedRow(
+            month=f"20{year:02d}-{month:02d}",
+            namespace=f"{number:02d}" + "n" * 61,
+            billing_key=wide,
+            time_class=time_class,
+            milliseconds=10**12 + number,
+            audio_milliseconds=10**15,
+            clips=10**9,
+        )
+        for number in range(70)
+        for time_class in (TimeClass.PRODUCTIVE, TimeClass.RETRY, TimeClass.OVERHEAD, TimeClass.ORPHANED)
+        for year, month in ((26, 11), (24, 11 if number < 12 else 12), (25, number % 12 + 1), (26, number % 10 + 1))
+    ]
+    status = with_rows(MachineHourStatementStatus(), MONTH, rows)
+    assert len(status.totals) >= 4 and len(status.corrections) >= 24
+    totals = sum(seconds_milliseconds(item.machine_seconds) for item in status.totals)
+    assert totals == seconds_milliseconds(status.machine_seconds)
+    cursors = tuple(
+        ChainCursor(chain_id=f"{number:064d}", sequence=10**9, hash="a" * 64, ledger_key="k" * 44)
+        for number in range(MAX_CHAINS)
+    )
+    used = tuple(
+        NamespaceUse(namespace=f"{number:02d}" + "n" * 61, machine_seconds="999999999.999")
+        for number in range(MAX_NAMESPACES)
+    )
+    conditions = tuple(
+        Condition(
+            type=type_,
+            status="False",
+            reason="R" * 20,
+            message="m" * MESSAGE_BYTES,
+            last_transition_time="2026-12-01T00:00:00Z",
+        )
+        for type_ in (ConditionType.ARCHIVED, ConditionType.FINAL)
+    )
+    full = status.model_copy(update={"cursors": cursors, "recent_use": used, "conditions": conditions})
+    assert stored_bytes(full) < 16_000
