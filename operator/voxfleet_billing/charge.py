@@ -1,6 +1,6 @@
 """One line of a bill. Pure.
 
-Nobody changes one. They are not frozen, as a month has a million, and a frozen one takes ten times as long to make.
+Nobody changes one. They are not frozen: a month has a million, and a frozen one takes ten times as long to make.
 """
 
 from __future__ import annotations
