@@ -67,6 +67,8 @@ lock: setup ## Renew requirements.lock from pyproject.toml
 		--extra agent --extra tts --upgrade -c requirements.lock pyproject.toml -o requirements-tts.lock
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header \
 		--group bench --upgrade -c requirements.lock pyproject.toml -o requirements-bench.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-header \
+		--group focus --upgrade -o requirements-focus.lock
 
 clean: ## Remove what was built in this checkout (never the cache outside it)
 	rm -rf .venv .demo .bench .sim .soak dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -32,6 +32,7 @@ missing() {
     has ffmpeg || echo "ffmpeg ffmpeg audio clips in the tests and benchmarks"
     has espeak-ng || echo "espeak-ng espeak-ng speech for the tests and benchmarks"
     [ "$(uname -s)" = Linux ] || return 0 # elsewhere mlx-audio-io comes as a wheel and MLX has its own BLAS
+    has chromium || has google-chrome || echo "chromium - the tests that open reports in a browser"
     has strace || echo "strace - the test of which files a lane opens"
     has c++ || echo "build-essential - compiles mlx-audio-io"
     has cmake || echo "cmake - compiles mlx-audio-io"
@@ -133,6 +134,12 @@ virtual_environment() {
     fingerprint >"$STAMP"
 }
 
+# What checks FOCUS exports. A test asks for it; here its absence only is said.
+focus_environment() {
+    uv_settings
+    "$VENV_PYTHON" -m voxfleet_dev.focus_environment || say "the test of FOCUS exports will fail"
+}
+
 # What `voxfleet-agent bench io` compares with: nothing else needs it.
 peers() {
     uv_settings
@@ -145,4 +152,5 @@ if [ "${1:-}" = peers ]; then
 fi
 system_packages
 virtual_environment
+focus_environment
 exec "$VENV_PYTHON" -m voxfleet_dev.binaries

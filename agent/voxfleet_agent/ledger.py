@@ -6,7 +6,7 @@ import base64
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,18 +23,29 @@ from voxfleet_agent.config import ConfigError, create_private_file, read_private
 from voxfleet_agent.journal import event_table, lane_holds, settings_table
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_api.digest import canonical_json
+from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.ledger import (
     GENESIS_HASH,
     IDENTITY_CONTEXT,
     ChainHead,
     LedgerError,
     LedgerRow,
+    RowOwner,
     SignedRow,
     public_key,
     sign,
     verify,
 )
-from voxfleet_api.protocol import AttemptKey, EventType, Identity, LedgerPage, LedgerSpan, identity_claim
+from voxfleet_api.protocol import (
+    MAX_LISTED_CHAINS,
+    AttemptKey,
+    EventType,
+    Identity,
+    LedgerChain,
+    LedgerPage,
+    LedgerSpan,
+    identity_claim,
+)
 
 
 def create_key_file(file: Path) -> bool:
@@ -68,10 +79,31 @@ class Ledger:
         self.hardware_id = hardware_id
         self.public_key = public_key_text(key)
 
-    def seal(self, db: sqlite3.Connection, hold: lane_holds.LaneHold, attempt: JournaledAttempt) -> SignedRow | None:
-        """Turns a hold into a signed row and its event; returns None when the hold was already sealed."""
-        if not lane_holds.remove(db, hold):
-            return None
+    def seal(
+        self, db: sqlite3.Connection, holds: Sequence[lane_holds.LaneHold], attempt: JournaledAttempt
+    ) -> list[SignedRow]:
+        """Turns the holds of one activity, one for each month, into signed rows and their events.
+
+        Returns no row if they were already sealed: the journal has the activity's time under one key.
+        """
+        if not holds or not lane_holds.remove(db, holds[0]):
+            return []
+        return [self._append(db, hold, attempt) for hold in holds]
+
+    def tick(
+        self,
+        db: sqlite3.Connection,
+        ended: Sequence[lane_holds.LaneHold],
+        running: lane_holds.LaneHold,
+        attempt: JournaledAttempt,
+    ) -> None:
+        """Records an activity up to now. What `ended` of it, with a month, gets its rows."""
+        if not ended:
+            lane_holds.tick(db, running)
+        elif self.seal(db, ended, attempt):
+            lane_holds.save(db, running)
+
+    def _append(self, db: sqlite3.Connection, hold: lane_holds.LaneHold, attempt: JournaledAttempt) -> SignedRow:
         signed = sign(row_of(hold, attempt, chain_head(db, self.chain_id), self.hardware_id), self._key)
         db.execute(
             "INSERT INTO ledger_rows VALUES (?, ?, ?, ?, ?)",
@@ -97,10 +129,36 @@ def open_chain(db: sqlite3.Connection, key_text: str) -> str:
     """Returns the chain's id; starts a new chain when the journal is new or the key has changed."""
     chain_id = settings_table.get(db, "chain_id")
     if chain_id is None or settings_table.get(db, "chain_public_key") != key_text:
-        chain_id = secrets.token_hex(8)
-        settings_table.put(db, "chain_id", chain_id)
-        settings_table.put(db, "chain_public_key", key_text)
+        return begin_chain(db, key_text)
     return chain_id
+
+
+def begin_chain(db: sqlite3.Connection, key_text: str) -> str:
+    """Starts a new chain and returns its id. Those before it stay, with the keys that verify them."""
+    chain_id = secrets.token_hex(8)
+    settings_table.put(db, "chain_id", chain_id)
+    settings_table.put(db, "chain_public_key", key_text)
+    db.execute("INSERT INTO chains (chain_id, public_key) VALUES (?, ?)", (chain_id, key_text))
+    return chain_id
+
+
+def chains(db: sqlite3.Connection, limit: int = MAX_LISTED_CHAINS) -> list[LedgerChain]:
+    """The newest chains, the current one first."""
+    stored = db.execute("SELECT chain_id, public_key FROM chains ORDER BY number DESC LIMIT ?", (limit,)).fetchall()
+    return [_chain(db, chain_id, key_text) for chain_id, key_text in stored]
+
+
+def _chain(db: sqlite3.Connection, chain_id: str, key_text: str | None) -> LedgerChain:
+    try:
+        head = chain_head(db, chain_id)
+    except LedgerError:
+        return LedgerChain(chain_id=chain_id, ledger_key=key_text, sequence=last_sequence(db, chain_id))
+    newest = None if head.sequence < 0 else head.hash
+    return LedgerChain(chain_id=chain_id, ledger_key=key_text, sequence=head.sequence, hash=newest)
+
+
+def has_chain(db: sqlite3.Connection, chain_id: str) -> bool:
+    return db.execute("SELECT 1 FROM chains WHERE chain_id = ?", (chain_id,)).fetchone() is not None
 
 
 def last_sequence(db: sqlite3.Connection, chain_id: str) -> int:
@@ -118,18 +176,23 @@ def row_of(hold: lane_holds.LaneHold, attempt: JournaledAttempt, head: ChainHead
         control_plane=attempt.control_plane,
         hardware_id=hardware_id,
         boot_id=hold.boot_id,
-        namespace=attempt.spec.namespace,
-        job_name=attempt.spec.job.name,
-        job_uid=attempt.spec.job.uid,
+        owner=RowOwner(
+            kind=AudioBatchJob.crd.kind,
+            namespace=attempt.spec.namespace,
+            name=attempt.spec.job.name,
+            uid=attempt.spec.job.uid,
+        ),
         shard_uid=hold.key.shard_uid,
         attempt=hold.key.attempt,
         lane=hold.lane,
         activity=hold.activity,
+        price_class=hold.price_class,
         billing_key=attempt.spec.billing_key,
         wall_start=hold.wall_start,
         wall_end=hold.wall_end,
         monotonic_milliseconds=hold.milliseconds,
         audio_milliseconds=hold.audio_milliseconds,
+        clips=hold.clips,
     )
 
 
@@ -176,16 +239,19 @@ def span(db: sqlite3.Connection, chain_id: str, key: AttemptKey) -> LedgerSpan |
 
 
 def stored_rows(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:
-    """Yields (`<chain>#<sequence>`, JSON line) for every row of every chain, in order."""
+    """Yields (`<chain>#<sequence>`, JSON line) for every row of every chain, the oldest chain first."""
     for chain_id, sequence, content in db.execute(
-        "SELECT chain_id, sequence, content FROM ledger_rows ORDER BY chain_id, sequence"
+        "SELECT ledger_rows.chain_id, sequence, content FROM ledger_rows LEFT JOIN chains USING (chain_id)"
+        " ORDER BY number, ledger_rows.chain_id, sequence"
     ):
         yield f"{chain_id}#{sequence}", content
 
 
-def verify_lines(lines: Iterator[tuple[str, str]], key_text: str) -> list[ChainHead]:
-    """Verifies whole chains and returns their heads. Raises LedgerError, which names the first bad row."""
-    key = public_key(key_text)
+def verify_lines(lines: Iterator[tuple[str, str]], key_of: Callable[[str], str]) -> list[ChainHead]:
+    """Verifies whole chains and returns their heads. Raises LedgerError, which names the first bad row.
+
+    `key_of`: the public key of a chain.
+    """
     heads: list[ChainHead] = []
     head: ChainHead | None = None
     for name, line in lines:
@@ -198,5 +264,5 @@ def verify_lines(lines: Iterator[tuple[str, str]], key_text: str) -> list[ChainH
         if head is not None and signed.row.chain_id != head.chain_id:
             heads.append(head)
             head = None
-        head = verify([signed], key, head)
+        head = verify([signed], public_key(key_of(signed.row.chain_id)), head)
     return heads if head is None else [*heads, head]

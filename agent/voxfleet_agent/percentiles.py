@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from voxfleet_api.base import SpecModel
+from voxfleet_shared.percentile import percentile
 
 
 class Percentiles(SpecModel):
@@ -21,8 +22,3 @@ def percentiles(values: Sequence[int]) -> Percentiles:
     ascending = sorted(values)
     p50, p95, p99 = (percentile(ascending, percent) for percent in (50, 95, 99))
     return Percentiles(p50=p50, p95=p95, p99=p99, max=ascending[-1])
-
-
-def percentile(ascending: Sequence[int], percent: int) -> int:
-    """The smallest value that at least `percent` of the values do not exceed. Raises IndexError without values."""
-    return ascending[max(0, -(-len(ascending) * percent // 100) - 1)]

@@ -52,8 +52,17 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
     ConditionType.REACHABLE: ConditionText("MacAgent", "The agent has proven its identity and answers.", "True"),
     ConditionType.RUNTIME_COMPATIBLE: ConditionText("MacAgent", "Its MLX, macOS and Python fit.", "True"),
     ConditionType.LEDGER_VERIFIED: ConditionText("MacAgent", "All rows of machine time that were read verify.", "True"),
+    ConditionType.ACCEPTANCE_PASSED: ConditionText(
+        "MacAgent", "The machine passed its acceptance. Present while the Mac requires or has one.", "True or absent"
+    ),
     ConditionType.DRAINING: ConditionText(
         "MacAgent", "Attempts of a Mac with `spec.drain` are still to end; False once it is empty.", "absent"
+    ),
+    ConditionType.ARCHIVED: ConditionText(
+        "MachineHourStatement", "The rows of its totals are in the ledger archive.", "True"
+    ),
+    ConditionType.FINAL: ConditionText(
+        "MachineHourStatement", "The month is over, all its rows are archived, and nothing changes.", "True at its end"
     ),
 }
 
@@ -131,7 +140,14 @@ REASONS: Mapping[Reason, ReasonText] = {
     Reason.AVAILABLE: ReasonText("The Mac takes attempts."),
     Reason.UNSCHEDULABLE: ReasonText("`spec.unschedulable` is set, or the MacAgent is being deleted."),
     Reason.DRAINING: ReasonText("`spec.drain` is set; what runs ends in time."),
-    Reason.DRAINED: ReasonText("Nothing runs on the Mac any more.", "`voxfleet undrain MAC` when it is to go on."),
+    Reason.DRAINED: ReasonText(
+        "Nothing runs on the Mac any more, and its machine time is settled.",
+        "`voxfleet undrain MAC` when it is to go on.",
+    ),
+    Reason.ROWS_LEFT: ReasonText(
+        "Nothing runs on the Mac any more, but not all of its machine time is settled.",
+        "Keep the Mac, and its agent in contact, until this ends.",
+    ),
     Reason.OUTSIDE_WINDOW: ReasonText("None of the windows in `spec.availability` is open."),
     Reason.OUTSIDE_RENTAL: ReasonText("The Mac's rental has not begun, or is over."),
     Reason.FAILS_TOO_OFTEN: ReasonText(
@@ -143,6 +159,16 @@ REASONS: Mapping[Reason, ReasonText] = {
     ),
     Reason.DELETION_HANGS: ReasonText(
         "The agent does not finish deleting an attempt.", "See docs/runbooks/VoxFleetDeletionHangs.md."
+    ),
+    Reason.AWAITS_ACCEPTANCE: ReasonText(
+        "The Mac requires acceptance, and this machine has not passed it.", "`voxfleet accept -f JOB --mac MAC`."
+    ),
+    Reason.ACCEPTANCE_PASSED: ReasonText("This machine passed all five lines of its acceptance."),
+    Reason.ACCEPTANCE_FAILED: ReasonText(
+        "A line of the acceptance failed.", "`voxfleet accept show mac/MAC`, then mend the Mac and try it again."
+    ),
+    Reason.OTHER_MACHINE_ACCEPTED: ReasonText(
+        "The acceptance is of another machine or ledger key.", "`voxfleet accept -f JOB --mac MAC` tries this one."
     ),
     Reason.CONNECTED: ReasonText("The agent proved its identity and answers."),
     Reason.CONNECTING: ReasonText("The operator is dialling."),
@@ -198,5 +224,20 @@ REASONS: Mapping[Reason, ReasonText] = {
     Reason.INCOMPATIBLE: ReasonText("MLX, macOS or Python does not fit.", "Install what the message says."),
     Reason.VERIFIED: ReasonText("All rows that were read verify."),
     Reason.ROW_REFUSED: ReasonText("A signed row does not verify.", "See docs/runbooks/VoxFleetLedgerNotVerified.md."),
+    Reason.ARCHIVED: ReasonText("The rows of the totals are in the ledger archive."),
+    Reason.NO_ARCHIVE: ReasonText(
+        "The operator has no ledger archive, so no statement is ever final.",
+        "Give it one: `--archive`, see docs/how-to/keep-a-ledger-archive.md.",
+    ),
+    Reason.ARCHIVE_UNAVAILABLE: ReasonText(
+        "The ledger archive cannot be read or written; rows wait, and none is lost.",
+        "See docs/runbooks/VoxFleetArchiveUnavailable.md.",
+    ),
+    Reason.FINAL: ReasonText("The statement never changes again."),
+    Reason.MONTH_OPEN: ReasonText("The month, or the 48 hours after it, is not over."),
+    Reason.ROWS_EXPECTED: ReasonText(
+        "The month is over, and rows of it may still come.",
+        "Bring the Mac back into contact; see the message. After 14 days without it the statement is final.",
+    ),
     Reason.UNKNOWN: ReasonText("Nothing is known yet."),
 }

@@ -1,7 +1,8 @@
 """Condition types and reasons, and how a condition is set.
 
 True is the normal status of all types except `Failed`, `Halted`, `Suspended`, `Stalled` and `Quarantined`, which are
-present only when true, and `Draining`, which is present while a Mac has `spec.drain`.
+present only when true, `Draining`, which is present while a Mac has `spec.drain`, and `AcceptancePassed`, which is
+present while a Mac requires or has an acceptance.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class ConditionType(StrEnum):
     RUNTIME_COMPATIBLE = "RuntimeCompatible"
     LEDGER_VERIFIED = "LedgerVerified"
     DRAINING = "Draining"  # of a Mac with spec.drain: True until nothing runs there any more
+    ARCHIVED = "Archived"  # of a statement: its rows are in the ledger archive
+    FINAL = "Final"  # of a statement: it never changes again
+    ACCEPTANCE_PASSED = "AcceptancePassed"  # of a Mac with spec.requireAcceptance or spec.acceptance
 
 
 class Reason(StrEnum):
@@ -83,11 +87,16 @@ class Reason(StrEnum):
     UNSCHEDULABLE = "Unschedulable"
     DRAINING = "Draining"
     DRAINED = "Drained"
+    ROWS_LEFT = "RowsLeft"
     OUTSIDE_WINDOW = "OutsideWindow"
     OUTSIDE_RENTAL = "OutsideRental"
     FAILS_TOO_OFTEN = "FailsTooOften"
     REFUSES_ATTEMPTS = "RefusesAttempts"
     DELETION_HANGS = "DeletionHangs"
+    AWAITS_ACCEPTANCE = "AwaitsAcceptance"
+    ACCEPTANCE_PASSED = "AcceptancePassed"
+    ACCEPTANCE_FAILED = "AcceptanceFailed"
+    OTHER_MACHINE_ACCEPTED = "OtherMachineAccepted"
     CONNECTED = "Connected"
     CONNECTING = "Connecting"
     HOST_KEY_MISMATCH = "HostKeyMismatch"
@@ -115,6 +124,13 @@ class Reason(StrEnum):
     INCOMPATIBLE = "Incompatible"
     VERIFIED = "Verified"
     ROW_REFUSED = "RowRefused"
+    # A statement.
+    ARCHIVED = "Archived"
+    NO_ARCHIVE = "NoArchive"
+    ARCHIVE_UNAVAILABLE = "ArchiveUnavailable"
+    FINAL = "Final"
+    MONTH_OPEN = "MonthOpen"
+    ROWS_EXPECTED = "RowsExpected"
     UNKNOWN = "Unknown"
 
 
@@ -159,11 +175,20 @@ def condition(
     text: Literal["True", "False", "Unknown"] = "Unknown" if status is None else ("True" if status else "False")
     old = find(previous, type_)
     since = min(old.last_transition_time, now) if old is not None and old.status == text else now
+    message = truncate(message)
+    if old is not None and (text, reason, message, generation, since) == (
+        old.status,
+        old.reason,
+        old.message,
+        old.observed_generation,
+        old.last_transition_time,
+    ):
+        return old
     return Condition(
         type=type_,
         status=text,
         reason=reason,
-        message=truncate(message),
+        message=message,
         observed_generation=generation,
         last_transition_time=since,
     )

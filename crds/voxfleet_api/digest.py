@@ -9,6 +9,8 @@ from pydantic import BaseModel
 
 from voxfleet_api.base import ApiModel
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 def canonical_json(value: object) -> bytes:
     """Returns UTF-8 JSON with sorted keys, no spaces and no floats.
@@ -16,7 +18,7 @@ def canonical_json(value: object) -> bytes:
     Raises TypeError for a float: two machines may print the same float differently.
     """
     _refuse_floats(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def sha256_hex(content: bytes) -> str:

@@ -11,13 +11,13 @@ import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from voxfleet_api.base import Sha256Hex, StatusModel, Timestamp, Uid
+from voxfleet_api.base import OPEN_VALUE, Sha256Hex, SpecModel, StatusModel, Timestamp, Uid, open_enum
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.stored_form import StoredForm
 
@@ -32,8 +32,21 @@ class Activity(StrEnum):
     CLEANUP = "Cleanup"
 
 
+class RowOwner(SpecModel):
+    """The object for which a lane was held."""
+
+    kind: Annotated[str, OPEN_VALUE]
+    namespace: Annotated[str, Field(max_length=253)]
+    name: Annotated[str, Field(max_length=253)]
+    uid: Uid
+
+
 class LedgerRow(StoredForm):
-    """One activity of one attempt on one lane. An attempt holds its lane from its start until its cleanup ends."""
+    """One activity of one attempt on one lane, within one month (UTC).
+
+    An attempt holds its lane from its start until its cleanup ends. Rows that older agents signed name a job in
+    `namespace`, `job_name` and `job_uid` instead of an owner.
+    """
 
     chain_id: Annotated[str, Field(max_length=64)]
     sequence: Annotated[int, Field(ge=0)]
@@ -41,19 +54,43 @@ class LedgerRow(StoredForm):
     control_plane: Annotated[str, Field(max_length=64)]
     hardware_id: Annotated[str, Field(max_length=128)]
     boot_id: Annotated[str, Field(max_length=64)]
-    namespace: str
-    job_name: str
-    job_uid: Uid
+    owner: RowOwner | None = None
+    namespace: str | None = None
+    job_name: str | None = None
+    job_uid: Uid | None = None
     shard_uid: Uid
     attempt: Annotated[int, Field(ge=1)]
     lane: Annotated[str, Field(max_length=64, description="Pool and slot, such as offline/0.")]
-    activity: Activity
+    activity: Annotated[str, OPEN_VALUE, open_enum(Activity)]
+    price_class: Annotated[
+        str | None, Field(max_length=64, description="Kind of the lane's pool, such as Offline.")
+    ] = None
     billing_key: str | None = None
     wall_start: Timestamp
     wall_end: Timestamp
     monotonic_milliseconds: Annotated[int, Field(ge=0)]
     """The billed time, on a clock that stops while the Mac sleeps."""
     audio_milliseconds: Annotated[int, Field(ge=0)] = 0
+    clips: Annotated[int, Field(ge=0)] = 0
+    """Clips that got their row meanwhile."""
+    paused_milliseconds: Annotated[int, Field(ge=0)] = 0
+    """Of the billed time, what the lane stood still for another."""
+
+    @model_validator(mode="after")
+    def _has_one_owner(self) -> Self:
+        missing = [name is None for name in (self.namespace, self.job_name, self.job_uid)]
+        if any(missing) if self.owner is None else not all(missing):
+            raise ValueError("write owner, or namespace, jobName and jobUid of an older agent")
+        return self
+
+    @property
+    def held_for(self) -> RowOwner:
+        """The owner, also of an older agent's row."""
+        if self.owner is not None:
+            return self.owner
+        return RowOwner(
+            kind="AudioBatchJob", namespace=self.namespace or "", name=self.job_name or "", uid=self.job_uid or ""
+        )
 
 
 class SignedRow(StatusModel):

@@ -33,6 +33,7 @@ from voxfleet_api.kinds.job_status import FailedClip, QuarantinedClip
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import SignedRow
+from voxfleet_api.machine_time import MachineTime
 from voxfleet_api.results import MAX_SHARDS, Counts, PlanResult
 
 CONTROL_PLANE_HEADER = "VoxFleet-Control-Plane"
@@ -41,6 +42,8 @@ LEADER_HEADER = "VoxFleet-Leader"
 HEARTBEAT_SECONDS = 5
 TOMBSTONE_DAYS = 30
 MAX_REPORTED_LADDERS = 32
+MAX_LISTED_CHAINS = 256
+"""A new chain begins with each new ledger key, and when somebody asks for one."""
 MAX_LADDER_CHARACTERS = 16_384
 """Of one table. One with eight batch sizes has about 2,500."""
 
@@ -204,6 +207,8 @@ class AttemptRequest(StatusModel):
     batch_halvings: Annotated[int, Field(ge=0)] = 0
     """How often the batch size that this Mac would choose is halved, after attempts that ran out of memory or time. An
     older agent does not know the field and runs full batches."""
+    machine_time: MachineTime | None = None
+    """For Finalize: what the job had used when its last shard had ended, the same for each attempt."""
 
 
 class AttemptState(StrEnum):
@@ -338,6 +343,7 @@ class Capability(StrEnum):
     RETURNS_AT_NEXT_CLIP = "ReturnsAtNextClip"  # it does what RenewRequest asks beyond the renewal
     CHOSEN_CLIPS = "ChosenClips"  # it knows PlanSpec.only and .source, and the `source_index` of rows
     SHARD_PIECES = "ShardPieces"  # it runs a part of a planned shard (ProcessSpec.inherits)
+    LEDGER_CHAINS = "LedgerChains"  # it lists its chains of rows, and serves those before the current one
 
 
 class MachineFacts(StatusModel):
@@ -415,8 +421,29 @@ class RenewAnswer(StatusModel):
     renewed: int
 
 
+class LedgerChain(StatusModel):
+    """One chain of this Mac's rows, and its newest row."""
+
+    chain_id: Annotated[str, Field(max_length=64)]
+    ledger_key: Annotated[str | None, Field(max_length=64)] = None
+    """The key that signs it; None of a chain that an older agent left behind with another key."""
+    sequence: Annotated[int, Field(ge=-1)]
+    """-1 before the first row."""
+    hash: Sha256Hex | None = None
+    """None before the first row, and if the newest one is damaged."""
+
+
+class LedgerChains(StatusModel):
+    """Answer to GET /v1/ledger/chains: the newest first, which is the current one."""
+
+    chains: Annotated[tuple[LedgerChain, ...], Field(max_length=MAX_LISTED_CHAINS)]
+
+
 class LedgerPage(StatusModel):
-    """Answer to GET /v1/ledger?after=SEQUENCE&limit=N: rows of the current chain; -1 asks for its first rows."""
+    """Answer to GET /v1/ledger?chain=ID&after=SEQUENCE&limit=N: rows of the chain; -1 asks for its first rows.
+
+    Without `chain`, and for an agent that does not know it, they are of the current chain.
+    """
 
     chain_id: str
     rows: tuple[SignedRow, ...]

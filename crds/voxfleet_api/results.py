@@ -13,6 +13,9 @@ from voxfleet_api.input_selection import InputSelection
 RESULTS_NAME = "results.jsonl"
 ERRORS_NAME = "errors.jsonl"
 INDEX_NAME = "index.json"
+REPORT_NAME = "report.html"
+REPORT_DATA_NAME = "report.json"
+"""What report.html says, for programs, and for `voxfleet report`."""
 SKIPPED_NAME = "skipped.jsonl"
 MAX_SHARDS = 5000
 """The most shards into which Plan divides a job's clips."""

@@ -29,7 +29,8 @@ class StoredForm(SpecModel):
 
     @model_serializer(mode="wrap")
     def _write(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = write(self) if self._stored is None else self._stored
+        stored = self._stored
+        written: dict[str, Any] = write(self) if stored is None else stored
         return written
 
     def in_full(self) -> Self:

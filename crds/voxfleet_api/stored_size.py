@@ -8,6 +8,8 @@ from pydantic import BaseModel
 
 # Kubernetes escapes these in JSON: six bytes each.
 _ESCAPED = {"<": 5, ">": 5, "&": 5, "\u2028": 3, "\u2029": 3}
+_LONGEST_CHARACTER_BYTES = 6
+_JSON = json.JSONEncoder(ensure_ascii=False)
 
 
 def stored_bytes(value: BaseModel | str) -> int:
@@ -15,12 +17,14 @@ def stored_bytes(value: BaseModel | str) -> int:
     if isinstance(value, BaseModel):
         text = value.model_dump_json(by_alias=True, exclude_none=True)
     else:
-        text = json.dumps(value, ensure_ascii=False)
+        text = _JSON.encode(value)
     return len(text.encode(errors="replace")) + sum(text.count(char) * more for char, more in _ESCAPED.items())
 
 
 def shortened(text: str, limit_bytes: int) -> str:
     """The text, or as much of its beginning as the limit has room for, with an ellipsis; quotes do not count."""
+    if len(text) * _LONGEST_CHARACTER_BYTES <= limit_bytes:
+        return text
     room = limit_bytes + 2
     if stored_bytes(text) <= room:
         return text

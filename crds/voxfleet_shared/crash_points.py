@@ -24,6 +24,8 @@ CrashPoint = Literal[
     "commit-seen",
     "finalize-committed",
     "delete-answered",
+    "segments-archived",
+    "index-archived",
     # of the agent
     "reserved",
     "base-frozen",

@@ -122,7 +122,7 @@ def _signed_milliseconds(mac: Mac, job_uid: str) -> int:
             return by_job[job_uid]
         head = ledger.verify(page.rows, ledger.public_key(mac.ledger_public_key), head)
         for signed in page.rows:
-            by_job[signed.row.job_uid] += signed.row.monotonic_milliseconds
+            by_job[signed.row.held_for.uid] += signed.row.monotonic_milliseconds
 
 
 def _bytes_below(folder: Path) -> int:

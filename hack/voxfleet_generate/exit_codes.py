@@ -16,10 +16,14 @@ INTERRUPTED = run.EXIT_CODES[RunEnding.PARKED]
 
 EXIT_CODES: tuple[tuple[str, int, str], ...] = (
     (CLI, Exit.OK, "Fine."),
-    (CLI, Exit.FAILED_JOB, "The job has failed, or the request was refused; the message says why."),
-    (CLI, Exit.USAGE, "Wrong usage: an option, a name or a kind."),
+    (
+        CLI,
+        Exit.FAILED_JOB,
+        "The job has failed, the request was refused, or a bill does not fit; the message says why.",
+    ),
+    (CLI, Exit.USAGE, "Wrong usage: an option, a name, a kind, or a file that cannot be read."),
     (CLI, Exit.NOT_FOUND, "There is no such object."),
-    (CLI, Exit.UNAVAILABLE, "The cluster gave no answer, or there is no access to one."),
+    (CLI, Exit.UNAVAILABLE, "The cluster or the ledger archive gave no answer, or there is no access to one."),
     (OPERATOR, 0, "It was told to end (SIGTERM, SIGINT)."),
     (
         OPERATOR,

@@ -16,7 +16,7 @@ from voxfleet_api.conditions import ConditionType, find, is_true
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.quantities import hours_text
-from voxfleet_cli.mac_slots import slot_of
+from voxfleet_cli.mac_slots import slot_of, unaccepted
 from voxfleet_cli.surroundings import Surroundings
 from voxfleet_operator.metering.recent_use import added_up, counted_use_seconds, uncounted_use_seconds
 from voxfleet_operator.metering.statements import newest_heads
@@ -141,7 +141,7 @@ def _refusal(
     now: datetime,
 ) -> str:
     available, name = find(mac.status.conditions, ConditionType.AVAILABLE), mac.metadata.name
-    if available is None or available.status != "True":
+    if available is None or (available.status != "True" and not _tries(shard, mac)):
         return "the operator has not looked at it yet" if available is None else available.message
     slot = slot_of(mac, now, held[name, True], held[name, False])
     closed = no_access(shard.job, slot.traits, labels or {})
@@ -152,6 +152,12 @@ def _refusal(
         free = slot.free_lanes if shard.needs_lane else slot.free_control_slots
         reason = capacity_reason(shard.demand, slot, free, now=0.0)
     return "takes it, as far as can be seen" if reason is None else reason.singular
+
+
+def _tries(shard: PendingShard, mac: MacAgent) -> bool:
+    """Whether the job is the one that tries this Mac, which is not accepted yet."""
+    ref, uid = mac.spec.acceptance_job, shard.job.needs.tries_mac_as
+    return uid is not None and ref is not None and ref.uid == uid and unaccepted(mac)
 
 
 def _ordinal(number: int) -> str:

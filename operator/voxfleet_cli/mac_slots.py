@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import MacAgent
+from voxfleet_operator.placement.filters import UNACCEPTED
 from voxfleet_operator.placement.snapshot import CONTROL_SLOTS, MacSlot, MacTraits
 from voxfleet_operator.reconcile.mac.status import offline_lanes
 from voxfleet_operator.reconcile.mac_closing import closing
 
 
 def slot_of(mac: MacAgent, now: datetime, held_lanes: int = 0, held_control_slots: int = 0) -> MacSlot:
-    """Of a Mac that is available. Its times count from `now`."""
+    """Of a Mac that is available, or not yet accepted. Its times count from `now`."""
     machine, closes_at = mac.status.machine, closing(mac, now).return_at
     lanes = 0 if machine is None else offline_lanes(machine)
     return MacSlot(
@@ -27,9 +29,17 @@ def slot_of(mac: MacAgent, now: datetime, held_lanes: int = 0, held_control_slot
             keeps_within_prefixes=True,
             knows_chosen_clips=True,
             runs_pieces=True,
+            tried_by=None if mac.spec.acceptance_job is None else mac.spec.acceptance_job.uid,
+            unaccepted=UNACCEPTED if unaccepted(mac) else None,
         ),
         labels=mac.metadata.labels,
         free_lanes=max(0, lanes - held_lanes),
         free_control_slots=max(0, CONTROL_SLOTS - held_control_slots),
         closes_seconds=None if closes_at is None else (closes_at - now).total_seconds(),
     )
+
+
+def unaccepted(mac: MacAgent) -> bool:
+    """Whether the job that tries it is all that keeps it from being available."""
+    available = find(mac.status.conditions, ConditionType.AVAILABLE)
+    return available is not None and available.reason == Reason.AWAITS_ACCEPTANCE

@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 
 from voxfleet_api.kinds import KINDS, Resource
+from voxfleet_cli.acceptance.app import app as accept_app
+from voxfleet_cli.bill.app import app as bill_app
 from voxfleet_cli.columns import header, row, table
 from voxfleet_cli.command_line import (
     EPILOG,
@@ -29,6 +31,7 @@ from voxfleet_cli.mac_commands import add_mac_verbs
 from voxfleet_cli.names import NoSuchObject, Target, find_object, kind_of, parse_target
 from voxfleet_cli.plan_command import add_plan
 from voxfleet_cli.render import Output, document, print_explanation
+from voxfleet_cli.report.command import add_report
 from voxfleet_cli.schedule_commands import add_schedule_verbs
 from voxfleet_cli.surroundings import read_surroundings
 from voxfleet_operator.command import operator
@@ -94,10 +97,13 @@ def results(
 
 
 add_plan(app)
+add_report(app)
 add_job_verbs(app)
 add_mac_verbs(app)
 add_schedule_verbs(app)
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(bill_app, name="bill")
+app.add_typer(accept_app, name="accept")
 
 
 async def _why(target: Target, namespace: str | None, output: Output, kube: Kube) -> Exit:

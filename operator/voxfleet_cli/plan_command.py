@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,9 @@ import typer
 from rich.console import Console
 
 from voxfleet_api.quantities import duration_milliseconds
+from voxfleet_billing.price_book import PriceBook, PriceBookError
+from voxfleet_cli.bill import price_source
+from voxfleet_cli.bill.price_source import NotRead, read_price_book
 from voxfleet_cli.command_line import Exit, Kubeconfig, KubeContext, Namespace, fail, with_kube
 from voxfleet_cli.job_preview.documents import DocumentError, read_documents
 from voxfleet_cli.job_preview.findings import find_out
@@ -34,6 +38,7 @@ def plan(
     audio: Annotated[
         str | None, typer.Option(help="How much audio the input holds, such as 300h: only Plan reads it.")
     ] = None,
+    price_book: Annotated[str | None, typer.Option(metavar="FILE|configmap/NAME", help=price_source.HELP)] = None,
     namespace: Namespace = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="text, json or yaml.")] = Output.TEXT,
     kubeconfig: Kubeconfig = None,
@@ -44,17 +49,29 @@ def plan(
         milliseconds = None if audio is None else duration_milliseconds(audio)
     except ValueError as error:
         raise typer.Exit(fail(ValueError(f"--audio: {error}"), Exit.USAGE)) from error
-    raise typer.Exit(with_kube(kubeconfig, context, partial(_plan, files, milliseconds, namespace, output)))
+    try:
+        book = None if price_book is None else read_price_book(price_book, namespace, kubeconfig, context)
+    except PriceBookError as error:
+        raise typer.Exit(fail(error, Exit.USAGE)) from error
+    except NotRead as error:
+        raise typer.Exit(error.code) from error
+    raise typer.Exit(with_kube(kubeconfig, context, partial(_plan, files, milliseconds, book, namespace, output)))
 
 
 async def _plan(
-    files: list[Path], audio_milliseconds: int | None, namespace: str | None, output: Output, kube: Kube
+    files: list[Path],
+    audio_milliseconds: int | None,
+    book: PriceBook | None,
+    namespace: str | None,
+    output: Output,
+    kube: Kube,
 ) -> Exit:
     try:
         documents = read_documents(files, namespace, kube.namespace)
     except DocumentError as error:
         return fail(error, Exit.USAGE)
-    plain = preview(await find_out(kube, documents, audio_milliseconds, datetime.now(UTC)))
+    found = await find_out(kube, documents, audio_milliseconds, datetime.now(UTC))
+    plain = preview(replace(found, price_book=book))
     if output is Output.TEXT:
         print_explanation(Console(), plain)
     else:

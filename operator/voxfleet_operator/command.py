@@ -57,6 +57,21 @@ def operator(
     health_host: Annotated[
         str, typer.Option(envvar="VOXFLEET_HEALTH_HOST", help="Address of the health server; 0.0.0.0 in a pod.")
     ] = DEFAULTS.health_host,
+    archive: Annotated[
+        str,
+        typer.Option(
+            envvar="VOXFLEET_ARCHIVE",
+            help="Where rows of machine time are kept for ever: file:///FOLDER or s3://BUCKET/PREFIX; empty: nowhere,"
+            " and no statement is ever final. S3 takes endpoint, region and keys from the AWS_ variables.",
+        ),
+    ] = DEFAULTS.archive or "",
+    price_book: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="VOXFLEET_PRICE_BOOK",
+            help="YAML file with prices, teams and budgets; it is read again when it changes.",
+        ),
+    ] = DEFAULTS.price_book,
     kubeconfig: Annotated[
         Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config, then this pod's service account.")
     ] = None,
@@ -74,7 +89,9 @@ def operator(
         retry_limit=retry_limit,
         health_host=health_host,
         health_port=health_port,
+        archive=archive or None,
         kubeconfig=kubeconfig,
+        price_book=price_book,
         watch_namespaces=tuple(name.strip() for name in watch_namespaces.split(",") if name.strip()),
     )
     raise typer.Exit(run(options))

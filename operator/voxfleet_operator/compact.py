@@ -12,9 +12,10 @@ from weakref import WeakValueDictionary
 
 from pydantic import BaseModel
 
-from voxfleet_api.kinds import Resource, VoiceContract
+from voxfleet_api.kinds import Resource
 from voxfleet_api.kinds.audio_shard import JobRef, MachineIdentity
 from voxfleet_api.kinds.resource import OwnerReference
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=Resource)
@@ -22,13 +23,9 @@ R = TypeVar("R", bound=Resource)
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """The whole object once more, as kubectl keeps it for itself."""
 LONGEST_SHARED_TEXT = 256
-SHARED_PARTS: tuple[type[BaseModel], ...] = (
-    JobRef,
-    MachineIdentity,
-    OwnerReference,
-    VoiceContract.model_fields["spec"].annotation,  # type: ignore[assignment] # a model, as those of all kinds
-)
+SHARED_PARTS: frozenset[type[BaseModel]] = frozenset({JobRef, MachineIdentity, OwnerReference, VoiceContractSpec})
 """Parts that are the same in many objects."""
+SINGLE_VALUES: frozenset[type] = frozenset({type(None), bool, int})
 
 
 class Compactor:
@@ -54,17 +51,18 @@ class Compactor:
         given = model.__pydantic_fields_set__
         shared = self._given_fields.setdefault(frozenset(given), given)
         object.__setattr__(model, "__pydantic_fields_set__", shared)
-        if isinstance(model, SHARED_PARTS):
+        if type(model) in SHARED_PARTS:
             return self._parts.setdefault((type(model), model.model_dump_json()), model)  # type: ignore[return-value]
         return model
 
     def _value(self, value: Any) -> Any:
-        if type(value) is str:
+        kind = type(value)
+        if kind is str:
             return intern(value) if len(value) <= LONGEST_SHARED_TEXT else value
-        if isinstance(value, BaseModel):
-            return self._model(value)
-        if type(value) is tuple:
+        if kind in SINGLE_VALUES:
+            return value
+        if kind is tuple:
             return tuple([self._value(item) for item in value]) if value else ()
-        if type(value) is dict:
+        if kind is dict:
             return {self._value(key): self._value(item) for key, item in value.items()}
-        return value
+        return self._model(value) if isinstance(value, BaseModel) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
@@ -21,6 +21,8 @@ from voxfleet_operator.fleet.mac_view import AgentUnreachable, SecretMissing
 from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.kube import Kube, KubeError, SecretForbidden, SecretNotFound
 from voxfleet_operator.leader import Leader, NotLeader
+from voxfleet_operator.ledger_archive import LedgerArchive
+from voxfleet_operator.metering.budget_accounts import BudgetAccounts
 from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.queue import WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
@@ -51,6 +53,8 @@ class OperatorEnvironment:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     timing: SessionTiming | None = None
+    archive: LedgerArchive | None = None
+    budgets: BudgetAccounts = field(default_factory=BudgetAccounts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,8 @@ def compose(environment: OperatorEnvironment) -> Operator:
             now=environment.now,
             synced=environment.synced,
             metrics=environment.metrics.work,
+            archive=environment.archive,
+            budgets=environment.budgets,
         )
     )
     return Operator(fleet, made, Workers(environment.queue, made, environment.leader, environment.metrics))

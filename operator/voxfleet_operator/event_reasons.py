@@ -18,6 +18,8 @@ class EventReason(StrEnum):
     """What happens and no condition says."""
 
     API_SERVER_RESTORED = "ApiServerRestored"
+    BUDGET_EXHAUSTED = "BudgetExhausted"
+    BUDGET_THRESHOLD_REACHED = "BudgetThresholdReached"
     CLEANUP_INCOMPLETE = "CleanupIncomplete"
     EPOCH_RAISED = "EpochRaised"
     EXCLUDED = "Excluded"
@@ -29,6 +31,7 @@ class EventReason(StrEnum):
     MACHINE_REPLACED = "MachineReplaced"
     MAC_REBOOTED = "MacRebooted"
     OTHER_FAILURE = "OtherFailure"
+    PRICE_BOOK_REFUSED = "PriceBookRefused"
     REQUEST_TOO_OLD = "RequestTooOld"
     RUNS_MISSED = "RunsMissed"
     STOPPED_UNSEEN = "StoppedUnseen"
@@ -44,6 +47,7 @@ class Action(StrEnum):
     """What the operator was at."""
 
     ACCEPT = "Accept"
+    BILL = "Bill"
     CLEAN_UP = "CleanUp"
     CONNECT = "Connect"
     DRAIN = "Drain"
@@ -57,6 +61,7 @@ class Action(StrEnum):
     SCHEDULE = "Schedule"
     SETTLE = "Settle"
     SPLIT = "Split"
+    TRY_MAC = "TryMac"
     VERIFY = "Verify"
 
 
@@ -146,6 +151,11 @@ FACTS: Mapping[Announced, EventFacts] = {
             Reason.JOB_REFUSED,
         ),
     ),
+    **_facts(
+        Action.BILL,
+        normal=(EventReason.BUDGET_THRESHOLD_REACHED,),
+        warning=(EventReason.BUDGET_EXHAUSTED, EventReason.PRICE_BOOK_REFUSED),
+    ),
     **_facts(Action.SPLIT, warning=(Reason.SPLIT,)),
     **_facts(Action.CLEAN_UP, warning=(EventReason.CLEANUP_INCOMPLETE, Reason.DELETION_HANGS)),
     **_facts(
@@ -191,14 +201,25 @@ FACTS: Mapping[Announced, EventFacts] = {
             Reason.DRAINING,
             Reason.OUTSIDE_RENTAL,
             Reason.OUTSIDE_WINDOW,
+            Reason.ROWS_LEFT,
             Reason.UNSCHEDULABLE,
         ),
         warning=(EventReason.STOPPED_UNSEEN,),
     ),
     **_facts(
+        Action.TRY_MAC,
+        normal=(Reason.ACCEPTANCE_PASSED, Reason.AWAITS_ACCEPTANCE),
+        warning=(Reason.ACCEPTANCE_FAILED, Reason.OTHER_MACHINE_ACCEPTED),
+    ),
+    **_facts(
         Action.EXCLUDE,
         normal=(EventReason.EXCLUSION_ENDED,),
         warning=(EventReason.EXCLUDED, Reason.FAILS_TOO_OFTEN, Reason.REFUSES_ATTEMPTS),
+    ),
+    **_facts(
+        Action.SETTLE,
+        normal=(Reason.ARCHIVED, Reason.FINAL, Reason.MONTH_OPEN),
+        warning=(Reason.ARCHIVE_UNAVAILABLE, Reason.NO_ARCHIVE, Reason.ROWS_EXPECTED),
     ),
     **_facts(Action.VERIFY, normal=(Reason.VERIFIED,), warning=(EventReason.LEDGER_BEGUN_ANEW, Reason.ROW_REFUSED)),
     **_facts(
@@ -212,6 +233,16 @@ TEXTS: Mapping[EventReason, EventText] = {
         "Lease, AudioBatchJob, MacAgent",
         "The API server was restored from a backup: a Mac, or the operator, remembers more than it knows.",
         "Nothing, if it was restored on purpose. Attempts that it does not know are deleted and run again.",
+    ),
+    EventReason.BUDGET_EXHAUSTED: EventText(
+        "Lease",
+        "A budget of the price book is used up, or exceeded by a threshold. With policy Hold its new shards wait.",
+        "Raise it in the price book, or wait for the next month. See docs/how-to/keep-to-a-budget.md.",
+    ),
+    EventReason.BUDGET_THRESHOLD_REACHED: EventText(
+        "Lease",
+        "A budget of the price book has reached one of its `thresholdsPercent`, once each month.",
+        "See who uses it, before it is used up.",
     ),
     EventReason.CLEANUP_INCOMPLETE: EventText(
         "AudioBatchJob",
@@ -257,6 +288,11 @@ TEXTS: Mapping[EventReason, EventText] = {
         "AudioBatchJob",
         "An attempt failed with a class that only a newer agent knows; the note names it.",
         "Upgrade the operator.",
+    ),
+    EventReason.PRICE_BOOK_REFUSED: EventText(
+        "Lease",
+        "The file of `--price-book` cannot be used; the last one that could still counts.",
+        "Mend what the note names.",
     ),
     EventReason.REQUEST_TOO_OLD: EventText(
         "AudioBatchSchedule",

@@ -379,6 +379,15 @@ class Kube:
             raise SecretForbidden(namespace, name, _refused_user(error)) from error
         return {key: base64.b64decode(value) for key, value in (answer.get("data") or {}).items()}
 
+    async def config_map(self, namespace: str, name: str) -> dict[str, str] | None:
+        """A ConfigMap's data; None without one. Raises KubeError."""
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/configmaps/{quote(name, safe='')}"
+        try:
+            answer = await self.request("GET", path)
+        except NotFound:
+            return None
+        return {str(key): str(value) for key, value in (answer.get("data") or {}).items()}
+
     async def namespace_labels(self, namespace: str) -> dict[str, str]:
         """Raises NotFound, Forbidden."""
         answer = await self.request("GET", f"/api/v1/namespaces/{quote(namespace, safe='')}")

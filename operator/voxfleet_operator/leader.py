@@ -321,7 +321,7 @@ class Leader:
 
         A Lease that was deleted is made anew by a PUT of its last version, unless its namespace is gone, too.
         """
-        now = self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        now = f"{self._now().replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
         if transitions != self._epoch:
             self._acquire_time = now
         body: Json = {

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from voxfleet_billing.archive_store import ArchiveError, open_archive
 from voxfleet_operator.background import BackgroundEnded, BackgroundTasks
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.composition import OperatorEnvironment, compose, secret_reader, wake_by_change
@@ -23,13 +24,18 @@ from voxfleet_operator.health import HealthServer
 from voxfleet_operator.heartbeat import Heartbeat
 from voxfleet_operator.kube import Kube, KubeError
 from voxfleet_operator.leader import Leader
+from voxfleet_operator.ledger_archive import LedgerArchive
+from voxfleet_operator.metering.budget_accounts import BudgetAccounts
 from voxfleet_operator.metrics import OperatorMetrics
+from voxfleet_operator.monitoring.budget_collector import BudgetCollector
 from voxfleet_operator.monitoring.job_collector import JobCollector
 from voxfleet_operator.monitoring.mac_collector import MacCollector
 from voxfleet_operator.monitoring.process_collector import EventCollector, ProcessCollector
 from voxfleet_operator.monitoring.queue_collector import QueueCollector
 from voxfleet_operator.monitoring.schedule_collector import ScheduleCollector
 from voxfleet_operator.options import OperatorOptions
+from voxfleet_operator.price_book_file import PriceBookFile
+from voxfleet_operator.price_book_watch import PriceBookWatch
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
 from voxfleet_operator.reconcile.context import ReconcileOptions
 from voxfleet_operator.triggers import all_keys
@@ -52,7 +58,7 @@ def run(options: OperatorOptions, make_dialer: MakeDialer = Transports) -> int:
     """Runs the operator until SIGTERM or SIGINT; returns the exit code. `make_dialer`: the transport to all Macs."""
     try:
         asyncio.run(_operate(options, make_dialer))
-    except (KubeError, CrdsMissing, WatchEnded, BackgroundEnded, OSError) as error:
+    except (KubeError, CrdsMissing, WatchEnded, BackgroundEnded, ArchiveError, OSError) as error:
         log.critical("the operator cannot run", error=str(error))
         return 1
     return 0
@@ -67,6 +73,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
         background, heartbeat = BackgroundTasks(), Heartbeat()
         background.start(stack, heartbeat.run(), "heartbeat")
         metrics = OperatorMetrics()
+        archive = _archive(options.archive, metrics)
         connect = partial(Kube.connect, options.kubeconfig, observe=metrics.api_requested)
         kube = await stack.enter_async_context(await connect())
         control_plane = await kube.patiently(kube.kube_system_uid, stop)
@@ -93,6 +100,8 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
         background.start(stack, recorder.run(), "events")
         stack.push_async_callback(_drain, recorder)
         secrets = secret_reader(kube, options.namespace)
+        prices = None if options.price_book is None else PriceBookFile(options.price_book)
+        budgets = BudgetAccounts() if prices is None else BudgetAccounts(lambda: prices.book)
         operator = compose(
             OperatorEnvironment(
                 kube=kube,
@@ -111,6 +120,8 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
                 ),
                 synced=watch.synced.is_set,
                 run_errand=background.run_errand,
+                archive=archive,
+                budgets=budgets,
             )
         )
         stack.push_async_callback(operator.fleet.close)
@@ -119,8 +130,13 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
             JobCollector(cache, options.retry_limit),
             ScheduleCollector(cache),
             MacCollector(cache, operator.fleet, time.monotonic),
+            BudgetCollector(prices, budgets),
         ):
             metrics.registry.register(collector)
+        if prices is not None:
+            told = PriceBookWatch(prices, budgets, recorder.publish, lambda: leader.lease, lambda: queue.add(PLACEMENT))
+            await told.look()  # before the first shard is placed
+            background.start(stack, told.run(), "price-book")
         working = [background.start(stack, operator.workers.run(), f"worker-{number}") for number in range(WORKERS)]
         stack.push_async_callback(_stop_workers, queue, working)
         stack.callback(background.stopping)
@@ -128,6 +144,13 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
         log.info("operator started", epoch=leader.epoch)
         await ended
         log.info("operator stops")
+
+
+def _archive(uri: str | None, metrics: OperatorMetrics) -> LedgerArchive | None:
+    """Asks it nothing yet. Raises ArchiveError for what is no address."""
+    if uri is None:
+        return None
+    return LedgerArchive(open_archive(uri), clock=time.monotonic, metrics=metrics.archive)
 
 
 def _start_watch(

@@ -94,6 +94,16 @@ MAC_STATEMENT_AGE_SECONDS = gauge(
     "mac",
 )
 
+# The ledger archive.
+ARCHIVE_UP = gauge(
+    "voxfleet_archive_up", "1 once the ledger archive has answered, 0 while it does not, or there is none."
+)
+ARCHIVE_FAILURES = counter("voxfleet_archive_failures_total", "Calls to the ledger archive that failed.")
+ARCHIVE_SECONDS = histogram(
+    "voxfleet_archive_call_duration_seconds",
+    "Time of a call to the ledger archive, of several requests, that succeeded.",
+)
+
 # Work.
 JOBS = gauge("voxfleet_jobs", "Jobs by state: the reason of their Complete condition.", "state")
 JOBS_STALLED = gauge("voxfleet_jobs_stalled", "Jobs that wait for a person: Stalled, and not ended.")
@@ -134,6 +144,25 @@ MACHINE_SECONDS = counter(
 AUDIO_SECONDS = counter("voxfleet_audio_seconds_total", "Audio that attempts processed, as their verified rows say.")
 PLACEMENT_SECONDS = histogram(
     "voxfleet_placement_pass_duration_seconds", "Time of a placement pass without its writes."
+)
+# Money and budgets: only with --price-book. A budget is named by its billing key or its namespace; the other is empty.
+PRICE_BOOK_USABLE = gauge(
+    "voxfleet_price_book_usable", "0 while the file of --price-book cannot be used as it is, else 1."
+)
+BUDGET_USED = gauge(
+    "voxfleet_budget_used_machine_seconds",
+    "Machine time of this month (UTC) that counts to the budget.",
+    "billing_key",
+    "namespace",
+)
+BUDGET_LIMIT = gauge(
+    "voxfleet_budget_limit_machine_seconds", "Machine time that the budget has a month.", "billing_key", "namespace"
+)
+BUDGET_RATIO = gauge(
+    "voxfleet_budget_used_ratio", "Of the month's budget: what is used; 1 is all of it.", "billing_key", "namespace"
+)
+BUDGET_HOLDS = gauge(
+    "voxfleet_budget_holds", "1 while new shards wait for the budget (policy Hold).", "billing_key", "namespace"
 )
 PENDING_SHARDS = gauge("voxfleet_pending_shards", "Shards that waited for a Mac in the last placement pass.")
 WAITING_JOBS = gauge("voxfleet_waiting_jobs", "Jobs whose next shard found no Mac in the last placement pass.")

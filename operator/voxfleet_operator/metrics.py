@@ -62,6 +62,23 @@ class WorkMetrics:
         self.waiting_jobs.set(waiting_jobs)
 
 
+class ArchiveMetrics:
+    """How the ledger archive answers."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._up = metric_list.ARCHIVE_UP.gauge(registry)
+        self._seconds = metric_list.ARCHIVE_SECONDS.histogram(registry)
+        self._failures = metric_list.ARCHIVE_FAILURES.counter(registry)
+
+    def answered(self, seconds: float) -> None:
+        self._up.set(1)
+        self._seconds.observe(seconds)
+
+    def failed(self) -> None:
+        self._up.set(0)
+        self._failures.inc()
+
+
 class OperatorMetrics:
     """The metrics of the operator, in a registry of their own."""
 
@@ -70,6 +87,7 @@ class OperatorMetrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.work = WorkMetrics(self.registry)
+        self.archive = ArchiveMetrics(self.registry)
         self._queue_seconds = cache(metric_list.QUEUE_SECONDS.histogram(self.registry).labels)
         self._work_seconds = cache(metric_list.WORK_SECONDS.histogram(self.registry).labels)
         # Looking up a label takes longer than counting.

@@ -31,6 +31,8 @@ class Key(NamedTuple):
 
 PLACEMENT = Key("Placement", "", "")
 """The one placement pass over all shards and Macs."""
+RESTORE = Key("MachineHourStatement", "", "")
+"""Stands for the statements that only the archive knows."""
 
 
 class QueueObserver(Protocol):

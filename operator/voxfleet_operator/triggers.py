@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from voxfleet_api.kinds import KINDS, AudioShard, MacAgent, Resource
 from voxfleet_operator.cache import Cache, key_of
-from voxfleet_operator.queue import PLACEMENT, Key
+from voxfleet_operator.queue import PLACEMENT, RESTORE, Key
 
 WokenBy = Callable[[Resource, Cache], set[Key]]
 """Returns the keys of one reconciler that a change of an object wakes, beside the object's own."""
@@ -38,4 +38,4 @@ def wakes_nothing(_: Resource, __: Cache) -> set[Key]:
 
 def all_keys(cache: Cache) -> set[Key]:
     """Every key, for a process that has become the leader."""
-    return {PLACEMENT} | {key_of(resource) for kind in KINDS for resource in cache.all(kind)}
+    return {PLACEMENT, RESTORE} | {key_of(resource) for kind in KINDS for resource in cache.all(kind)}

@@ -17,11 +17,12 @@ from tests.rig.fake_fleet.macs import MAC_LABEL, SOUND_LABEL, FakeMacs
 from tests.rig.fake_fleet.settings import FleetSettings
 from tests.rig.fake_fleet.troubles import Trouble
 
-from voxfleet_agent.percentiles import percentile, percentiles
+from voxfleet_agent.percentiles import percentiles
 from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import Conditions, ConditionType, Reason, find, is_true
 from voxfleet_api.kinds import AudioBatchJob, MacAgent
 from voxfleet_dev.processes import Child
+from voxfleet_shared.percentile import percentile
 
 SOUND_MACS = 8
 ROUNDS = 3

@@ -17,6 +17,7 @@ sys.path[0] = str(ROOT)  # a script's own folder comes first otherwise, and `tes
 
 from rich.console import Console  # noqa: E402
 from tests.bench.agent_figures import memory_figures, overhead_figures  # noqa: E402
+from tests.bench.bill_figures import bill_figures  # noqa: E402
 from tests.bench.clips import Pool, make_pool  # noqa: E402
 from tests.bench.decode_figures import decode_figures  # noqa: E402
 from tests.bench.failover_figures import failover_figures  # noqa: E402
@@ -56,7 +57,7 @@ TABLE_WIDTH = 240
 
 PARTS = (
     *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
-    *("failover", "whisper", "whisper-memory", "scale", "neighbours", "placement", "passes", "peer"),
+    *("failover", "whisper", "whisper-memory", "scale", "neighbours", "placement", "passes", "bill", "peer"),
 )
 _NOT_MEASURED = (
     *(MeasurementFailed, NotInTime, PackageUnavailable, ChildFailed, KubectlFailed, VoxFleetError),
@@ -140,7 +141,7 @@ class _Bench:
             *(self.fleet, self.decode, self.ladder, self.throughput),
             *(self.overhead, self.footprint, self.memory, self.faults),
             *(self.failover, self.whisper, self.whisper_memory, self.scale, self.neighbours),
-            *(self.placement, self.passes, self.peer),
+            *(self.placement, self.passes, self.bill, self.peer),
         )
 
     def fleet(self) -> list[Figure]:
@@ -183,6 +184,9 @@ class _Bench:
 
     def passes(self) -> list[Figure]:
         return pass_figures(_say)
+
+    def bill(self) -> list[Figure]:
+        return bill_figures(BENCH / "bill", _say)
 
     def scale(self) -> list[Figure]:
         return scale_figures(BENCH / "run" / "scale", _say)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tests.bench.control_plane_load import ControlPlaneLoad
 from tests.bench.report import Figure, Goal
 
-from voxfleet_agent.percentiles import percentile
+from voxfleet_shared.percentile import percentile
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from voxfleet_api.ledger import Activity, LedgerRow
+from voxfleet_api.ledger import Activity, LedgerRow, RowOwner
 
 
 def ledger_row(sequence: int = 0, previous_hash: str = "0" * 64, **fields: object) -> LedgerRow:
@@ -14,9 +14,7 @@ def ledger_row(sequence: int = 0, previous_hash: str = "0" * 64, **fields: objec
         "control_plane": "cluster-1",
         "hardware_id": "hardware-1",
         "boot_id": "boot-1",
-        "namespace": "speech",
-        "job_name": "nightly",
-        "job_uid": "job-uid",
+        "owner": RowOwner(kind="AudioBatchJob", namespace="speech", name="nightly", uid="job-uid"),
         "shard_uid": "shard-uid",
         "attempt": 1,
         "lane": "offline/0",

@@ -29,10 +29,12 @@ from voxfleet_agent.attempts.admission import (
 )
 from voxfleet_agent.attempts.closing import MacClosing
 from voxfleet_agent.attempts.lane_meter import LaneMeter
+from voxfleet_agent.attempts.meter_clock import MeterClock
 from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue
 from voxfleet_agent.attempts.state_machine import Action, AttemptEvent
 from voxfleet_agent.attempts.work_permit import LeasedPermit
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_agent.journal.lane_holds import LaneHold
 from voxfleet_agent.storage import Storage
 from voxfleet_api.ledger import Activity
 from voxfleet_api.order_age import ClockReading
@@ -73,6 +75,7 @@ class Agent:
         """Set and replaced whenever there are new events."""
         self.draining = False
         self.closing = MacClosing(machine)
+        self.clock = MeterClock(machine)
         self._admission = asyncio.Lock()
         self._recover()
 
@@ -181,7 +184,7 @@ class Agent:
     def _recover(self) -> None:
         disk = self.disk
         for timed in list(disk.holds.values()):
-            disk.seal(timed, disk.attempts[timed.hold.key])
+            disk.seal([timed], disk.attempts[timed.hold.key])
         for record in list(disk.attempts.values()):
             change = self.machine.transition(record.state, AttemptEvent.RESTARTED)
             if Action.FORGET in change.actions:
@@ -204,10 +207,12 @@ class Agent:
                 continue
             await asyncio.sleep(TICK_SECONDS)
             for live in self.live.values():
-                if live.meter is not None and live.key in self.disk.holds:
-                    known, hold = self.disk.holds[live.key], live.meter.hold()
-                    if known.hold.activity is hold.activity:
-                        self.disk.holds[live.key] = replace(known, hold=hold)
+                if live.meter is not None:
+                    ended = self._timed(live, live.meter.tick())
+                    known, running = self.disk.holds.get(live.key), self._running(live)[0]
+                    same = known is not None and known.hold.activity == running.hold.activity
+                    if self.disk.seal(ended, live.record) if ended else same:
+                        self.disk.holds[live.key] = running
 
     async def _start(
         self, key: AttemptKey, request: AttemptRequest, spec: AttemptSpec, asked_at_seconds: float
@@ -264,7 +269,8 @@ class Agent:
     async def _run_in_slot(self, live: Live, lane: str | None) -> None:
         async with live.lock:
             if lane is not None:
-                live.meter = LaneMeter(self.machine, self.machine.boot_id, live.key, lane)
+                live.metered_from = self.machine.metered_milliseconds()
+                live.meter = LaneMeter(self.clock, self.machine.boot_id, live.key, lane)
             await self._commit(live, AttemptEvent.GRANTED, lambda record: replace(record, lane=lane))
             if live.record.state is AttemptState.RUNNING and not live.lapsed:
                 self.machine.history.work_began(self.disk.hardware_id, live.key)
@@ -293,9 +299,7 @@ class Agent:
             return replace(record, failure=outcome)
 
         async with live.lock:
-            sealed = self._timed(live)
-            if live.meter is not None:
-                live.meter.switch(Activity.CLEANUP)
+            sealed = [] if live.meter is None else self._timed(live, live.meter.switch(Activity.CLEANUP))
             await self._commit(live, AttemptEvent.ENDED, ended, holds=sealed)
             self._will_end(live)
         await asyncio.sleep(self.random.uniform(0.05, 1.0))
@@ -308,13 +312,11 @@ class Agent:
 
     async def _switch(self, live: Live, activity: Activity) -> None:
         assert live.meter is not None
-        sealed = self._timed(live)
-        live.meter.switch(activity)
-        began = self._timed(live)
+        sealed = self._timed(live, live.meter.switch(activity))
+        began = self._running(live)
 
         def apply() -> None:
-            for hold in sealed:
-                self.disk.seal(hold, live.record)
+            self.disk.seal(sealed, live.record)
             for hold in began:
                 self.disk.holds[live.key] = hold
 
@@ -337,12 +339,10 @@ class Agent:
         if live.task is not None:
             await asyncio.wait({live.task})
         async with live.lock:
-            sealed = self._timed(live)
-            live.meter = None
+            sealed = self._end_meter(live)
 
             def apply() -> None:
-                for hold in sealed:
-                    self.disk.seal(hold, live.record)
+                self.disk.seal(sealed, live.record)
                 self.disk.forget(live.key)
 
             await self._write(apply)
@@ -399,10 +399,20 @@ class Agent:
 
     # The journal
 
-    def _timed(self, live: Live) -> list[TimedHold]:
-        if live.meter is None:
-            return []
-        return [TimedHold(live.meter.hold(), live.meter._started_milliseconds)]
+    def _timed(self, live: Live, ended: Sequence[LaneHold]) -> list[TimedHold]:
+        """The holds that ended, one after the other."""
+        timed = []
+        for hold in ended:
+            timed.append(TimedHold(hold, live.metered_from))
+            live.metered_from += hold.milliseconds
+        return timed
+
+    def _running(self, live: Live) -> list[TimedHold]:
+        return [] if live.meter is None else [TimedHold(live.meter.hold, live.metered_from)]
+
+    def _end_meter(self, live: Live) -> list[TimedHold]:
+        meter, live.meter = live.meter, None
+        return [] if meter is None else self._timed(live, meter.end())
 
     async def _commit(
         self,
@@ -418,13 +428,11 @@ class Agent:
         record = change(replace(live.record, state=step.state))
         sealed = holds or []
         if seal:
-            sealed = self._timed(live)
-            live.meter = None
-        began = self._timed(live)
+            sealed = self._end_meter(live)
+        began = self._running(live)
 
         def apply() -> None:
-            for hold in sealed:
-                self.disk.seal(hold, record)
+            self.disk.seal(sealed, record)
             for hold in began:
                 self.disk.holds[live.key] = hold
             also()

@@ -27,6 +27,8 @@ class Live:
     claim: asyncio.Future[SlotGrant[str | None]] | None = None
     slots: SlotQueue[str | None] | None = None
     meter: LaneMeter | None = None
+    metered_from: int = 0
+    """On the metered clock: when the hold began that runs."""
     watch: asyncio.TimerHandle | None = None
     lapsed: bool = False
     """Its lease has expired, and it is being parked."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -58,13 +59,18 @@ class AgentDisk:
         self.attempts[record.key] = record
         self._append(EventType.ATTEMPT, "attempt", self.status(record).dump())
 
-    def seal(self, timed: TimedHold, attempt: JournaledAttempt) -> None:
-        """Turns a hold into a signed row and its event; does nothing when it was already sealed."""
+    def seal(self, timed: Sequence[TimedHold], attempt: JournaledAttempt) -> bool:
+        """Turns the holds of one activity into signed rows and their events; False when they were already sealed."""
+        known = self.holds.get(timed[0].hold.key) if timed else None
+        if known is None or known.hold.activity != timed[0].hold.activity:
+            return False
+        del self.holds[known.hold.key]
+        for item in timed:
+            self._append_row(item, attempt)
+        return True
+
+    def _append_row(self, timed: TimedHold, attempt: JournaledAttempt) -> None:
         hold = timed.hold
-        known = self.holds.get(hold.key)
-        if known is None or known.hold.activity is not hold.activity:
-            return
-        del self.holds[hold.key]
         head = ChainHead(self.chain_id, len(self.rows) - 1, self.rows[-1].hash if self.rows else GENESIS_HASH)
         signed = sign(row_of(hold, attempt, head, self.hardware_id), self.key)
         self.rows.append(signed)

@@ -29,8 +29,9 @@ from voxfleet_api.protocol import (
     EPOCH_HEADER,
     AttemptKey,
     AttemptRequest,
-    Capability,
     Identity,
+    LedgerChain,
+    LedgerChains,
     Problem,
     RenewRequest,
     identity_claim,
@@ -246,6 +247,15 @@ async def route(machine: Machine, request: Request) -> Answer:
                 return _refused(machine, Refusal(410, Problem(message="this cursor is not known here")))
             disk.trim(cursor)
             return Answer(204)
+        case "GET", ["ledger", "chains"]:
+            newest = disk.rows[-1] if disk.rows else None
+            chain = LedgerChain(
+                chain_id=disk.chain_id,
+                ledger_key=disk.public_key,
+                sequence=len(disk.rows) - 1,
+                hash=None if newest is None else newest.hash,
+            )
+            return _answer(LedgerChains(chains=(chain,)))
         case "GET", ["ledger"]:
             first = int(request.url.params["after"]) + 1
             rows = disk.rows[first : first + int(request.url.params.get("limit", "1000"))]
@@ -277,7 +287,7 @@ def _machine_facts(machine: Machine) -> bytes:
             "memoryBytes": 2**34,
             "os": "macOS 26",
             "versions": {"mlx": "0.32.4"},
-            "capabilities": [capability.value for capability in Capability],
+            "capabilities": [capability.value for capability in machine.capabilities],
             "runtimeCompatible": machine.runtime_compatible,
             "runtimeMessage": "" if machine.runtime_compatible else "mlx is too old",
             "pools": [{"name": "offline", "kind": "Offline", "lanes": machine.lanes, "freeLanes": free}],

@@ -95,7 +95,7 @@ async def run_stage(
         await asyncio.sleep(work.clip_seconds * random.uniform(0.5, 1.5))
         rows[index] = "quarantined" if index in work.poison else "succeeded"
         if meter is not None:
-            meter.add_audio(1000)
+            meter.add(audio_milliseconds=1000, clips=1)
         if random.random() < 0.3:
             progressed(len(rows), len(indexes))
         if random.random() < 0.5:

@@ -89,6 +89,26 @@ def no_second_is_signed_twice(paid: Iterable[PaidTime]) -> list[str]:
     return broken
 
 
+@dataclass(frozen=True, slots=True)
+class CountedMonth:
+    """A Mac's month as its statements count it, and as the ledger archive has it up to their cursors."""
+
+    name: str
+    counted_milliseconds: int
+    archived_milliseconds: int
+
+
+def statements_count_what_is_archived(months: Iterable[CountedMonth], archived: Sequence[str]) -> list[str]:
+    """`archived`: the hash of each row, in all months of all Macs."""
+    broken = [
+        f"{month.name} counts {month.counted_milliseconds} ms, its archive has {month.archived_milliseconds} ms"
+        for month in months
+        if month.counted_milliseconds != month.archived_milliseconds
+    ]
+    twice = len(archived) - len(set(archived))
+    return [*broken, f"{twice} rows are archived twice"] if twice else broken
+
+
 def usage_is_what_was_signed(job: EndedJob) -> list[str]:
     """Never more, and once usage is settled not less."""
     if job.usage_milliseconds > job.signed_milliseconds:

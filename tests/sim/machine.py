@@ -18,7 +18,7 @@ from tests.sim.virtual_loop import Process
 from voxfleet_agent.attempts.state_machine import AttemptEvent, Transition, transition
 from voxfleet_agent.machine import LocalMachine
 from voxfleet_api.order_age import ClockReading
-from voxfleet_api.protocol import AttemptKey, AttemptState
+from voxfleet_api.protocol import AttemptKey, AttemptState, Capability
 
 WRITE_SECONDS = 0.01
 """The longest that a sound disk takes for one write of the journal."""
@@ -50,6 +50,8 @@ class Site:
     """By job UID."""
     beat_seconds: float = 20.0
     """Between heartbeats of an event stream: longer than the real ones, to cost less."""
+    lists_chains: bool = True
+    """Whether the agents list their ledger chains; those of the version before do not."""
     wall_offset: timedelta = timedelta()
     """By which all wall clocks are ahead of the time that has passed, because nights follow each other at once."""
     jobs_at_fault: bool = False
@@ -80,6 +82,7 @@ class Machine:
         self.agent: Agent | None = None
         self._site = site
         self.lanes = lanes
+        self.capabilities = [item for item in Capability if item is not Capability.LEDGER_CHAINS or site.lists_chains]
         self._slept_seconds = 0.0
         self._asleep_since: float | None = None
         self._worked_on: list[AttemptKey] = []

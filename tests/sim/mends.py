@@ -124,7 +124,7 @@ FOUND_BY: Mapping[str, int] = {
     "halted-jobs-end": 269,
     "finalize-has-a-deadline": 43,
     "attempts-belong-to-machines": 113,
-    "assignments-are-assumed": 11335,
+    "assignments-are-assumed": 20129,
     "busy-macs-cost-no-retry": 79,
     "rows-come-before-the-end": 3957,
     "orders-do-not-outlive-a-sleep": 72,

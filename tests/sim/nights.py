@@ -147,6 +147,7 @@ async def _live(nights: int, macs: int, seed: int, loop: VirtualLoop, *, told: b
         caring.cancel()
         await world.end()
     violations += invariants.no_second_is_signed_twice(world.history.paid)
+    violations += invariants.statements_count_what_is_archived(world.counted_months(), world.archived_hashes())
     violations += invariants.an_attempt_has_one_machine(world.history.accepted)
     violations += invariants.macs_do_not_share_a_shard(world.history.spans)
     violations += invariants.status_is_bounded(world.history.largest_status_bytes)

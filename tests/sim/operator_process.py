@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from typing import TypeVar
 
+from tests.rig.memory_archive import MemoryArchive
 from tests.sim.agent_http import SimDialer
 from tests.sim.api_server import ApiServer
 from tests.sim.kube_access import ApiLink, SimKube
@@ -21,6 +23,7 @@ from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.heartbeat import STALL_SECONDS, Heartbeat
 from voxfleet_operator.kube import Kube
 from voxfleet_operator.leader import Leader
+from voxfleet_operator.ledger_archive import LedgerArchive
 from voxfleet_operator.main import WORKERS
 from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.queue import PLACEMENT, WorkQueue
@@ -31,6 +34,14 @@ NAMESPACE = "voxfleet-system"
 CONTROL_PLANE = "kube-system-uid"
 MARGIN_SECONDS = 60.0
 READ_SECONDS = 1e-7
+
+T = TypeVar("T")
+
+
+async def at_once(work: Callable[[], T]) -> T:
+    """As there are no threads here. A process dies before the call, or after it."""
+    await asyncio.sleep(0)
+    return work()
 
 
 class SimHeartbeat(Heartbeat):
@@ -63,11 +74,12 @@ class SimClock:
     def __init__(self, offset_seconds: float, site: Site) -> None:
         self._offset_seconds = self._reading_seconds = offset_seconds
         self._site = site
+        self._loop_seconds = asyncio.get_running_loop().time
         self.wall_offset = timedelta()
 
     def monotonic(self) -> float:
         self._reading_seconds += READ_SECONDS
-        return asyncio.get_running_loop().time() + self._reading_seconds
+        return self._loop_seconds() + self._reading_seconds
 
     def now(self) -> datetime:
         passed = timedelta(seconds=self.monotonic() - self._offset_seconds)
@@ -123,6 +135,7 @@ class OperatorProcess:
         network: Network,
         site: Site,
         timing: SessionTiming,
+        archive: MemoryArchive,
     ) -> None:
         random, history, edges = site.random, site.history, site.edges
         self.name = name
@@ -137,6 +150,7 @@ class OperatorProcess:
         self._edges = edges
         self._starts = 0
         self._timing = timing
+        self._archive = archive
         self._leader: SimLeader | None = None
         self.others: tuple[OperatorProcess, ...] = ()
         """The other replicas."""
@@ -245,6 +259,7 @@ class OperatorProcess:
                 clock=self.clock.monotonic,
                 now=self.clock.now,
                 timing=self._timing,
+                archive=LedgerArchive(self._archive, clock=self.clock.monotonic, run=at_once),
             )
         )
         self.tables = {

@@ -57,6 +57,7 @@ async def _live(plan: Scenario, loop: VirtualLoop, *, traced: bool) -> Outcome:
         violations = await _run_to_its_end(world)
     history = world.history
     violations += invariants.no_second_is_signed_twice(history.paid)
+    violations += invariants.statements_count_what_is_archived(world.counted_months(), world.archived_hashes())
     violations += invariants.an_attempt_has_one_machine(history.accepted)
     violations += invariants.macs_do_not_share_a_shard(history.spans)
     violations += invariants.no_work_begins_behind_its_successor(history.spans, history.assignments)

@@ -35,6 +35,7 @@ OF_A_MAC = ("LedgerBook.", "MacRecord.", "Mailbox._deletes", "Patience._deleting
 MARKS = ("-audioshard", "-audiobatchjob", "AudioShard/", "AudioBatchJob/")
 """What the modelled API server's UIDs end with, and how a queue's keys begin."""
 SHOWN = 3
+_UNSET = object()
 MAX_PREFIXES = 16 * 32
 """What a MacAgent can open to a namespace."""
 AT_MOST: Mapping[str, int] = {
@@ -116,8 +117,9 @@ def _attributes(item: object) -> Iterator[tuple[str, object]]:
     yield from getattr(item, "__dict__", {}).items()
     for kind in type(item).__mro__:
         for name in getattr(kind, "__slots__", ()):
-            if hasattr(item, name):
-                yield name, getattr(item, name)
+            value = getattr(item, name, _UNSET)
+            if value is not _UNSET:
+                yield name, value
 
 
 def _entries(table: Iterable[object]) -> Iterator[str]:

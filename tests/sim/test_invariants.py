@@ -13,7 +13,7 @@ from tests.sim.known import Known, known_as
 from tests.sim.tables import mentions
 
 from voxfleet_agent.attempts.state_machine import TABLE as AGENT_TABLE
-from voxfleet_api.ledger import Activity, LedgerRow, SignedRow
+from voxfleet_api.ledger import Activity, LedgerRow, RowOwner, SignedRow
 from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.reconcile.job_findings import PendingReasons
 from voxfleet_operator.reconcile.shard.decide import TABLE as SHARD_TABLE
@@ -61,9 +61,7 @@ def paid(sequence: int, began: int, ended: int, lane: str = "offline/0", hardwar
         control_plane="cp",
         hardware_id=hardware,
         boot_id="boot",
-        namespace="team",
-        job_name="job",
-        job_uid="job-uid",
+        owner=RowOwner(kind="AudioBatchJob", namespace="team", name="job", uid="job-uid"),
         shard_uid="shard",
         attempt=1,
         lane=lane,
@@ -90,6 +88,13 @@ def test_usage_beyond_what_was_signed_or_settled_below_it_is_found() -> None:
     (less,) = invariants.usage_is_what_was_signed(replace(JOB, usage_milliseconds=600))
     (more,) = invariants.usage_is_what_was_signed(replace(JOB, usage_milliseconds=701, settled=False))
     assert "settled at 600 of 700" in less and "billed 701 ms, 700 ms" in more
+
+
+def test_a_row_that_is_counted_or_archived_twice_is_found() -> None:
+    sound = invariants.CountedMonth("mac-0 in 2026-11", 700, 700)
+    assert invariants.statements_count_what_is_archived([sound], ["a", "b"]) == []
+    twice = invariants.statements_count_what_is_archived([replace(sound, counted_milliseconds=800)], ["a", "b", "a"])
+    assert twice == ["mac-0 in 2026-11 counts 800 ms, its archive has 700 ms", "1 rows are archived twice"]
 
 
 def test_a_shard_that_busy_macs_used_up_is_found() -> None:

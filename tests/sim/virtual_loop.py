@@ -110,6 +110,8 @@ class VirtualTask(asyncio.Task[Any]):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
+    get_debug = staticmethod(bool)  # false; asked for each handle and future
+
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
@@ -139,7 +141,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if not ready and not self._stopping:  # type: ignore[attr-defined] # the base class's own
             if not timers:
                 raise Stuck("no task can go on and no timer is set")
-            self._now = max(self._now, timers[0][0])
+            if timers[0][0] > self._now:
+                self._now = timers[0][0]
             if self._now - self._counted_from > NO_TIME_SECONDS:
                 self._counted_from, self._turns = self._now, 0
         self._turns += 1

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random as global_random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from random import Random
 
+from tests.rig.memory_archive import MemoryArchive
 from tests.sim.agent_http import TOKEN
 from tests.sim.api_server import ApiServer, key_of
 from tests.sim.faults import FAULTS
 from tests.sim.history import History
-from tests.sim.invariants import EndedJob, ExhaustedShard, Left
+from tests.sim.invariants import CountedMonth, EndedJob, ExhaustedShard, Left
 from tests.sim.machine import START, WRITE_SECONDS, Machine, Site
 from tests.sim.network import Network
 from tests.sim.object_store import ObjectStore
@@ -24,6 +25,9 @@ from tests.sim.tables import OF_A_MAC, mentions
 from tests.unit.operator.decisions.bodies import contract, job_body, mac_agent
 
 from voxfleet_api.quantities import seconds_milliseconds
+from voxfleet_billing.archive_format import TimeClass
+from voxfleet_billing.archive_reader import newest_index, read_rows
+from voxfleet_billing.archived_row import ArchivedRow
 from voxfleet_operator.kube import Json, NotFound
 from voxfleet_operator.queue import Key
 
@@ -58,10 +62,20 @@ class World:
             ObjectStore(),
             self.edges,
             beat_seconds=scenario.timing.silence_seconds / 2.5,
+            lists_chains=scenario.seed % 2 == 0,
         )
         self.machines: dict[str, Machine] = {}
+        self.archive = MemoryArchive()
         self.operators = [
-            OperatorProcess(f"operator-{number}", self.server, self.machines, self.network, self.site, scenario.timing)
+            OperatorProcess(
+                f"operator-{number}",
+                self.server,
+                self.machines,
+                self.network,
+                self.site,
+                scenario.timing,
+                self.archive,
+            )
             for number in range(scenario.replicas)
         ]
         for operator in self.operators:
@@ -300,7 +314,7 @@ class World:
     def ended_jobs(self) -> list[EndedJob]:
         signed: Counter[str] = Counter()
         for paid in self.history.paid:
-            signed[paid.signed.row.job_uid] += paid.signed.row.monotonic_milliseconds
+            signed[paid.signed.row.held_for.uid] += paid.signed.row.monotonic_milliseconds
         found = []
         for job in self.server.list("AudioBatchJob"):
             status, uid = job["status"], job["metadata"]["uid"]
@@ -322,6 +336,34 @@ class World:
                 )
             )
         return found
+
+    def counted_months(self) -> list[CountedMonth]:
+        statements: dict[tuple[str, str], list[Json]] = defaultdict(list)
+        for item in self.server.list("MachineHourStatement"):
+            statements[item["spec"]["mac"], item["spec"]["month"]].append(item["status"])
+        found = []
+        for (mac, month), parts in statements.items():
+            cursors = {item["chainId"]: item["sequence"] for part in parts for item in part.get("cursors", ())}
+            rows = [
+                row.milliseconds
+                for row in self.archived_rows(month, mac)
+                if row.time_class != TimeClass.FOREIGN and row.sequence <= cursors.get(row.chain_id, -1)
+            ]
+            counted = sum(seconds_milliseconds(part.get("machineSeconds", "0.000")) for part in parts)
+            found.append(CountedMonth(f"{mac} in {month}", counted, sum(rows)))
+        return found
+
+    def archived_rows(self, month: str, mac: str) -> list[ArchivedRow]:
+        known = newest_index(self.archive, month, mac)
+        return [] if known is None else list(read_rows(self.archive, known.index))
+
+    def archived_hashes(self) -> list[str]:
+        return [
+            row.hash
+            for month in self.archive.names("")
+            for mac in self.archive.names(month)
+            for row in self.archived_rows(month, mac)
+        ]
 
     def exhausted(self) -> list[ExhaustedShard]:
         return [

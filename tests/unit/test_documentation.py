@@ -90,6 +90,8 @@ def parse(program: str, words: list[str]) -> None:
     """Parses as the program would, and runs nothing. Raises USAGE_ERROR."""
     context = PROGRAMS[program].make_context(program, list(words))
     while isinstance(context.command, TyperGroup):
+        if context.command.invoke_without_command and not [*context._protected_args, *context.args]:
+            return  # `voxfleet accept` itself, with its options
         name, command, rest = context.command.resolve_command(context, [*context._protected_args, *context.args])
         assert command is not None
         if not rest and not isinstance(command, TyperGroup):
@@ -123,6 +125,7 @@ def test_the_pages_are_read() -> None:
     pages = {found.page for found in documents()}
     assert pages == {
         "README.md",
+        "accept-a-mac.md",
         "accept-audio.md",
         "choose-clips.md",
         "say-where-jobs-run.md",

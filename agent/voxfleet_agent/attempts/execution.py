@@ -11,6 +11,7 @@ from voxfleet_agent.attempts.closing import MacClosing
 from voxfleet_agent.attempts.event_feed import append_status
 from voxfleet_agent.attempts.lane_meter import LaneMeter
 from voxfleet_agent.attempts.live_attempt import LiveAttempt
+from voxfleet_agent.attempts.meter_clock import MeterClock
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import SlotGrant, SlotQueue
 from voxfleet_agent.attempts.state_machine import AttemptEvent, transition
@@ -49,6 +50,7 @@ class Execution:
         must end the agent, because only a restart can recover from it.
         """
         self._services = services
+        self._clock = MeterClock(services.clock)
         self._stage_runner = StageRunner(services)
         self._closing = closing
         self._progressed = progressed
@@ -151,15 +153,17 @@ class Execution:
         seal: Sequence[lane_holds.LaneHold] = (),
         also: Callable[[sqlite3.Connection], None] = lambda db: None,
     ) -> None:
-        """Writes the new state, its event, a sealed row for each of `seal`, and the running hold in one transaction."""
+        """Writes the new state, its event, a sealed row for each of `seal`, and the running hold in one transaction.
+
+        `seal`: the holds of one activity.
+        """
         step = transition(live.record.state, event)
         ledger = self._services.ledger
         record = change(replace(live.record, state=step.state))
-        began = live.meter.hold() if live.meter is not None else None
+        began = live.meter.hold if live.meter is not None else None
 
         def work(db: sqlite3.Connection) -> None:
-            for hold in seal:
-                ledger.seal(db, hold, record)
+            ledger.seal(db, seal, record)
             if began is not None:
                 lane_holds.save(db, began)
             also(db)
@@ -175,12 +179,13 @@ class Execution:
     def end_hold(self, live: LiveAttempt) -> list[lane_holds.LaneHold]:
         """Stops the meter and returns the holds to seal."""
         meter, live.meter = live.meter, None
-        return [] if meter is None else [meter.stop()]
+        return [] if meter is None else meter.end()
 
     async def _run_on_lane(self, live: LiveAttempt, claim: asyncio.Future[SlotGrant[LaneHandle]]) -> None:
-        lane = live.lane = (await claim).slot
+        grant = await claim
+        lane = live.lane = grant.slot
         try:
-            await self._run(live, lane)
+            await self._run(live, lane, grant.price_class)
         except BaseException:
             await lane.kill()
             raise
@@ -189,11 +194,11 @@ class Execution:
         await claim
         await self._run(live, None)
 
-    async def _run(self, live: LiveAttempt, lane: LaneHandle | None) -> None:
+    async def _run(self, live: LiveAttempt, lane: LaneHandle | None, price_class: str | None = None) -> None:
         async with live.lock:
             if lane is not None:
-                machine, clock = self._services.machine, self._services.clock
-                live.meter = LaneMeter(clock, machine.boot_id, live.key, lane.name)
+                boot_id = self._services.machine.boot_id
+                live.meter = LaneMeter(self._clock, boot_id, live.key, lane.name, price_class)
             name = None if lane is None else lane.name
             await self.commit(live, AttemptEvent.GRANTED, lambda record: replace(record, lane=name))
         if live.record.state is not AttemptState.RUNNING:
@@ -210,7 +215,7 @@ class Execution:
             return replace(record, failure=end.outcome)
 
         async with live.lock:
-            work = [] if live.meter is None else [live.meter.switch(Activity.CLEANUP)]
+            work = [] if live.meter is None else live.meter.switch(Activity.CLEANUP)
             await self.commit(live, AttemptEvent.ENDED, ended, seal=work)
         crash_points.point("outcome-recorded")
         residue_bytes = await self.clean(live)
@@ -253,8 +258,9 @@ class Execution:
                 open_storage,
                 progress=progress,
                 working=working,
-                audio_meter=meter.add_audio if meter is not None else lambda audio_milliseconds: None,
+                work_meter=meter.add if meter is not None else lambda audio_milliseconds=0, clips=0: None,
                 batch_halvings=live.batch_halvings,
+                machine_time=live.machine_time,
                 log=live.log(),
                 permit=LeasedPermit(self._closing, lambda: live.task is task and self._lapsed(live)),
             )
@@ -264,7 +270,7 @@ class Execution:
 
     async def _begin_work(self, live: LiveAttempt, meter: LaneMeter) -> None:
         setup = meter.switch(Activity.WORK)
-        began = meter.hold()
+        began = meter.hold
         record = live.record
 
         def work(db: sqlite3.Connection) -> None:

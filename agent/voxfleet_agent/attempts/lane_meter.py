@@ -1,57 +1,110 @@
-"""Measures how long an attempt holds its lane, by activity."""
+"""Measures how long an attempt holds its lane, by activity and by month."""
 
 from __future__ import annotations
 
-from voxfleet_agent.clock import Clock, timestamp
+from dataclasses import replace
+from datetime import timedelta
+
+from voxfleet_agent.attempts.meter_clock import MeterClock, MeterReading
+from voxfleet_agent.attempts.metered_span import MeteredSpan, split_at_months
+from voxfleet_agent.clock import timestamp
 from voxfleet_agent.journal.lane_holds import LaneHold
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptKey
 
 
 class LaneMeter:
-    """Measures from its creation on; each activity starts at the millisecond at which the previous one ends."""
+    """Measures from its creation on; each hold starts at the millisecond at which the one before it ends.
 
-    def __init__(self, clock: Clock, boot_id: str, key: AttemptKey, lane: str) -> None:
+    Only `tick`, `switch` and `end` read the clocks. The holds that they return ended and are to be sealed: one for the
+    activity, or one for each month if a border was passed. A wall clock that was set back ends a hold, too.
+    """
+
+    def __init__(
+        self, clock: MeterClock, boot_id: str, key: AttemptKey, lane: str, price_class: str | None = None
+    ) -> None:
         self._clock = clock
-        self._boot_id = boot_id
         self._key = key
         self._lane = lane
-        self._begin(Activity.SETUP, clock.metered_milliseconds())
+        self._boot_id = boot_id
+        self._price_class = price_class
+        self._read = clock.read()
+        self._ended: list[LaneHold] = []
+        self._stopped = False
+        self.activity = Activity.SETUP
+        self._hold = self._begun(MeteredSpan(self._read.wall, self._read.wall, 0))
 
-    def _begin(self, activity: Activity, at_milliseconds: int) -> None:
-        self.activity = activity
-        self._started_milliseconds = at_milliseconds
-        self._wall_start = timestamp(self._clock.wall())
-        self._audio_milliseconds = 0
-        self._stopped: LaneHold | None = None
+    def add(self, audio_milliseconds: int = 0, clips: int = 0) -> None:
+        """Counts audio that the lane has worked through, and clips that got their row."""
+        hold = self._hold
+        self._hold = replace(
+            hold, audio_milliseconds=hold.audio_milliseconds + audio_milliseconds, clips=hold.clips + clips
+        )
 
-    def add_audio(self, audio_milliseconds: int) -> None:
-        self._audio_milliseconds += audio_milliseconds
-
+    @property
     def hold(self) -> LaneHold:
-        """Returns the hold of the current activity up to now, or up to `stop`."""
-        return self._stopped or self._measure(self._clock.metered_milliseconds())
+        """The current one, up to the last reading."""
+        return self._hold
 
-    def switch(self, activity: Activity) -> LaneHold:
-        """Ends the current activity and begins the next; returns the hold of the ended one."""
-        now = self._clock.metered_milliseconds()
-        ended = self._measure(now)
-        self._begin(activity, now)
-        return ended
+    def tick(self) -> list[LaneHold]:
+        """Measures up to now."""
+        self._measure()
+        return self._take_ended()
 
-    def stop(self) -> LaneHold:
-        """Ends the measurement when the lane is released; later calls return the same hold."""
-        self._stopped = self.hold()
-        return self._stopped
+    def switch(self, activity: Activity) -> list[LaneHold]:
+        """Ends the current activity and begins the next."""
+        self._measure()
+        self._ended.append(self._hold)
+        self.activity = activity
+        self._hold = self._begun(MeteredSpan(self._read.wall, self._read.wall, 0))
+        return self._take_ended()
 
-    def _measure(self, now_milliseconds: int) -> LaneHold:
+    def stop(self) -> None:
+        """Ends the measurement when the lane is released; a second call does nothing."""
+        self._measure()
+        self._stopped = True
+
+    def end(self) -> list[LaneHold]:
+        """Ends the measurement, and the current activity."""
+        self.stop()
+        return [*self._take_ended(), self._hold]
+
+    def _measure(self) -> None:
+        if self._stopped:
+            return
+        before, self._read = self._read, self._clock.read()
+        milliseconds = self._read.milliseconds - before.milliseconds
+        awake_until = before.wall + timedelta(milliseconds=milliseconds)
+        self._extend(MeteredSpan(before.wall, max(self._read.wall, awake_until), milliseconds))
+        if self._read.wall < awake_until:
+            self._extend_anew(self._read)
+
+    def _extend(self, span: MeteredSpan) -> None:
+        first, *others = split_at_months(span)
+        self._hold = replace(
+            self._hold, wall_end=timestamp(first.wall_end), milliseconds=self._hold.milliseconds + first.milliseconds
+        )
+        for other in others:
+            self._ended.append(self._hold)
+            self._hold = self._begun(other)
+
+    def _extend_anew(self, read: MeterReading) -> None:
+        """The time so far keeps the dates that the clock had when it passed."""
+        self._ended.append(self._hold)
+        self._hold = self._begun(MeteredSpan(read.wall, read.wall, 0))
+
+    def _begun(self, span: MeteredSpan) -> LaneHold:
         return LaneHold(
             key=self._key,
             lane=self._lane,
             activity=self.activity,
             boot_id=self._boot_id,
-            wall_start=self._wall_start,
-            wall_end=timestamp(self._clock.wall()),
-            milliseconds=now_milliseconds - self._started_milliseconds,
-            audio_milliseconds=self._audio_milliseconds,
+            wall_start=timestamp(span.wall_start),
+            wall_end=timestamp(span.wall_end),
+            milliseconds=span.milliseconds,
+            price_class=self._price_class,
         )
+
+    def _take_ended(self) -> list[LaneHold]:
+        ended, self._ended = self._ended, []
+        return ended

@@ -12,6 +12,7 @@ from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import Logger, logger
 from voxfleet_agent.storage import Storage
+from voxfleet_api.machine_time import MachineTime
 from voxfleet_api.protocol import AttemptKey, S3Credentials, ShardProgress
 
 
@@ -27,6 +28,8 @@ class LiveAttempt:
     """What is open to the job's namespace, as of the newest PUT."""
     batch_halvings: int = 0
     """How often its batch size is halved, as of the newest PUT."""
+    machine_time: MachineTime | None = None
+    """For Finalize: what the job has used, as of the newest PUT."""
     storage: Storage | None = None
     """What the running stage reads and writes; None while none runs."""
     lane: LaneHandle | None = None

@@ -21,6 +21,8 @@ L = TypeVar("L", bound=LaneHandle)
 class SlotGrant(Generic[S_co]):
     slot: S_co
     give_back: Callable[[], None]
+    price_class: str | None = None
+    """The kind of a lane's pool, which prices go by."""
 
 
 class SlotSource(Protocol[S_co]):
@@ -64,11 +66,11 @@ class LaneSlots(Generic[L]):
         for pool in self._pools.facts():
             lane = self._pools.acquire(pool.name, model_digest)
             if lane is not None:
-                return self._grant(lane)
+                return self._grant(lane, pool.kind)
         return None
 
-    def _grant(self, lane: L) -> SlotGrant[LaneHandle]:
-        return SlotGrant(lane, lambda: self._pools.release(lane))
+    def _grant(self, lane: L, kind: str) -> SlotGrant[LaneHandle]:
+        return SlotGrant(lane, lambda: self._pools.release(lane), kind)
 
     @property
     def free(self) -> int:

@@ -29,7 +29,7 @@ from voxfleet_agent.attempts.recovery import recover
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue
 from voxfleet_agent.attempts.state_machine import Action, AttemptEvent, transition
-from voxfleet_agent.journal import attempt_table, lane_holds, settings_table
+from voxfleet_agent.journal import attempt_table, settings_table
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import frames, logger
@@ -263,15 +263,21 @@ class Supervisor:
         self.feed.publish_progress()
 
     async def tick(self) -> None:
-        """Records how long lanes have been held: after a crash, this is the time that is billed."""
-        running = [live.meter.hold() for live in self._live.values() if live.meter is not None]
-        if running:
+        """Records how long lanes have been held: after a crash, this is the time that is billed.
+
+        What ended with a month gets its row now, so that nobody waits with that month for a long attempt.
+        """
+        ledger = self._services.ledger
+        ticks = [
+            (live.record, live.meter.tick(), live.meter.hold) for live in self._live.values() if live.meter is not None
+        ]
+        if ticks:
 
             def work(db: sqlite3.Connection) -> None:
-                for hold in running:
-                    lane_holds.tick(db, hold)
+                for record, ended, running in ticks:
+                    ledger.tick(db, ended, running, record)
 
-            await self._services.journal.write(work, wake=False)
+            await self._services.journal.write(work, wake=any(ended for _, ended, _ in ticks))
 
     async def unload_idle(self) -> None:
         """Gives back the memory of models that nothing has used for a while."""
@@ -374,6 +380,7 @@ class Supervisor:
         live.set_credentials(request.credentials)
         live.set_uri_prefixes(request.uri_prefixes)
         live.batch_halvings = request.batch_halvings
+        live.machine_time = request.machine_time
 
     async def _erase(self, live: LiveAttempt, *, stop: bool) -> None:
         async with live.lock:
@@ -387,8 +394,7 @@ class Supervisor:
             record = live.record
 
             def work(db: sqlite3.Connection) -> None:
-                for hold in sealed:
-                    self._services.ledger.seal(db, hold, record)
+                self._services.ledger.seal(db, sealed, record)
                 attempt_table.delete(db, live.key)
 
             await self._services.journal.write(work)

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from voxfleet_agent.finished_runs.row_statistics import RowStatistics, row_statistics
-from voxfleet_agent.finished_runs.text_difference import TextDifference, text_difference
 from voxfleet_agent.finished_runs.time_difference import times_of, what_differs_in_time
 from voxfleet_agent.mlx_audio_names import QUARANTINE, TMPDIR
 from voxfleet_agent.stages.finalize.repro import ReproBundle
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.rows import ClipStatus, ResultRow
+from voxfleet_shared.text_difference import TextDifference, text_difference
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,8 +97,16 @@ def open_read_only(file: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)
         connection.execute("SELECT count(*) FROM meta").fetchone()
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
     except sqlite3.Error as error:
         raise JournalError(f"{file}: {error}; has this agent run yet?") from error
+    if version != schema.VERSION:
+        connection.close()
+        raise JournalError(
+            f"{file} has format {version}, this version reads {schema.VERSION}; start the agent once with this version"
+            if version < schema.VERSION
+            else f"{file} has format {version}, this version reads {schema.VERSION}; use the version that wrote it"
+        )
     return connection
 
 
@@ -113,10 +121,13 @@ def _open(file: Path) -> tuple[sqlite3.Connection, str]:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             connection.executescript(f"BEGIN; {schema.TABLES} PRAGMA user_version = {schema.VERSION}; COMMIT;")
-        elif version != schema.VERSION:
+        elif version > schema.VERSION:
             raise JournalError(
                 f"{file} has format {version}, this agent reads {schema.VERSION}; run the version that wrote it"
             )
+        else:
+            for older in range(version, schema.VERSION):
+                connection.executescript(f"BEGIN; {schema.UPGRADES[older]} PRAGMA user_version = {older + 1}; COMMIT;")
         connection.execute("INSERT OR IGNORE INTO meta VALUES ('journal_id', ?)", (secrets.token_hex(8),))
         (journal_id,) = connection.execute("SELECT value FROM meta WHERE name = 'journal_id'").fetchone()
     except sqlite3.DatabaseError as error:

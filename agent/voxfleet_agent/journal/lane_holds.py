@@ -5,36 +5,39 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptKey
 
 
 @dataclass(frozen=True, slots=True)
 class LaneHold:
-    """One activity of one attempt on one lane, so far. After a crash, this is what is billed."""
+    """One activity of one attempt on one lane within one month, so far. After a crash, this is what is billed."""
 
     key: AttemptKey
     lane: str
-    activity: Activity
+    activity: str
     boot_id: str
     wall_start: str
     wall_end: str
     milliseconds: int
-    audio_milliseconds: int
+    audio_milliseconds: int = 0
+    clips: int = 0
+    price_class: str | None = None
 
 
 def save(db: sqlite3.Connection, hold: LaneHold) -> None:
     db.execute(
-        "INSERT OR REPLACE INTO lane_holds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO lane_holds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *hold.key,
             hold.lane,
-            hold.activity.value,
+            hold.activity,
             hold.boot_id,
             hold.wall_start,
             hold.wall_end,
             hold.milliseconds,
             hold.audio_milliseconds,
+            hold.clips,
+            hold.price_class,
         ),
     )
 
@@ -42,18 +45,26 @@ def save(db: sqlite3.Connection, hold: LaneHold) -> None:
 def tick(db: sqlite3.Connection, hold: LaneHold) -> None:
     """Updates a hold; one that was sealed meanwhile stays sealed."""
     db.execute(
-        "UPDATE lane_holds SET wall_end = ?, milliseconds = ?, audio_milliseconds = ?"
+        "UPDATE lane_holds SET wall_end = ?, milliseconds = ?, audio_milliseconds = ?, clips = ?"
         " WHERE shard_uid = ? AND attempt = ? AND lane = ? AND activity = ?",
-        (hold.wall_end, hold.milliseconds, hold.audio_milliseconds, *hold.key, hold.lane, hold.activity.value),
+        (
+            hold.wall_end,
+            hold.milliseconds,
+            hold.audio_milliseconds,
+            hold.clips,
+            *hold.key,
+            hold.lane,
+            hold.activity,
+        ),
     )
 
 
 def remove(db: sqlite3.Connection, hold: LaneHold) -> bool:
-    """Returns True if the hold existed, so that it is sealed only once."""
+    """Returns True if a hold of this activity existed, so that it is sealed only once."""
     return (
         db.execute(
             "DELETE FROM lane_holds WHERE shard_uid = ? AND attempt = ? AND lane = ? AND activity = ?",
-            (*hold.key, hold.lane, hold.activity.value),
+            (*hold.key, hold.lane, hold.activity),
         ).rowcount
         == 1
     )
@@ -62,6 +73,6 @@ def remove(db: sqlite3.Connection, hold: LaneHold) -> bool:
 def load_all(db: sqlite3.Connection) -> list[LaneHold]:
     stored = db.execute("SELECT * FROM lane_holds ORDER BY shard_uid, attempt, lane, activity")
     return [
-        LaneHold(AttemptKey(uid, attempt), lane, Activity(activity), boot_id, start, end, spent, audio)
-        for uid, attempt, lane, activity, boot_id, start, end, spent, audio in stored
+        LaneHold(AttemptKey(uid, attempt), lane, activity, boot_id, start, end, spent, audio, clips, price_class)
+        for uid, attempt, lane, activity, boot_id, start, end, spent, audio, clips, price_class in stored
     ]

@@ -2,7 +2,25 @@
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
+
+UPGRADES = {
+    1: """
+ALTER TABLE lane_holds ADD COLUMN clips INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE lane_holds ADD COLUMN price_class TEXT;
+CREATE TABLE chains (
+    number INTEGER PRIMARY KEY,
+    chain_id TEXT NOT NULL UNIQUE,
+    public_key TEXT
+) STRICT;
+INSERT INTO chains (chain_id)
+    SELECT DISTINCT chain_id FROM ledger_rows
+    WHERE chain_id NOT IN (SELECT value FROM meta WHERE name = 'chain_id');
+INSERT INTO chains (chain_id, public_key)
+    SELECT id.value, key.value FROM meta id, meta key WHERE id.name = 'chain_id' AND key.name = 'chain_public_key';
+""",
+}
+"""By the version that a journal has: what makes the next one of it."""
 
 TABLES = """
 CREATE TABLE meta (
@@ -70,8 +88,16 @@ CREATE TABLE lane_holds (
     wall_end TEXT NOT NULL,
     milliseconds INTEGER NOT NULL,
     audio_milliseconds INTEGER NOT NULL,
+    clips INTEGER NOT NULL DEFAULT 0,
+    price_class TEXT,
     PRIMARY KEY (shard_uid, attempt, lane, activity)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE chains (
+    number INTEGER PRIMARY KEY,
+    chain_id TEXT NOT NULL UNIQUE,
+    public_key TEXT
+) STRICT;
 
 CREATE TABLE ledger_rows (
     chain_id TEXT NOT NULL,

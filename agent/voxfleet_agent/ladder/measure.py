@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from voxfleet_agent.ladder import knees
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, Lane, LaneSpec, LoadedModel
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_agent.percentiles import percentile
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.ladder_table import LadderTier
+from voxfleet_shared.percentile import percentile
 
 MIN_ROUNDS = 5
 MIN_CLIPS = 16

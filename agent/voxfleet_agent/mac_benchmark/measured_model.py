@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from voxfleet_agent.engine.upstream_messages import UpstreamAnswer, UpstreamClip
 from voxfleet_agent.finished_runs.row_statistics import infer_share_milliseconds
-from voxfleet_agent.finished_runs.text_difference import word_changes
 from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.rows import ClipStatus, ResultRow
+from voxfleet_shared.text_difference import word_changes
 
 
 @dataclass(frozen=True, slots=True)

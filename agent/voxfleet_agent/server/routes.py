@@ -15,7 +15,7 @@ from voxfleet_agent.attempts.admission import Caller, Refusal, decide_read
 from voxfleet_agent.attempts.event_feed import UnknownCursor
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.supervisor import Supervisor
-from voxfleet_agent.ledger import last_sequence, page_after
+from voxfleet_agent.ledger import chains, has_chain, last_sequence, page_after
 from voxfleet_agent.metrics import AgentMetrics
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.event_stream import stream
@@ -26,6 +26,7 @@ from voxfleet_api.protocol import (
     AttemptRequest,
     Capability,
     EventAck,
+    LedgerChains,
     MachineFacts,
     RenewAnswer,
     RenewRequest,
@@ -65,6 +66,7 @@ class Routes:
             Route("/v1/events", self.events, methods=["GET"]),
             Route("/v1/events/ack", self.acknowledge, methods=["POST"]),
             Route("/v1/ledger", self.ledger, methods=["GET"]),
+            Route("/v1/ledger/chains", self.ledger_chains, methods=["GET"]),
         ]
 
     # Without authentication
@@ -156,8 +158,14 @@ class Routes:
         limit = whole_number(
             request.query_params.get("limit"), "limit", least=1, most=MAX_LEDGER_ROWS, default=MAX_LEDGER_ROWS
         )
-        chain_id = self._services.ledger.chain_id
+        chain_id = request.query_params.get("chain", self._services.ledger.chain_id)
+        if not await self._services.journal.read(lambda db: has_chain(db, chain_id)):
+            raise RequestRefused.of(404, "this agent has no such chain; GET /v1/ledger/chains lists those that it has")
         return json_response(await self._services.journal.read(lambda db: page_after(db, chain_id, after, limit)))
+
+    async def ledger_chains(self, request: Request) -> Response:
+        self._require_read(request)
+        return json_response(LedgerChains(chains=tuple(await self._services.journal.read(chains))))
 
     # Changes
 

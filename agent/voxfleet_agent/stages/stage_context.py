@@ -15,6 +15,7 @@ from voxfleet_agent.models.resolved_model import ModelResolver, ResolvedModel
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.ladder_table import LadderTable
+from voxfleet_api.machine_time import MachineTime
 from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.rows import Evidence, ResultRow
 
@@ -147,9 +148,9 @@ class WorkSignal(Protocol):
         ...
 
 
-class AudioMeter(Protocol):
-    def __call__(self, audio_milliseconds: int) -> None:
-        """Adds audio to the attempt's machine-hour rows."""
+class WorkMeter(Protocol):
+    def __call__(self, audio_milliseconds: int = 0, clips: int = 0) -> None:
+        """Adds audio that the lane has worked through, and clips with a durable row, to the machine-hour rows."""
         ...
 
 
@@ -198,7 +199,7 @@ class StageContext:
     progress: ProgressSink
     working: WorkSignal
     """Awaited before the lane gets the first clip of the attempt itself; the ladder's clips do not count."""
-    audio_meter: AudioMeter
+    work_meter: WorkMeter
     permit: WorkPermit = field(default_factory=EndlessPermit)
     """Asked before each batch and before the commit."""
     one_machine: bool = False
@@ -206,3 +207,5 @@ class StageContext:
     clip_metrics: ClipMetrics = field(default_factory=ClipMetrics)
     batch_halvings: int = 0
     """How often the chosen batch size is halved, because earlier attempts of the shard ran out of memory or time."""
+    machine_time: MachineTime | None = None
+    """For Finalize: what the job had used when its last shard had ended; None without a fleet."""

@@ -23,19 +23,20 @@ from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
 from voxfleet_agent.stages.plan.plan_stage import run_plan
 from voxfleet_agent.stages.process.process_stage import run_process
 from voxfleet_agent.stages.stage_context import (
-    AudioMeter,
     EndlessPermit,
     JobFailureBudget,
     LadderBook,
     ProgressSink,
     Provenance,
     StageContext,
+    WorkMeter,
     WorkPermit,
     WorkSignal,
 )
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.machine_time import MachineTime
 from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, ShardResult
 from voxfleet_api.quantities import quantity_bytes
 
@@ -93,8 +94,9 @@ class StageRunner:
         *,
         progress: ProgressSink,
         working: WorkSignal,
-        audio_meter: AudioMeter,
+        work_meter: WorkMeter,
         batch_halvings: int = 0,
+        machine_time: MachineTime | None = None,
         log: Logger,
         permit: WorkPermit | None = None,
     ) -> StageEnd:
@@ -122,10 +124,11 @@ class StageRunner:
                     budget=self._services.open_budget(spec),
                     provenance=self._provenance,
                     progress=progress,
-                    audio_meter=audio_meter,
+                    work_meter=work_meter,
                     permit=permit or EndlessPermit(),
                     one_machine=self._one_machine,
                     batch_halvings=batch_halvings,
+                    machine_time=machine_time,
                     clip_metrics=self._services.clip_metrics,
                 )
                 outcome = await self._services.stages[spec.stage](context)

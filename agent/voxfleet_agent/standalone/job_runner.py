@@ -316,7 +316,7 @@ class JobRunner:
                 lambda: nullcontext(self._storage),
                 progress=progress,
                 working=_working,
-                audio_meter=lambda audio_milliseconds: None,
+                work_meter=lambda audio_milliseconds=0, clips=0: None,
                 log=_log.bind(shard=spec.shard_name, attempt=spec.attempt),
             )
         finally:

@@ -30,6 +30,7 @@ from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_status import FailedClips, QuarantinedClips
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, PrinterColumn, Resource
+from voxfleet_api.machine_time import MachineTime
 from voxfleet_api.results import PlanResult
 
 MAX_ATTEMPTS = 16
@@ -108,6 +109,10 @@ class AudioShardSpec(
             "piece belongs to the Process stage, and only to it",
         ),
         cel(
+            "!has(self.machineTime) || self.stage == 'Finalize'",
+            "machineTime belongs to the Finalize stage, and only to it",
+        ),
+        cel(
             "(self.stage == 'Process') == has(self.ordinal)",
             "ordinal and indexes belong to the Process stage, and only to it",
         ),
@@ -124,6 +129,10 @@ class AudioShardSpec(
     ordinal: Annotated[int | None, Field(ge=0, description="Number of a Process shard, from 0.")] = None
     indexes: Annotated[Ranges | None, Field(description="Clips of a Process shard.")] = None
     piece: Annotated[ShardPiece | None, Field(description="Absent: all clips of the planned shard.")] = None
+    machine_time: Annotated[
+        MachineTime | None,
+        Field(description="Of a Finalize shard: what the job had used by then, for its report."),
+    ] = None
 
 
 class AttemptUsage(StatusModel):
@@ -133,6 +142,9 @@ class AttemptUsage(StatusModel):
     first_sequence: Annotated[int, Field(description="Number of the attempt's first row.")]
     last_sequence: Annotated[int, Field(description="Number of the attempt's last row.")]
     rows: Annotated[int, Field(description="Rows of the attempt.")]
+    last_hash: Annotated[
+        Sha256Hex | None, Field(description="Hash of its last row, which fixes all rows of the chain up to it.")
+    ] = None
     setup_milliseconds: Annotated[int, Field(description="Lane time before the first clip.")] = 0
     work_milliseconds: Annotated[int, Field(description="Lane time of the clips.")] = 0
     cleanup_milliseconds: Annotated[int, Field(description="Lane time after the last clip.")] = 0

@@ -124,6 +124,19 @@ class EstimateBasis(StrEnum):
     SHARDS = "Shards"  # the shards of this job that have a result
 
 
+Amount = Annotated[str, Field(max_length=40, pattern=r"^[0-9]+(\.[0-9]+)?$")]
+"""Money as text, exact: the API has no floats."""
+
+
+class ExpectedCost(StatusModel):
+    """Machine time at the highest price of the Macs that may run the job, without minimum charges and fees."""
+
+    currency: Annotated[str, Field(max_length=3, pattern=r"^[A-Z]{3}$", description="ISO 4217.")]
+    hourly: Annotated[Amount, Field(description="The highest contracted price of a lane-hour.")]
+    amount: Annotated[Amount, Field(description="What the estimate's machineSeconds cost at most.")]
+    limit: Annotated[Amount | None, Field(description="What spec.maxMachineSeconds cost at most.")] = None
+
+
 class JobEstimate(StatusModel):
     """What the job is expected to take, from its plan on. A guess, which nobody is billed for."""
 
@@ -148,6 +161,12 @@ class JobEstimate(StatusModel):
         open_enum(EstimateBasis),
         Field(description="Ladder: batch sizes that its Macs have measured. Shards: its own shards with a result."),
     ]
+    cost: Annotated[
+        ExpectedCost | None,
+        Field(
+            description="What it costs at most. Absent: no price is known of a Mac, or they are in other currencies."
+        ),
+    ] = None
 
 
 class ScratchReport(StatusModel):

@@ -25,6 +25,7 @@ from voxfleet_api.base import (
 )
 from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
+from voxfleet_api.kinds.mac_acceptance import AcceptanceJob, MacAcceptance
 from voxfleet_api.kinds.resource import (
     AGE_COLUMN,
     CrdFacts,
@@ -266,6 +267,22 @@ class Drain(SpecModel):
     ] = 3600
 
 
+BillingName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")]
+"""Written like the value of a label, so that exports and metrics can carry it."""
+
+
+class MacBilling(SpecModel):
+    """Whose the Mac is, and as what it is paid. The price book names rates by these."""
+
+    lessor: Annotated[
+        BillingName | None, Field(description="Who rents it out, as the price book names them; absent: nobody.")
+    ] = None
+    sku: Annotated[BillingName | None, Field(description="What is rented, as the lessor's price list names it.")] = None
+    billing_key: Annotated[
+        BillingName | None, Field(description="The contract or cost centre under which the lessor bills this Mac.")
+    ] = None
+
+
 class MacAgentSpec(
     SpecModel,
     json_schema_extra=validations(
@@ -308,6 +325,24 @@ class MacAgentSpec(
     availability: Annotated[OpeningHours | None, Field(description="When the Mac works; absent: always.")] = None
     drain: Annotated[Drain | None, Field(description="Empties the Mac for as long as it stands here.")] = None
     disconnect: Annotated[Disconnect, Field(description="When a silent Mac counts as lost.")] = Disconnect()
+    billing: Annotated[
+        MacBilling | None, Field(description="Whose the Mac is, and as what it is paid; absent: it costs nothing.")
+    ] = None
+    require_acceptance: Annotated[
+        bool,
+        Field(
+            json_schema_extra=NOT_FILLED_IN,
+            description="True: no new attempts before `spec.acceptance` says that this machine has passed; running ones"
+            " finish. Absent: false.",
+        ),
+    ] = False
+    acceptance_job: Annotated[
+        AcceptanceJob | None,
+        Field(description="The job that may run here before the Mac is accepted; `voxfleet accept` sets it."),
+    ] = None
+    acceptance: Annotated[
+        MacAcceptance | None, Field(description="What `voxfleet accept` found; absent: the Mac was not tried.")
+    ] = None
 
 
 class MachinePool(StatusModel):
@@ -390,6 +425,13 @@ class MacAgent(Resource):
                 "string",
                 '.status.conditions[?(@.type=="LedgerVerified")].status',
                 "Do its signed rows verify?",
+            ),
+            PrinterColumn(
+                "Accepted",
+                "string",
+                '.status.conditions[?(@.type=="AcceptancePassed")].status',
+                "Did this machine pass its acceptance?",
+                priority=1,
             ),
             PrinterColumn("Host", "string", ".spec.ssh.host", "SSH host", priority=1),
             PrinterColumn("URL", "string", ".spec.https.url", "Address over HTTPS", priority=1),

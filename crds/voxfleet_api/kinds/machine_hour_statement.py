@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from voxfleet_api.base import (
+    OPEN_VALUE,
     Decimal3,
     ObservedGeneration,
     Sha256Hex,
@@ -14,13 +15,17 @@ from voxfleet_api.base import (
     StatusModel,
     Timestamp,
     cel,
+    list_atomic,
     list_map,
     validations,
 )
+from voxfleet_api.conditions import Conditions
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, PrinterColumn, Resource
 
 MAX_CHAINS = 16
 MAX_NAMESPACES = 32
+MAX_TOTALS = 32
+MAX_CORRECTED_MONTHS = 32
 
 Month = Annotated[str, Field(max_length=7, pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
 """A calendar month in UTC, such as `2026-11`."""
@@ -51,9 +56,63 @@ class NamespaceUse(StatusModel):
     ]
 
 
+class StatementTotal(StatusModel):
+    """Machine time of one namespace, billing key and class."""
+
+    namespace: Annotated[str, Field(max_length=63, description="The owner's; empty: of all that have no entry.")]
+    billing_key: Annotated[str | None, Field(max_length=63, description="The job's billing key; absent: none.")] = None
+    time_class: Annotated[
+        str, OPEN_VALUE, Field(alias="class", max_length=63, description="Productive, Retry, Overhead or Orphaned.")
+    ]
+    machine_seconds: Annotated[Decimal3, Field(description="Lane time.")]
+    audio_seconds: Annotated[Decimal3, Field(description="Audio of the processed clips.")] = "0.000"
+    clips: Annotated[int, Field(ge=0, description="Clips that got their row meanwhile.")] = 0
+
+
+class StatementCorrection(StatusModel):
+    """Rows of an earlier month that came when its statement was final."""
+
+    month: Annotated[Month, Field(description="The month to which the time belongs.")]
+    machine_seconds: Annotated[Decimal3, Field(description="Lane time, in no total of this or of that month.")]
+    rows: Annotated[int, Field(ge=0, description="Signed rows.")]
+
+
+class StatementArchive(StatusModel):
+    """What of the ledger archive the totals are the sum of."""
+
+    revision: Annotated[int, Field(ge=1, description="Revision of the Mac's index of this month.")]
+    sha256: Annotated[Sha256Hex, Field(description="sha256 of that index, which names all segments with theirs.")]
+    segments: Annotated[int, Field(ge=0, description="How many segments of rows it names.")]
+
+
+_FROZEN = (
+    "machineSeconds",
+    "productiveSeconds",
+    "retrySeconds",
+    "overheadSeconds",
+    "orphanedSeconds",
+    "estimatedSeconds",
+    "audioSeconds",
+    "clips",
+    "rows",
+    "totals",
+    "corrections",
+)
+_UNCHANGED = " && ".join(
+    f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})"
+    for name in _FROZEN
+)
+
+
 class MachineHourStatementStatus(
     StatusModel,
     json_schema_extra=validations(
+        cel(
+            "!has(oldSelf.conditions) || !oldSelf.conditions.exists(c, c.type == 'Final' && c.status == 'True')"
+            " || (has(self.conditions) && self.conditions.exists(c, c.type == 'Final' && c.status == 'True')"
+            f" && {_UNCHANGED})",
+            "a final statement never changes; late rows are corrections of the month in which they come",
+        ),
         cel(
             "!has(oldSelf.cursors) || (has(self.cursors) && oldSelf.cursors.all(old, self.cursors.exists(new,"
             " new.chainId == old.chainId && new.sequence >= old.sequence && new.ledgerKey == old.ledgerKey)))",
@@ -81,7 +140,32 @@ class MachineHourStatementStatus(
         Decimal3, Field(description="Seconds of work of jobs that were deleted before their attempts were settled.")
     ] = "0.000"
     audio_seconds: Annotated[Decimal3, Field(description="Audio of the processed clips.")] = "0.000"
+    clips: Annotated[int, Field(description="Clips that got their row meanwhile.")] = 0
+    estimated_seconds: Annotated[
+        Decimal3,
+        Field(description="Seconds of lost attempts that no signed row proves, as their Mac is gone; in no other sum."),
+    ] = "0.000"
     rows: Annotated[int, Field(description="Signed rows in the totals.")] = 0
+    totals: Annotated[
+        tuple[StatementTotal, ...],
+        Field(
+            max_length=MAX_TOTALS,
+            json_schema_extra=list_atomic(),
+            description="The same by namespace, billing key and class; the smallest are added up by class.",
+        ),
+    ] = ()
+    corrections: Annotated[
+        tuple[StatementCorrection, ...],
+        Field(
+            max_length=MAX_CORRECTED_MONTHS,
+            json_schema_extra=list_atomic(),
+            description="Time of earlier months whose statements were final before its rows came.",
+        ),
+    ] = ()
+    archive: Annotated[
+        StatementArchive | None, Field(description="Where the rows are; absent while there is no archive.")
+    ] = None
+    conditions: Conditions = ()
     recent_use: Annotated[
         tuple[NamespaceUse, ...],
         Field(
@@ -108,10 +192,14 @@ class MachineHourStatement(Resource):
             PrinterColumn("Month", "string", ".spec.month", "The month in UTC"),
             PrinterColumn("Machine-Hours", "string", ".status.machineHours", "Lane time in hours"),
             PrinterColumn("Rows", "integer", ".status.rows", "Signed rows in the totals"),
+            PrinterColumn("Final", "string", '.status.conditions[?(@.type=="Final")].status', "Does nothing change?"),
             PrinterColumn("Updated", "date", ".status.updatedAt", "Since rows were last added"),
             PrinterColumn("Productive", "string", ".status.productiveSeconds", "Seconds of committed work", priority=1),
             PrinterColumn("Retry", "string", ".status.retrySeconds", "Seconds of work without a result", priority=1),
             PrinterColumn("Overhead", "string", ".status.overheadSeconds", "Seconds of setup and cleanup", priority=1),
+            PrinterColumn(
+                "Archived", "string", '.status.conditions[?(@.type=="Archived")].reason', "In the archive?", priority=1
+            ),
             AGE_COLUMN,
         ),
         frozen_spec=FrozenSpec("it belongs to the operator"),

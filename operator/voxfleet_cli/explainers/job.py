@@ -9,6 +9,8 @@ from voxfleet_api.failure_texts import TEXTS
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.job_status import EstimateBasis, FailedClip
 from voxfleet_api.results import job_folder
+from voxfleet_billing.budget_use import BUDGET
+from voxfleet_cli.expected_cost_text import cost_text
 from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Related, attempts_of, reason_of
 from voxfleet_cli.job_wait import wait_of
 from voxfleet_operator.reconcile.job_life import takes_attempts
@@ -34,6 +36,7 @@ def _details(job: AudioBatchJob, related: Related) -> Plain:
         "warnings": {warned.code: warned.clips for warned in status.warnings},
         "attempts": [line for shard in related.of(AudioShard) for line in attempts_of(shard)],
         "usage": status.usage.dump(),
+        "bill": _bill(job),
         "results": status.results.uri if status.results else None,
     }
 
@@ -45,13 +48,22 @@ def _estimate(job: AudioBatchJob) -> str | None:
         by = _BASES.get(estimate.basis, str(estimate.basis))
         ends = "" if estimate.finishes_at is None else f", its last shard ends about {estimate.finishes_at}"
         late = "; more than its Macs have time for before they close" if estimate.fits_window is False else ""
-        return f"{estimate.machine_seconds} machine-seconds in all{ends}{late}; by {by}"
+        cost = "" if estimate.cost is None else f", {cost_text(estimate.cost)}"
+        return f"{estimate.machine_seconds} machine-seconds in all{cost}{ends}{late}; by {by}"
     if status.plan is None or status.finalize_time is not None or not status.clips.total:
         return None
     ended = (ConditionType.COMPLETE, ConditionType.FAILED, ConditionType.HALTED)
     if any(is_true(status.conditions, type_) for type_ in ended):
         return None
     return "unknown until a shard has ended: no Mac that may run it has measured this model under this contract"
+
+
+def _bill(job: AudioBatchJob) -> str | None:
+    """How its machine time is proven, row by row."""
+    started = job.status.start_time
+    if started is None or not job.status.usage.rows:
+        return None
+    return f"voxfleet bill show --period {started[:7]} --by job; one line: voxfleet bill dispute ROW"
 
 
 def _clips(clips: Iterable[FailedClip]) -> list[Plain]:
@@ -116,7 +128,8 @@ def _job_next(job: AudioBatchJob) -> str:
     if halted is not None and halted.status == "True" and job.status.finalize_time is None:
         return f"nothing: it ends as failed once what still runs has ended: {halted.message}"
     if job.status.pending_reason:
-        return f"wait, or give it a Mac: {job.status.pending_reason}"
+        to_do = "wait" if job.status.pending_reason.startswith(BUDGET) else "wait, or give it a Mac"
+        return f"{to_do}: {job.status.pending_reason}"
     return f"wait: kubectl wait --for=condition=Complete abj/{job.metadata.name} -n {job.metadata.namespace}"
 
 

@@ -13,16 +13,25 @@ from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Relate
 def _details(mac: MacAgent, related: Related) -> Plain:
     shards = related.of(AudioShard)
     listed = [line for shard in shards for line in attempts_of(shard) if line.get("mac") == mac.metadata.name]
-    hours, drain = mac.spec.availability, mac.spec.drain
+    hours, drain, billing = mac.spec.availability, mac.spec.drain, mac.spec.billing
     return {
         "taints": [str(taint) for taint in mac.spec.taints],
         "machine": mac.status.machine.dump() if mac.status.machine else None,
         "exclusion": mac.status.exclusion.dump() if mac.status.exclusion else None,
         "availability": None if hours is None else hours.dump(),
         "drain": None if drain is None else drain.dump(),
+        "billing": None if billing is None else billing.dump(),
+        "acceptance": _acceptance(mac),
+        "triedBy": None if mac.spec.acceptance_job is None else mac.spec.acceptance_job.dump(),
         "running": [f"{line['shard']} (attempt {line['attempt']})" for line in listed if _runs(line)],
         "attempts": listed,
     }
+
+
+def _acceptance(mac: MacAgent) -> list[Plain]:
+    """Its lines; whether they count for this machine is a condition's matter."""
+    found = mac.spec.acceptance
+    return [] if found is None else [line.dump() for line in found.lines]
 
 
 def _runs(line: Plain) -> bool:

@@ -5,7 +5,7 @@ The Macs are judged by placement's own filters, on what their MacAgents show.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from math import ceil
@@ -15,11 +15,15 @@ from voxfleet_api.kinds import AudioBatchJob, MacAgent
 from voxfleet_api.kinds.job_source import AcceptedSource
 from voxfleet_api.quantities import duration_milliseconds, hours_text, seconds_milliseconds
 from voxfleet_api.selectors import LabelSelector
+from voxfleet_billing.expected_cost import Rented, hourly_price
+from voxfleet_billing.price_book import PriceBook
+from voxfleet_cli.expected_cost_text import cost_text
 from voxfleet_cli.explainers.explanation import UNSEEN, Plain, without_empty
 from voxfleet_cli.mac_slots import slot_of
 from voxfleet_operator.placement.filters import no_access, pending_reason, static_reason
 from voxfleet_operator.placement.snapshot import MacSlot, Unavailable
 from voxfleet_operator.placement.waiting import placement_job
+from voxfleet_operator.reconcile.job.estimate import expected_cost
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.source import find_source
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook, seconds_until_done
@@ -54,6 +58,7 @@ class JobFindings:
     jobs: Sequence[AudioBatchJob] = ()
     """The namespace's other jobs: that of spec.source, and those that may have run the same model."""
     audio_milliseconds: int | None = None
+    price_book: PriceBook | None = None
     notes: tuple[str, ...] = ()
     """What could not be looked at, and why."""
 
@@ -78,6 +83,7 @@ def preview(given: JobFindings) -> Plain:
     trouble = found.problems[0] if found.problems else pending_reason(refusals, len(judged))
     waits = "" if fitting or not later else f"; it waits: {pending_reason(refusals, len(judged))}"
     lanes = sum(item.mac.free_lanes for item in fitting or later)
+    names = [item.mac.name for item in fitting or later]
     unseen = [OPERATOR_ALONE, *found.notes]
     if job is not None and names_clips_elsewhere(job.spec):
         unseen.append(MANIFEST_UNREAD)
@@ -92,7 +98,7 @@ def preview(given: JobFindings) -> Plain:
             "contract": found.contract,
             "macs": [_mac_line(item) for item in judged],
             "addresses": [] if job is None else _addresses(job, found),
-            "estimate": None if job is None or found.problems else _estimate(job, found, lanes),
+            "estimate": None if job is None or found.problems else _estimate(job, found, lanes, names),
             "notLookedAt": unseen,
         }
     )
@@ -173,8 +179,15 @@ def _open_to_all(mac: MacAgent) -> MacAgent:
     return mac.model_copy(update={"spec": mac.spec.model_copy(update={"access": rules})})
 
 
-def _estimate(job: AudioBatchJob, found: JobFindings, lanes: int) -> Plain:
+def _estimate(job: AudioBatchJob, found: JobFindings, lanes: int, macs: Collection[str]) -> Plain:
+    """`macs`: those that take the job, by name."""
     pace, by = _pace(job, found)
+    rented = [
+        Rented(billing.lessor, billing.sku)
+        for mac in found.macs or ()
+        if mac.metadata.name in macs and (billing := mac.spec.billing) is not None and billing.lessor is not None
+    ]
+    price, most_seconds = hourly_price(found.price_book, rented, found.now.date()), job.spec.max_machine_seconds
     audio_milliseconds = found.audio_milliseconds
     plain: Plain = {"basedOn": by}
     if pace is not None:
@@ -193,6 +206,7 @@ def _estimate(job: AudioBatchJob, found: JobFindings, lanes: int) -> Plain:
             "machineHours": hours_text(ceil(machine_seconds * 1000)),
             "lanes": min(lanes, job.spec.parallelism, shards),
             "wallSeconds": None if seconds is None else ceil(seconds),
+            "cost": None if price is None else cost_text(expected_cost(price, ceil(machine_seconds), most_seconds)),
         }
     )
 

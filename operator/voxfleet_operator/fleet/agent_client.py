@@ -31,6 +31,7 @@ from voxfleet_api.protocol import (
     EventAck,
     Identity,
     LadderList,
+    LedgerChains,
     LedgerPage,
     MachineFacts,
     Problem,
@@ -145,10 +146,14 @@ class AgentClient:
     async def renew(self, request: RenewRequest) -> RenewAnswer:
         return _parse(RenewAnswer, await self._call("POST", "/v1/renew", body=request.dump()))
 
-    async def ledger(self, after: int) -> LedgerPage:
-        params = {"after": str(after), "limit": str(LEDGER_PAGE_ROWS)}
+    async def ledger(self, after: int, *, chain_id: str | None = None, limit: int = LEDGER_PAGE_ROWS) -> LedgerPage:
+        """`chain_id`: of a chain before the current one, which only some agents serve."""
+        params = {"after": str(after), "limit": str(limit)} | ({} if chain_id is None else {"chain": chain_id})
         answer = await self._call("GET", "/v1/ledger", params=params)
         return await asyncio.to_thread(_parse, LedgerPage, answer)  # some 20 ms, page after page
+
+    async def ledger_chains(self) -> LedgerChains:
+        return _parse(LedgerChains, await self._call("GET", "/v1/ledger/chains"))
 
     async def acknowledge(self, cursor: str) -> None:
         await self._call("POST", "/v1/events/ack", body=EventAck(cursor=cursor).dump())

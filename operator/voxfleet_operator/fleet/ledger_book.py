@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from voxfleet_api.kinds.audio_shard import AttemptUsage
-from voxfleet_api.ledger import Activity, ChainHead, LedgerError, SignedRow, verify
-from voxfleet_api.protocol import AttemptKey, LedgerSpan
+from voxfleet_api.ledger import Activity, ChainHead, LedgerError, SignedRow, public_key, verify
+from voxfleet_api.protocol import MAX_LISTED_CHAINS, AttemptKey, LedgerSpan
+from voxfleet_operator.fleet.older_chains import OlderChain
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 
-_ACTIVITY_FIELDS = {
+_ACTIVITY_FIELDS: Mapping[str, str] = {
     Activity.SETUP: "setup_milliseconds",
     Activity.WORK: "work_milliseconds",
     Activity.CLEANUP: "cleanup_milliseconds",
 }
+_OTHER_ACTIVITY_FIELD = "setup_milliseconds"
+"""Of an activity that only newer agents know: overhead, as setup is."""
+RESTORED = (
+    "was its state restored from a copy? What it signs from there on is not counted. Stop the agent, run"
+    " `voxfleet-agent ledger new-chain`, and start it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,8 @@ class LedgerBook:
         self.usage: dict[AttemptKey, AttemptUsage] = {}
         self.rows: tuple[VerifiedRow, ...] = ()
         self.error: str | None = None
+        self.older_errors: tuple[str, ...] = ()
+        """Of the chains behind the current one: the first row of each that does not verify."""
 
     @property
     def head(self) -> ChainHead | None:
@@ -64,6 +73,7 @@ class LedgerBook:
         self.error = None
         if self._head is None or self._head.chain_id != chain_id:
             self._head = stored or ChainHead(chain_id)
+            self.older_errors = ()
             # A chain that comes back is read again from its stored head, and no row may count twice.
             self.rows = tuple(row for row in self.rows if row.chain_id != chain_id)
             self.usage = {}
@@ -73,26 +83,34 @@ class LedgerBook:
             self.error = str(
                 LedgerError(
                     f"{chain_id}#{self._head.sequence}",
-                    f"was verified, but the agent now ends at {newest_sequence}; was its state restored from a copy?",
+                    f"was verified, but the agent now ends at {newest_sequence}; {RESTORED}",
                 )
             )
+
+    def compare_head(self, served: SignedRow | None) -> None:
+        """Takes what the agent has under the number of the newest verified row; another row there is a fork."""
+        head = self._head
+        if self.error is None and head is not None and served is not None and served.hash != head.hash:
+            self.error = str(LedgerError(f"{head.chain_id}#{head.sequence}", f"is another one than before; {RESTORED}"))
 
     def add(self, rows: Iterable[SignedRow]) -> set[AttemptKey]:
         """Verifies the next rows and returns the attempts whose usage grew; sets `error` at a bad row."""
         return self.take(self.check(rows, self._head))
 
-    def check(self, rows: Iterable[SignedRow], after: ChainHead | None) -> CheckedRows:
+    def check(self, rows: Iterable[SignedRow], after: ChainHead | None, older: OlderChain | None = None) -> CheckedRows:
         """Verifies the rows that follow `after` and changes nothing, so that a thread may do it: a row takes 0.1 ms.
 
-        The head is the caller's, because the book may have gone on before a thread begins.
+        The head is the caller's, because the book may have gone on before a thread begins. `older`: the chain behind
+        the current one that the rows are of.
         """
         head = after
         now = self._now()
+        key, key_text = (self._key, "") if older is None else (public_key(older.ledger_key), older.ledger_key)
         good: list[VerifiedRow] = []
         for signed in rows:
             try:
-                verified = verify([signed], self._key, head)
-                good.append(VerifiedRow.of(signed, self._control_plane, now))
+                verified = verify([signed], key, head)
+                good.append(VerifiedRow.of(signed, self._control_plane, now, key_text))
             except LedgerError as error:
                 return CheckedRows(after, head, tuple(good), str(error))
             head = verified
@@ -108,6 +126,26 @@ class LedgerBook:
         self._head, self.error = checked.head, checked.error
         self.rows += checked.rows
         return {key for key in map(self._count, checked.rows) if key is not None}
+
+    def take_older(self, checked: CheckedRows) -> set[AttemptKey]:
+        """Counts rows of a chain behind the current one. A bad row ends that chain, and nothing else.
+
+        They may be read again after a break, while they wait: then they are here, and count once.
+        """
+        if checked.error is not None and checked.error not in self.older_errors:
+            self.older_errors = (*self.older_errors, checked.error)[-MAX_LISTED_CHAINS:]
+        if not checked.rows:
+            return set()
+        chain_id = checked.rows[0].chain_id
+        of_chain = [row for row in self.rows if row.chain_id == chain_id]
+        others = tuple(row for row in self.rows if row.chain_id != chain_id)
+        last = of_chain[-1].sequence if of_chain else -1
+        new = [row for row in checked.rows if row.sequence > last]
+        self.rows = (*of_chain, *new, *others)  # each chain in its order, and the current one last
+        self.usage = {}
+        for row in self.rows:
+            self._count(row)
+        return {row.attempt for row in new if row.ours}
 
     def settled(self, head: ChainHead) -> None:
         """Forgets the rows up to a stored head, and the usage of attempts without any other.
@@ -132,8 +170,8 @@ class LedgerBook:
 
     def refuse_damaged(self, chain_id: str, sequence: int) -> None:
         """Records that the agent has this row, but it can no longer be read, or not by this version."""
-        message = "was changed and is no row any more, or is a newer agent's: upgrade the operator then"
-        self.error = str(LedgerError(f"{chain_id}#{sequence}", message))
+        # Rows follow each other, whatever number is left of the damaged one.
+        self.error = damaged(chain_id, max(sequence, self.last_sequence + 1))
 
     def refuse_span(self, key: AttemptKey, span: LedgerSpan) -> None:
         """Records that the agent names rows that it does not deliver."""
@@ -156,13 +194,20 @@ class LedgerBook:
             usage = AttemptUsage(chain_id=row.chain_id, first_sequence=row.sequence, last_sequence=row.sequence, rows=0)
         elif usage.chain_id != row.chain_id:
             usage = usage.model_copy(update={"chain_id": row.chain_id, "first_sequence": row.sequence})
-        field = _ACTIVITY_FIELDS[row.activity]
+        field = _ACTIVITY_FIELDS.get(row.activity, _OTHER_ACTIVITY_FIELD)
         self.usage[key] = usage.model_copy(
             update={
                 "last_sequence": row.sequence,
                 "rows": usage.rows + 1,
+                "last_hash": row.hash,
                 field: getattr(usage, field) + row.machine_milliseconds,
                 "audio_milliseconds": usage.audio_milliseconds + row.audio_milliseconds,
             }
         )
         return key
+
+
+def damaged(chain_id: str, sequence: int) -> str:
+    """What is said of a row that cannot be read."""
+    message = "was changed and is no row any more, or is a newer agent's: upgrade the operator then"
+    return str(LedgerError(f"{chain_id}#{sequence}", message))

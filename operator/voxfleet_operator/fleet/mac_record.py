@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import AttemptUsage, MachineIdentity
-from voxfleet_api.ledger import ChainHead, SignedRow
+from voxfleet_api.ledger import SignedRow
 from voxfleet_api.protocol import (
     MAX_REPORTED_LADDERS,
     AttemptKey,
@@ -20,6 +20,7 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_operator.fleet.ledger_book import CheckedRows, LedgerBook
 from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.fleet.older_chains import StoredHead
 
 
 class MacRecord:
@@ -151,11 +152,16 @@ class MacRecord:
         changed = {key.shard_uid for key in self.book.take(checked)}
         return changed | self._release()
 
-    def rows_settled(self, stored_head: Callable[[str], ChainHead | None]) -> None:
+    def older_rows_checked(self, checked: CheckedRows) -> set[str]:
+        """Takes rows of a chain behind the current one."""
+        changed = {key.shard_uid for key in self.book.take_older(checked)}
+        return changed | self._release()
+
+    def rows_settled(self, pinned_key: str, stored_head: StoredHead) -> None:
         """Forgets the rows up to the stored head of their chain, also of one that a reinstalled agent left behind."""
         unsettled = self.book.rows
-        for chain_id in {row.chain_id for row in unsettled}:
-            if (head := stored_head(chain_id)) is not None:
+        for key, chain_id in {(row.ledger_key or pinned_key, row.chain_id) for row in unsettled}:
+            if (head := stored_head(key, chain_id)) is not None:
                 self.book.settled(head)
         if self.book.rows is not unsettled:
             self._release()
@@ -209,6 +215,7 @@ class MacRecord:
             usage=self._usage,
             rows=self.book.rows,
             ledger_error=self.book.error,
+            older_errors=self.book.older_errors,
             ladders=old.ladders if ladders is None else ladders,
             hung_deletions=old.hung_deletions if hung_deletions is None else hung_deletions,
         )

@@ -43,6 +43,8 @@ class MacView:
     """The verified rows that are not settled, each chain in its order."""
     ledger_error: str | None = None
     """The message that names the first row that failed verification."""
+    older_errors: tuple[str, ...] = ()
+    """The same of chains that the Mac left behind; what is refused of them stops nothing else."""
     ladders: Mapping[tuple[str, str], ReportedLadder] = field(default_factory=dict)
     """The batch sizes that it has measured, by digest of model and contract."""
     hung_deletions: tuple[AttemptKey, ...] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from functools import partial
+from dataclasses import replace
 
 import structlog
 
@@ -16,7 +16,15 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import MachineIdentity
 from voxfleet_api.ledger import public_key
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, Event, LadderList, MachineFacts
+from voxfleet_api.protocol import (
+    AttemptKey,
+    AttemptRequest,
+    AttemptStatus,
+    Capability,
+    Event,
+    LadderList,
+    MachineFacts,
+)
 from voxfleet_operator.fleet.admission import agent_token, refused_conversation
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.closing import Closing, renews_leases
@@ -24,7 +32,7 @@ from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
 from voxfleet_operator.fleet.dialer import DialError
 from voxfleet_operator.fleet.event_pace import EventPace
 from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine, nonce_for
-from voxfleet_operator.fleet.ledger_book import LedgerBook
+from voxfleet_operator.fleet.ledger_book import LedgerBook, damaged
 from voxfleet_operator.fleet.mac_record import MacRecord
 from voxfleet_operator.fleet.mac_view import (
     AgentAnswer,
@@ -36,6 +44,7 @@ from voxfleet_operator.fleet.mac_view import (
     SecretMissing,
 )
 from voxfleet_operator.fleet.mailbox import Letter, Mailbox
+from voxfleet_operator.fleet.older_chains import MAX_KEYS, MAX_WAITING_ROWS, OlderChain, left_to_read
 from voxfleet_operator.fleet.patience import Patience
 from voxfleet_operator.fleet.session_context import (
     SessionContext,
@@ -70,6 +79,9 @@ class MacSession:
         self._history_stuck_at: int | None = None
         self._doubted = False
         self._cursor = self._acknowledged = ""
+        self._former_keys: tuple[str, ...] = ()
+        self._older_chains: list[OlderChain] | None = None
+        """Those with rows to read, in this conversation; None: its agent was not asked yet."""
         self._task = asyncio.create_task(self._run(), name=f"mac-session:{self._name}")
 
     @property
@@ -81,6 +93,7 @@ class MacSession:
         self._grant_lease(mac.spec.disconnect.lease_seconds)
         if not same_conversation(self._context.dialer, old, mac):
             if old.spec.ledger_public_key != mac.spec.ledger_public_key:
+                self._former_keys = (old.spec.ledger_public_key, *self._former_keys)[:MAX_KEYS]
                 self._begin_record()
             self.redial()
 
@@ -175,6 +188,7 @@ class MacSession:
                 machine = await client.machine()
                 self._machine_reported(machine)
                 await self._dispel_doubts(client)
+                self._older_chains = None
                 following = asyncio.Event()
                 if renews_before_reading(self._history_stuck_at, self._record.book.last_sequence):
                     self._history_stuck_at = self._record.book.last_sequence
@@ -219,7 +233,10 @@ class MacSession:
         """
         chain_id = machine.ledger_chain_id
         stored = self._context.stored_head(self.mac.spec.ledger_public_key, chain_id)
-        self._record.book.resume(chain_id, machine.ledger_sequence, stored)
+        book = self._record.book
+        book.resume(chain_id, machine.ledger_sequence, stored)
+        if book.error is None and book.last_sequence >= 0:
+            book.compare_head(next(iter((await client.ledger(book.last_sequence - 1, limit=1)).rows), None))
         await self._pull_rows(client)
         listing = await client.attempts()
         changed = self._record.attempts_listed(listing.attempts)
@@ -291,6 +308,7 @@ class MacSession:
         while True:
             self._machine_reported(await client.machine())
             await self._read_ladders(client)
+            await self._read_older_chains(client)
             interval = renewal_interval_seconds(self._shortest_lease_seconds, self._context.timing)
             await wait(self._renew_now, interval)
             await self._renew(client)
@@ -306,6 +324,29 @@ class MacSession:
             # Nobody waits for a ladder. It is asked for again once the agent names another revision.
             self._log.warning("ladders_not_read", error=str(error))
         self._record.ladders_reported(ladders)
+
+    async def _read_older_chains(self, client: AgentClient) -> None:
+        """One page of what the Mac signed before its current chain, if it is not settled: renewals come first."""
+        record, machine = self._record, self._record.view.machine
+        if machine is None or Capability.LEDGER_CHAINS not in machine.capabilities:
+            return
+        if self._older_chains is None:
+            listed = await client.ledger_chains()
+            keys = (self.mac.spec.ledger_public_key, *self._former_keys)
+            self._older_chains = left_to_read(listed.chains, machine.ledger_chain_id, keys, self._context.stored_head)
+        if not self._older_chains or len(record.book.rows) >= MAX_WAITING_ROWS:
+            return
+        chain = self._older_chains.pop(0)
+        page = await client.ledger(chain.after.sequence, chain_id=chain.chain_id)
+        checked = await asyncio.to_thread(record.book.check, page.rows, chain.after, chain)
+        if checked.error is None and page.damaged_sequence is not None:
+            checked = replace(checked, error=damaged(chain.chain_id, page.damaged_sequence))
+        self._changed(record.older_rows_checked(checked))
+        if checked.error is not None:
+            self._log.error("older_chain_refused", chain_id=chain.chain_id, error=checked.error)
+            self._context.on_change(self._name, frozenset())
+        elif page.rows and checked.head is not None:
+            self._older_chains.insert(0, replace(chain, after=checked.head))
 
     async def _renew(self, client: AgentClient) -> None:
         self._renew_now.clear()
@@ -396,7 +437,7 @@ class MacSession:
     def _machine_reported(self, machine: MachineFacts) -> None:
         self.last_answer_seconds = self._context.clock()
         key = self.mac.spec.ledger_public_key
-        self._record.rows_settled(partial(self._context.stored_head, key))
+        self._record.rows_settled(key, self._context.stored_head)
         if self._record.machine_reported(machine):
             self._context.on_change(self._name, frozenset())
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from voxfleet_api.ledger import Activity, LedgerError, SignedRow
+from voxfleet_api.digest import canonical_json
+from voxfleet_api.ledger import LedgerError, LedgerRow, RowOwner, SignedRow
 from voxfleet_api.protocol import AttemptKey
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-")
@@ -20,10 +21,14 @@ OLDEST_MONTHS, NEWEST_MONTHS = 24, 1
 LONGEST_ROW_MILLISECONDS = 31 * 24 * 3600 * 1000
 """Of one activity of one attempt."""
 MOST_AUDIO_MILLISECONDS = 1000 * LONGEST_ROW_MILLISECONDS
+MAX_ROW_BYTES = 8192
+"""A row is some 900 bytes, and is kept until it is in the archive."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRow:
+    """What decisions read is a field. The rest is parsed when asked for, because many rows may wait."""
+
     chain_id: str
     sequence: int
     hash: str
@@ -32,30 +37,71 @@ class VerifiedRow:
     attempt: AttemptKey
     ours: bool
     """Whether it belongs to this control plane. Rows of others are links of the chain and nothing else."""
-    activity: Activity
+    activity: str
+    """An Activity, or what a newer agent calls one: overhead."""
     machine_milliseconds: int
     audio_milliseconds: int
     namespace: str = ""
-    """The job's, cut to what a namespace's name can have."""
+    """The owner's, cut to what a namespace's name can have."""
+    ledger_key: str = ""
+    """The key that signed it; empty: the one that is pinned."""
+    billing_key: str | None = None
+    """As the job says; cut as well."""
+    content: bytes = b""
+    """The signed row's canonical JSON, as the archive keeps it: `row`, `hash` and `signature`."""
 
     @classmethod
-    def of(cls, signed: SignedRow, control_plane: str, now: datetime) -> Self:
-        """Raises LedgerError for more time or audio than a row can stand for."""
-        row = signed.row
+    def of(cls, signed: SignedRow, control_plane: str, now: datetime, ledger_key: str = "") -> Self:
+        """Raises LedgerError for more time or audio than a row can stand for, or more text than one needs."""
+        row, content = signed.row, canonical_json(signed.dump())
         if row.monotonic_milliseconds > LONGEST_ROW_MILLISECONDS or row.audio_milliseconds > MOST_AUDIO_MILLISECONDS:
             raise LedgerError(signed.name, "stands for more time or audio than one attempt can have taken")
+        if len(content) > MAX_ROW_BYTES:
+            raise LedgerError(signed.name, f"is {len(content)} bytes long; a row has at most {MAX_ROW_BYTES}")
         return cls(
-            chain_id=row.chain_id,
+            chain_id=sys.intern(row.chain_id),
             sequence=row.sequence,
             hash=signed.hash,
-            month=_month(row.wall_start, now),
-            attempt=AttemptKey(row.shard_uid, row.attempt),
+            month=sys.intern(_month(row.wall_start, now)),
+            attempt=AttemptKey(sys.intern(row.shard_uid), row.attempt),
             ours=row.control_plane == control_plane,
             activity=row.activity,
             machine_milliseconds=row.monotonic_milliseconds,
             audio_milliseconds=row.audio_milliseconds,
-            namespace=sys.intern(row.namespace[:LONGEST_NAMESPACE]),
+            namespace=sys.intern(row.held_for.namespace[:LONGEST_NAMESPACE]),
+            ledger_key=ledger_key,
+            billing_key=None if row.billing_key is None else sys.intern(row.billing_key[:LONGEST_NAMESPACE]),
+            content=content,
         )
+
+    @property
+    def row(self) -> LedgerRow:
+        """What the agent signed."""
+        return SignedRow.load_json(self.content).row
+
+    @property
+    def owner(self) -> RowOwner:
+        return self.row.held_for
+
+    @property
+    def lane(self) -> str:
+        return self.row.lane
+
+    @property
+    def wall_start(self) -> str:
+        return self.row.wall_start
+
+    @property
+    def wall_end(self) -> str:
+        return self.row.wall_end
+
+    @property
+    def clips(self) -> int:
+        return self.row.clips
+
+    @property
+    def paused_milliseconds(self) -> int:
+        return self.row.paused_milliseconds
 
 
 def _month(wall_start: str, now: datetime) -> str:

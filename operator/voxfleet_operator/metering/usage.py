@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from datetime import datetime
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage, Stage
 from voxfleet_api.kinds.job_status import JobUsage
+from voxfleet_api.machine_time import MAX_MACS, MachineTime, MacTime
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_api.quantities import hours_text, seconds_text
 
@@ -129,4 +131,59 @@ def job_usage(shards: Iterable[AudioShard], *, ended: bool) -> JobUsage:
         rows=rows,
         unverified_attempts=unverified,
         settled=settled,
+    )
+
+
+def machine_time(shards: Iterable[AudioShard]) -> MachineTime:
+    """Machine time by Mac, of the rows that are verified now. Its sums are those of `job_usage`."""
+    sums: dict[str | None, Counter[str]] = {}
+    audio = still_open = unverified = 0
+    for shard in shards:
+        if shard.spec.stage is not Stage.PROCESS:
+            continue
+        commit, folded = shard.status.commit, shard.status.folded
+        if folded is not None and folded.attempts:
+            overhead = folded.setup_milliseconds + folded.cleanup_milliseconds
+            _add(sums, None, retry=folded.work_milliseconds, overhead=overhead, rows=folded.rows)
+            audio += folded.audio_milliseconds
+            unverified += folded.unsettled
+        for record in shard.status.attempts:
+            usage = record.usage or NO_ROWS
+            delivered = commit is not None and commit.attempt == record.attempt
+            if record.outcome is AttemptOutcome.ASSIGNED or record.usage is None or not usage.complete:
+                still_open += 1
+            audio += usage.audio_milliseconds
+            unverified += usage.given_up
+            if usage.rows:
+                _add(
+                    sums,
+                    record.mac,
+                    overhead=usage.setup_milliseconds + usage.cleanup_milliseconds,
+                    rows=usage.rows,
+                    **{"productive" if delivered else "retry": usage.work_milliseconds},
+                )
+    return MachineTime(
+        macs=_most_used(sums), audio_milliseconds=audio, open_attempts=still_open, unverified_attempts=unverified
+    )
+
+
+def _add(sums: dict[str | None, Counter[str]], mac: str | None, **parts: int) -> None:
+    sums.setdefault(mac, Counter()).update(parts)
+
+
+def _most_used(sums: Mapping[str | None, Counter[str]]) -> tuple[MacTime, ...]:
+    """The Macs that used most, and the rest as one."""
+    times = [_mac_time(mac, parts) for mac, parts in sums.items() if mac is not None]
+    times.sort(key=lambda time: (-time.machine_milliseconds, time.mac))
+    rest = sum([sums[time.mac] for time in times[MAX_MACS:]], sums.get(None, Counter[str]()))
+    return (*times[:MAX_MACS], *([_mac_time(None, rest)] if rest else []))
+
+
+def _mac_time(mac: str | None, parts: Counter[str]) -> MacTime:
+    return MacTime(
+        mac=mac,
+        productive_milliseconds=parts["productive"],
+        retry_milliseconds=parts["retry"],
+        overhead_milliseconds=parts["overhead"],
+        rows=parts["rows"],
     )

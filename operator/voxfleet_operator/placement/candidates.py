@@ -169,7 +169,8 @@ class Candidates:
                     counts.update(full[group])
                     continue
                 counts[reason] += len(places)
-                if reason is self._macs[places[0]].traits.unavailable:
+                traits = self._macs[places[0]].traits
+                if reason in (traits.unavailable, traits.unaccepted):
                     told = next((self._macs[place] for place in places if self._macs[place].detail), None)
                     if told is not None and (reason not in explained or told.name < explained[reason].name):
                         explained[reason] = told

@@ -28,6 +28,11 @@ FAILS_TOO_OFTEN = Unavailable("is excluded because it fails too often", "are exc
 REFUSES_ATTEMPTS = Unavailable(
     "refuses attempts although it seems to have room", "refuse attempts although they seem to have room"
 )
+UNACCEPTED = Unavailable("awaits acceptance", "await acceptance")
+NOT_TRIED = Unavailable(
+    "does not name this job as the one that tries it (spec.acceptanceJob of MacAgent)",
+    "do not name this job as the one that tries them (spec.acceptanceJob of MacAgent)",
+)
 WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
     Obstacle.DELETED: DELETED,
     Obstacle.UNSCHEDULABLE: UNSCHEDULABLE,
@@ -42,6 +47,7 @@ WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
     Obstacle.DELETION_HANGS: DELETION_HANGS,
     Obstacle.FAILS_TOO_OFTEN: FAILS_TOO_OFTEN,
     Obstacle.REFUSES_ATTEMPTS: REFUSES_ATTEMPTS,
+    Obstacle.UNACCEPTED: UNACCEPTED,
 }
 SELECTOR = Unavailable("does not match the job's macSelector", "do not match the job's macSelector")
 NO_ACCESS = Unavailable(
@@ -126,6 +132,10 @@ def static_reason(
     """
     if traits.unavailable is not None:
         return traits.unavailable
+    if needs.tries_mac_as is not None and needs.tries_mac_as != traits.tried_by:
+        return NOT_TRIED
+    if traits.unaccepted is not None and needs.tries_mac_as is None:
+        return traits.unaccepted
     if (taint := untolerated(traits.taints, needs.tolerations)) is not None:
         return tainted(taint)
     if not needs.mac_selector.matches(labels):
@@ -177,7 +187,7 @@ def pending_reason(refusals: Iterable[tuple[MacSlot, Unavailable]], total: int) 
         counts[reason] += 1
         if (
             mac.detail
-            and mac.traits.unavailable is reason
+            and reason in (mac.traits.unavailable, mac.traits.unaccepted)
             and (reason not in explained or mac.name < explained[reason].name)
         ):
             explained[reason] = mac

@@ -15,6 +15,7 @@ from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_operator.fleet.mac_view import attempt_view
 from voxfleet_operator.metering.recent_use import added_up
 from voxfleet_operator.placement.alike_macs import AlikeMacs
+from voxfleet_operator.placement.budgets import BudgetGatherer, seconds_left
 from voxfleet_operator.placement.candidates import selected_labels
 from voxfleet_operator.placement.job_works import JobWorks
 from voxfleet_operator.placement.known_macs import KnownMacs
@@ -45,6 +46,7 @@ class PlacementGatherer:
         self._works = JobWorks(context.cache, context.options.retry_limit)
         self._macs = KnownMacs(context, findings)
         self._alike = AlikeMacs((), (), {})
+        self._budgets = BudgetGatherer(context.budgets, findings.statements)
 
     @property
     def remembered(self) -> int:
@@ -63,12 +65,15 @@ class PlacementGatherer:
         used = added_up(
             works.uncounted.seconds(self._findings.statements.heads), self._findings.statements.use_seconds(now)
         )
+        over_budget = self._budgets.over_budget(pending, works, now)
         return PlacementSnapshot(
             shards=pending,
             macs=macs,
             namespace_labels=labels,
             standings=standings(works.lanes.values(), pending, used, labels, now),
             live_lanes={uid: len(lanes.held_since) for uid, lanes in works.lanes.items() if lanes.held_since},
+            over_budget=over_budget,
+            budgets_renew_seconds=context.clock() + seconds_left(now) if over_budget else None,
         )
 
     @property

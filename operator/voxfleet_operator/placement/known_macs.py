@@ -10,13 +10,13 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, MachineIdentity, Stage
 from voxfleet_api.protocol import AttemptKey, AttemptStatus, Capability
 from voxfleet_operator.fleet.mac_view import MacView, attempt_view, stands_for
-from voxfleet_operator.placement.filters import WHOLE_MAC_PHRASES
+from voxfleet_operator.placement.filters import UNACCEPTED, WHOLE_MAC_PHRASES
 from voxfleet_operator.placement.one_of_equals import OneOfEquals
 from voxfleet_operator.placement.snapshot import CONTROL_SLOTS, MacSlot, MacTraits
 from voxfleet_operator.placement.waiting import chip_name
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.exclusions import Exclusion
-from voxfleet_operator.reconcile.mac.availability import availability
+from voxfleet_operator.reconcile.mac.availability import Obstacle, availability
 from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion
 from voxfleet_operator.reconcile.mac.status import lane_memory_bytes, offline_lanes
 from voxfleet_operator.reconcile.mac_closing import closing, opens_at, steady_until
@@ -128,6 +128,7 @@ class KnownMacs:
         shown = replace(view, attempts={}, usage={}, rows=(), ladders={})
         excluded = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
         available, machine = availability(mac, shown, now, excluded, refusing), shown.machine
+        unaccepted = available.obstacle is Obstacle.UNACCEPTED
         traits = MacTraits(
             access=mac.spec.access,
             taints=mac.spec.taints,
@@ -138,7 +139,9 @@ class KnownMacs:
             keeps_within_prefixes=keeps_within_prefixes(machine),
             knows_chosen_clips=knows_chosen_clips(machine),
             runs_pieces=machine is not None and Capability.SHARD_PIECES in machine.capabilities,
-            unavailable=None if available.obstacle is None else WHOLE_MAC_PHRASES[available.obstacle],
+            tried_by=None if mac.spec.acceptance_job is None else mac.spec.acceptance_job.uid,
+            unavailable=None if unaccepted or available.obstacle is None else WHOLE_MAC_PHRASES[available.obstacle],
+            unaccepted=UNACCEPTED if unaccepted else None,
         )
         is_shown = exclusion is None or excluded is mac.status.exclusion
         return _Look(

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.kinds import AudioBatchJob, MacAgent
 from voxfleet_api.protocol import ReportedLadder
 from voxfleet_api.quantities import seconds_milliseconds
+from voxfleet_billing.expected_cost import Rented, hourly_price
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.placement.alike_macs import AlikeMacs
 from voxfleet_operator.placement.filters import A_LANE
@@ -44,9 +45,13 @@ class _Lanes:
     """By the profile of their Macs' ladders, empty for none."""
     closes_seconds: tuple[float, ...]
     """Of each lane whose Mac has an end in sight."""
+    rented: frozenset[Rented]
+    """As what their Macs are paid."""
 
     @classmethod
-    def of(cls, macs: Iterable[MacSlot], views: Mapping[str, MacView]) -> _Lanes:
+    def of(cls, macs: Iterable[MacSlot], views: Mapping[str, MacView], rented: Mapping[str, Rented]) -> _Lanes:
+        """`rented`: by the name of the Mac."""
+        paid: set[Rented] = set()
         by_profile: Counter[str] = Counter()
         closes_seconds: list[float] = []
         for mac in macs:
@@ -55,9 +60,11 @@ class _Lanes:
                 continue
             count = offline_lanes(facts)
             by_profile[facts.ladder_profile or ""] += count
+            if mac.name in rented:
+                paid.add(rented[mac.name])
             if mac.closes_seconds is not None:
                 closes_seconds += [mac.closes_seconds] * count
-        return cls(by_profile, tuple(closes_seconds))
+        return cls(by_profile, tuple(closes_seconds), frozenset(paid))
 
 
 class _Shared:
@@ -69,6 +76,11 @@ class _Shared:
         self._macs = gatherer.mac_slots()
         self._views = context.fleet.views()
         """As they are when they are asked for: one that is kept keeps its rows."""
+        self._rented = {
+            mac.metadata.name: Rented(mac.spec.billing.lessor, mac.spec.billing.sku)
+            for mac in context.cache.all(MacAgent)
+            if mac.spec.billing is not None and mac.spec.billing.lessor is not None
+        }
         self._alike: dict[frozenset[str], tuple[AlikeMacs, tuple[_Lanes, ...]]] = {}
         """By the labels that jobs select by."""
         self._ladders: dict[tuple[str, str], Mapping[str, ReportedLadder]] = {}
@@ -99,7 +111,9 @@ class _Shared:
         found = self._alike.get(selected)
         if found is None:
             alike = AlikeMacs(self._macs, selected, self._context.cache.labels_by_namespace())
-            lanes = tuple(_Lanes.of([self._macs[place] for place in places], self._views) for places in alike.groups)
+            lanes = tuple(
+                _Lanes.of([self._macs[place] for place in places], self._views, self._rented) for places in alike.groups
+            )
             found = self._alike[selected] = alike, lanes
         return found
 
@@ -118,7 +132,9 @@ class LaneOutlooks:
         ladders = {} if contract is None else shared.ladders(model_digest, contract.digest)
         lanes = measured_lanes = measured = 0
         closing_seconds: list[float] = []
+        rented: set[Rented] = set()
         for group in shared.lanes(common):
+            rented |= group.rented
             closing_seconds += [max(0.0, closes_seconds - now) for closes_seconds in group.closes_seconds]
             for profile, count in group.by_profile.items():
                 lanes += count
@@ -136,6 +152,7 @@ class LaneOutlooks:
                 for other in shared.demands.get(own, ())
                 if other.rank < rank and other.uid != job.metadata.uid
             ),
+            price=hourly_price(self.context.budgets.book, rented, self.context.now().date()),
             closing_seconds=tuple(closing_seconds),
         )
 

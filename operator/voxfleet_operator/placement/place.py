@@ -53,6 +53,9 @@ class _PlacementPass:
             job = shard.job
             if _takes_new_lane(shard) and self._job_lanes.get(job.uid, 0) >= job.parallelism:
                 continue
+            if shard.needs_lane and job.uid in self._snapshot.over_budget:
+                self._pending.setdefault(job.uid, self._snapshot.over_budget[job.uid])
+                continue
             mac = self._choose(self._begun.get(job.uid, job), shard)
             if mac is not None:
                 self._assign(shard, mac)
@@ -86,7 +89,9 @@ class _PlacementPass:
         self._assignments.append(Assignment(shard.uid, shard.next_attempt, mac.name))
 
     def _wake_after(self) -> float | None:
-        """When the first pause of a shard or a Mac ends, or a Mac opens or closes, if any shard is left."""
+        """When the first pause of a shard or a Mac ends, a Mac opens or closes, or budgets begin anew, if any shard is
+        left.
+        """
         shards, macs, now = self._snapshot.shards, self._snapshot.macs, self._now
         if len(self._assignments) == len(shards):
             return None
@@ -96,7 +101,9 @@ class _PlacementPass:
         ]
         for mac in macs:
             instants += [at for at in (mac.opens_seconds, mac.closes_seconds) if at is not None and at > now]
-        return min(instants) - now if instants else None
+        if self._snapshot.budgets_renew_seconds is not None:
+            instants.append(self._snapshot.budgets_renew_seconds)
+        return max(0.0, min(instants) - now) if instants else None
 
 
 def _takes_new_lane(shard: PendingShard) -> bool:

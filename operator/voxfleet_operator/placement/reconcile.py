@@ -37,6 +37,8 @@ from voxfleet_shared import crash_points
 REFUSED_BACKOFF_STEP = 4
 """About a minute."""
 RESEND_SECONDS = 2.0
+BUDGET_SECONDS = 60.0
+"""How often budgets are looked at while nothing else happens: long attempts use them up without a change."""
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +78,8 @@ class PlacementReconciler:
                 self._backoffs.shard_failed(assignment.shard_uid, REFUSED_BACKOFF_STEP, self._context.clock())
         if conflicts:
             return 0.0
-        waits = (plan.wake_after_seconds, None if settled else RESEND_SECONDS)
+        watched = BUDGET_SECONDS if self._context.budgets.budgets else None
+        waits = (plan.wake_after_seconds, None if settled else RESEND_SECONDS, watched)
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
     def _publish(self, pending: Mapping[str, str]) -> None:

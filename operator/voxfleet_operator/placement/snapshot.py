@@ -39,6 +39,8 @@ class JobNeeds:
     """Whether it reads addresses that only its agent sees, as those in a manifest."""
     chooses_clips: bool = False
     """Whether it needs an agent that knows spec.only and spec.source."""
+    tries_mac_as: str | None = None
+    """Its UID, if it is to try a Mac for its acceptance: it runs only on the one that names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +121,12 @@ class MacTraits:
     """Whether its agent knows spec.only and spec.source."""
     runs_pieces: bool = False
     """Whether its agent knows parts of planned shards."""
+    tried_by: str | None = None
+    """The UID of the job that tries it for its acceptance."""
     unavailable: Unavailable | None = None
     """Why it takes nothing at all."""
+    unaccepted: Unavailable | None = None
+    """Why it takes nothing but the job that tries it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +171,10 @@ class PlacementSnapshot:
     """By namespace; one that is left out has had nothing."""
     live_lanes: Mapping[str, int] = field(default_factory=dict)
     """By job UID: how many of its Process attempts are assigned and not over; 0 for one that is left out."""
+    over_budget: Mapping[str, str] = field(default_factory=dict)
+    """By job UID: why none of its shards gets a new lane, of those whose budget is used up."""
+    budgets_renew_seconds: float | None = None
+    """Monotonic time at which the month ends, and with it what budgets hold; None: they hold nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,17 @@ class UncountedUse:
 
     def seconds(self, heads: Mapping[SignedChain, ChainHead]) -> Mapping[str, float]:
         """By namespace. `heads`: how far statements have counted."""
+        found: Counter[str] = Counter()
+        for uid, milliseconds in self.milliseconds(heads).items():
+            found[self._namespaces[uid]] += milliseconds
+        return {namespace: milliseconds / 1000 for namespace, milliseconds in found.items()}
+
+    def attempts(self, job_uid: str) -> int:
+        """How many attempts the shards of a job list that have verified time."""
+        return len(self._times.get(job_uid, ()))
+
+    def milliseconds(self, heads: Mapping[SignedChain, ChainHead]) -> Mapping[str, int]:
+        """By job UID. `heads`: how far statements have counted."""
         if heads is not self._heads:
             for chain in {*heads, *self._heads}:
                 if heads.get(chain) != self._heads.get(chain):
@@ -48,7 +59,4 @@ class UncountedUse:
             self._heads = heads
         for uid in self._times.keys() - self._milliseconds.keys():
             self._milliseconds[uid] = uncounted_milliseconds(self._times[uid], heads)
-        found: Counter[str] = Counter()
-        for uid, milliseconds in self._milliseconds.items():
-            found[self._namespaces[uid]] += milliseconds
-        return {namespace: milliseconds / 1000 for namespace, milliseconds in found.items()}
+        return self._milliseconds

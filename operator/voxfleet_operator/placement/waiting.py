@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import MAX_CHIP, Stage
+from voxfleet_api.kinds.mac_acceptance import ACCEPTS_MAC
 from voxfleet_api.protocol import MachineFacts
 from voxfleet_operator.metering.recent_use import age_seconds
 from voxfleet_operator.placement.order import LANE_SECONDS
@@ -85,6 +86,7 @@ def job_needs(job: AudioBatchJob, chip: str | None) -> JobNeeds:
         chip=chip,
         names_clips_elsewhere=names_clips_elsewhere(job.spec),
         chooses_clips=chooses_clips(job.spec),
+        tries_mac_as=job.metadata.uid if ACCEPTS_MAC in job.metadata.annotations else None,
     )
 
 

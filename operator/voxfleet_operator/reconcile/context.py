@@ -15,6 +15,8 @@ from voxfleet_operator.cache import Cache
 from voxfleet_operator.event_reasons import Announced
 from voxfleet_operator.fleet.mac_view import Fleet
 from voxfleet_operator.kube import Json
+from voxfleet_operator.ledger_archive import LedgerArchive
+from voxfleet_operator.metering.budget_accounts import BudgetAccounts
 from voxfleet_operator.metrics import WorkMetrics
 from voxfleet_operator.queue import Key
 from voxfleet_operator.triggers import Triggers
@@ -114,6 +116,8 @@ class Context:
     synced: Callable[[], bool]
     """Whether the cache has seen a full list of every kind."""
     metrics: WorkMetrics = field(default_factory=WorkMetrics)
+    archive: LedgerArchive | None = None
+    budgets: BudgetAccounts = field(default_factory=BudgetAccounts)
 
     def timestamp(self) -> str:
-        return self.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{self.now().replace(tzinfo=None).isoformat(timespec='seconds')}Z"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from math import fsum
 
+from voxfleet_billing.expected_cost import HourlyPrice
+
 
 @dataclass(frozen=True, slots=True)
 class LaneOutlook:
@@ -22,6 +24,8 @@ class LaneOutlook:
     """How many have work for lanes, the job's own among them."""
     ahead_seconds: float = 0.0
     """Machine time that the jobs before it in its namespace still need."""
+    price: HourlyPrice | None = None
+    """The highest of these lanes' Macs; None: unknown."""
     closing_seconds: tuple[float, ...] = ()
     """For each lane whose Mac has an end in sight, such as a window that closes, the time until then."""
 

@@ -10,9 +10,9 @@ from voxfleet_api.conditions import ConditionType, find
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.mac_agent import DrainMode
+from voxfleet_api.opening_hours import UnusableHours, next_opening, rental_ends, same_until, standing
 from voxfleet_operator.fleet.closing import Closing, ClosingPhase, returns_at_next_clip
 from voxfleet_operator.fleet.mac_view import MacView
-from voxfleet_operator.reconcile.opening_hours import UnusableHours, next_opening, rental_ends, same_until, standing
 
 RETURN_GRACE = timedelta(minutes=5)
 """From the end of a window or a drain's deadline until what still runs is stopped. A rental's lies before its end."""

@@ -86,7 +86,12 @@ def _announce(context: Context, before: Resource, after: Resource) -> None:
 
 def differs(old: StatusModel, new: StatusModel) -> bool:
     """Whether a write would change anything. The order of lists does not count: the server may keep another one."""
-    return old != new and not _same(old.dump(), new.dump())
+    changed = {name for name, value in new if value != getattr(old, name)}
+    return bool(changed) and not _same(_json_of(old, changed), _json_of(new, changed))
+
+
+def _json_of(status: StatusModel, fields: set[str]) -> object:
+    return status.model_dump(mode="json", by_alias=True, exclude_none=True, include=fields)
 
 
 def _same(one: object, other: object) -> bool:

@@ -9,7 +9,9 @@ from datetime import datetime
 from voxfleet_api.kinds import MacAgent, MachineHourStatement
 from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.ledger import ChainHead
+from voxfleet_billing.budget_use import Payer
 from voxfleet_operator.cache import Cache
+from voxfleet_operator.metering.month_use import counted_milliseconds
 from voxfleet_operator.metering.recent_use import counted_use_seconds, decay
 from voxfleet_operator.metering.statements import SignedChain, newest_heads
 
@@ -23,6 +25,7 @@ class StoredStatements:
         self._heads: Mapping[SignedChain, ChainHead] = {}
         self._written_at: Mapping[str, tuple[str, ...]] = {}
         self._use: tuple[datetime, Mapping[str, float]] | None = None
+        self._of_month: tuple[str, Mapping[Payer, int]] | None = None
 
     def head(self, ledger_key: str, chain_id: str) -> ChainHead | None:
         """The newest row of the chain that a statement counts, under whatever name the Mac had then."""
@@ -68,6 +71,13 @@ class StoredStatements:
         left = decay((now - then).total_seconds())
         return {namespace: seconds * left for namespace, seconds in used.items()}
 
+    def milliseconds_of(self, month: str) -> Mapping[Payer, int]:
+        """The machine time that statements count of the month, by payer."""
+        self._read()
+        if self._of_month is None or self._of_month[0] != month:
+            self._of_month = month, counted_milliseconds(self._cache.all(MachineHourStatement), month)
+        return self._of_month[1]
+
     def _read(self) -> None:
         changes = self._cache.changes(MachineHourStatement)
         if changes == self._seen_changes:
@@ -79,4 +89,4 @@ class StoredStatements:
             if item.status.updated_at:
                 written_at[item.spec.mac] = (*written_at.get(item.spec.mac, ()), item.status.updated_at)
         self._written_at = written_at
-        self._use = None
+        self._use = self._of_month = None

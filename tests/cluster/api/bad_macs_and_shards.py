@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from typing import cast
 
-from tests.cluster.api.specs import HTTPS_MAC, MAC, REMOVE, SHARD, Bad, Json
+from tests.cluster.api.specs import ACCEPTANCE, HTTPS_MAC, MAC, REMOVE, SHARD, Bad, Json
 
 MAC_SSH = cast(Json, MAC["spec"])["ssh"]
+LINES = cast(list[Json], ACCEPTANCE["lines"])
 BAD_MACS_AND_SHARDS: dict[str, Bad] = {
+    "mac that passed in spite of a line": Bad(
+        MAC,
+        {"spec.acceptance": {**ACCEPTANCE, "lines": [*LINES[:4], {**LINES[4], "passed": False}]}},
+        "spec.acceptance.passed",
+        "exactly where every line has passed",
+    ),
+    "mac that failed with every line passed": Bad(
+        MAC, {"spec.acceptance": {**ACCEPTANCE, "passed": False}}, "spec.acceptance.passed", "exactly where every line"
+    ),
+    "mac with four lines": Bad(
+        MAC, {"spec.acceptance": {**ACCEPTANCE, "lines": LINES[:4]}}, "spec.acceptance.lines", "at least 5 items"
+    ),
+    "mac with one line twice": Bad(
+        MAC,
+        {"spec.acceptance": {**ACCEPTANCE, "lines": [*LINES[:4], LINES[0]]}},
+        "spec.acceptance.lines[4]",
+        "Duplicate",
+    ),
+    "mac tried by a job without a uid": Bad(
+        MAC, {"spec.acceptanceJob": {"namespace": "team", "name": "job"}}, "spec.acceptanceJob.uid", "Required value"
+    ),
     "mac with one taint twice": Bad(
         MAC, {"spec.taints": [{"key": "rented"}, {"key": "rented", "value": "night"}]}, "spec.taints[1]", "Duplicate"
     ),
@@ -33,6 +55,12 @@ BAD_MACS_AND_SHARDS: dict[str, Bad] = {
         },
         "spec",
         "piece belongs to the Process stage",
+    ),
+    "shard of clips with the job's machine time": Bad(
+        SHARD,
+        {"spec.machineTime": {"macs": [], "audioMilliseconds": 0, "openAttempts": 0, "unverifiedAttempts": 0}},
+        "spec",
+        "machineTime belongs to the Finalize stage",
     ),
     "part of a shard with a path of other digits": Bad(
         SHARD, {"spec.piece": {"path": "02", "inherits": ["uid"], "afterAttempt": 3}}, "spec.piece.path", "should match"
@@ -122,6 +150,13 @@ BAD_MACS_AND_SHARDS: dict[str, Bad] = {
     "mac that drains in a way that is none": Bad(
         MAC, {"spec.drain": {"mode": "Kill"}}, "spec.drain.mode", "supported values"
     ),
+    "mac with a blank in its SKU": Bad(
+        MAC, {"spec.billing": {"lessor": "mac-rentals", "sku": "M4 Pro"}}, "spec.billing.sku", "should match"
+    ),
+    "mac with a billing key of 64 characters": Bad(
+        MAC, {"spec.billing": {"billingKey": "k" * 64}}, "spec.billing.billingKey", "may not be more than 63"
+    ),
+    "mac with an empty lessor": Bad(MAC, {"spec.billing": {"lessor": ""}}, "spec.billing.lessor", "at least 1 char"),
     "mac that drains for ever": Bad(
         MAC, {"spec.drain": {"deadlineSeconds": 604801}}, "spec.drain.deadlineSeconds", "less than or equal to 604800"
     ),

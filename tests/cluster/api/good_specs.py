@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from tests.cluster.api.specs import CONTRACT, HTTPS_MAC, JOB, MAC, REMOVE, RERUN, SCHEDULE, SHARD, SPEAK, Json, changed
+from tests.cluster.api.specs import (
+    ACCEPTANCE,
+    CONTRACT,
+    HTTPS_MAC,
+    JOB,
+    MAC,
+    REMOVE,
+    RERUN,
+    SCHEDULE,
+    SHARD,
+    SPEAK,
+    Json,
+    changed,
+)
 
 GOOD: dict[str, Json] = {
     "contract": CONTRACT,
@@ -32,6 +45,10 @@ GOOD: dict[str, Json] = {
             "spec.completeness": {"minCoveragePercent": 80, "unspokenText": "Quarantine"},
             "spec.scratch": {"maxBytes": "1Gi"},
         },
+    ),
+    "mac that was accepted": changed(MAC, {"spec.requireAcceptance": True, "spec.acceptance": ACCEPTANCE}),
+    "mac that is being tried": changed(
+        MAC, {"spec.acceptanceJob": {"namespace": "team", "name": "accept-case-1", "uid": "uid-1"}}
     ),
     "schedule": SCHEDULE,
     **{f"schedule {text}": changed(SCHEDULE, {"spec.schedule": text}) for text in ("@daily", "*/5  1-3 1,L * MON-FRI")},
@@ -130,4 +147,8 @@ GOOD: dict[str, Json] = {
             "spec.drain": {},
         },
     ),
+    "mac that is paid": changed(
+        MAC, {"spec.billing": {"lessor": "mac-rentals", "sku": "M4.Pro_24", "billingKey": "k" * 63}}
+    ),
+    "mac whose lessor alone is known": changed(MAC, {"spec.billing": {"lessor": "mac-rentals"}}),
 }

@@ -78,6 +78,17 @@ MAC: Json = {
         "ledgerPublicKey": "A" * 43 + "=",
     },
 }
+ACCEPTANCE: Json = {
+    "recordSha256": "0" * 64,
+    "hardwareId": "hw-1",
+    "ledgerPublicKey": "A" * 43 + "=",
+    "acceptedAt": "2026-11-30T06:00:00Z",
+    "passed": True,
+    "lines": [
+        {"name": name, "passed": True, "value": "1 s", "limit": "2 s"}
+        for name in ("MachineHours", "DiskQuota", "RealtimeSlo", "FailureBudget", "ReproBundle")
+    ],
+}
 HTTPS_MAC: Json = {
     "apiVersion": API_VERSION,
     "kind": "MacAgent",

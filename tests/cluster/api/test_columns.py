@@ -93,7 +93,21 @@ OBJECTS: dict[str, tuple[Json, Json]] = {
     ),
     "MachineHourStatement": (
         changed(STATEMENT, {"metadata.name": "mac-studio-berlin-01-2026-11", "spec.mac": "mac-studio-berlin-01"}),
-        {"machineHours": "1234.5678", "rows": 123_456, "updatedAt": SINCE},
+        {
+            "machineHours": "1234.5678",
+            "rows": 123_456,
+            "updatedAt": SINCE,
+            "conditions": [
+                {
+                    "type": "Final",
+                    "status": "False",
+                    "reason": "MonthOpen",
+                    "message": "",
+                    "observedGeneration": 1,
+                    "lastTransitionTime": SINCE,
+                }
+            ],
+        },
     ),
 }
 

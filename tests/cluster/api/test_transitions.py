@@ -203,6 +203,38 @@ def test_a_cursor_moves_on_and_chains_join(statement: ApiServer) -> None:
     assert [cursor["sequence"] for cursor in cursors] == [9, 9, 9]
 
 
+FINAL = {
+    "type": "Final",
+    "status": "True",
+    "reason": "Final",
+    "message": "",
+    "observedGeneration": 1,
+    "lastTransitionTime": "2026-12-03T00:00:00Z",
+}
+
+
+def test_a_final_statement_never_changes(statement: ApiServer) -> None:
+    def write(**status: object) -> dict[str, Any]:
+        return patch(statement, "MachineHourStatement", {"status": status}, "status")
+
+    write(conditions=[FINAL], machineSeconds="5.000", rows=3)
+    total = {"namespace": "speech", "class": "Retry", "machineSeconds": "1.000"}
+    changes: list[dict[str, object]] = [
+        {"machineSeconds": "6.000"},
+        {"rows": 4},
+        {"rows": None},
+        {"estimatedSeconds": "1.000"},
+        {"totals": [total]},
+        {"corrections": [{"month": "2026-10", "machineSeconds": "1.000", "rows": 1}]},
+        {"conditions": [{**FINAL, "status": "False"}]},
+        {"conditions": []},
+    ]
+    for change in changes:
+        with pytest.raises(Refused, match="a final statement never changes"):
+            write(**change)
+    write(observedGeneration=2, machineSeconds="5.000")
+
+
 @pytest.mark.parametrize("month", ["2026-13", "2026-1", "26-11", ""])
 def test_a_month_is_one(server: ApiServer, month: str) -> None:
     with pytest.raises(Refused, match=r"spec\.month"):

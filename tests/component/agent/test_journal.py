@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from voxfleet_agent.folder_lock import FolderInUseError
-from voxfleet_agent.journal import attempt_table, event_table, settings_table
+from voxfleet_agent.journal import attempt_table, event_table, schema, settings_table
 from voxfleet_agent.journal.journal import Journal, JournalError
 from voxfleet_agent.journal.stage_journal import FrozenPart, SqliteStageJournal
 from voxfleet_api.protocol import AttemptKey, EventType, RenewAnswer
@@ -77,7 +77,7 @@ async def test_the_journal_syncs_every_commit_and_keeps_its_id(tmp_path: Path) -
         journal = await Journal.open(tmp_path, tmp_path / "journal.sqlite3")
         ids.append(journal.journal_id)
         values = await journal.read(lambda db: [db.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas])
-        assert values == ["wal", 2, 1, 1, 1]
+        assert values == ["wal", 2, 1, 1, schema.VERSION]
         await journal.close()
     assert ids[0] == ids[1]
     assert (tmp_path / "journal.sqlite3").stat().st_mode & 0o777 == 0o600

@@ -17,7 +17,7 @@ from tests.component.agent.agent_rig import (
     running_agent,
 )
 
-from voxfleet_api.ledger import Activity, ChainHead, verify
+from voxfleet_api.ledger import Activity, ChainHead, RowOwner, verify
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, MachineFacts, Problem
 
 
@@ -28,7 +28,7 @@ async def test_an_attempt_from_put_to_sealed_rows(agent: Agent) -> None:
     running = await agent.status(REQUEST)
     assert running.state is AttemptState.RUNNING and running.lane == "offline-0"
     agent.clock.advance(2.5)
-    context.audio_meter(7000)
+    context.work_meter(7000, 2)
     context.progress(2, 4)
     agent.stage.answers.put_nowait(COMMIT)
     ended = await agent.until(REQUEST, "Succeeded")
@@ -42,7 +42,11 @@ async def test_an_attempt_from_put_to_sealed_rows(agent: Agent) -> None:
         (Activity.WORK, 2500),
         (Activity.CLEANUP, 0),
     ]
-    assert [signed.row.audio_milliseconds for signed in page.rows] == [0, 7000, 0]
+    assert [(signed.row.audio_milliseconds, signed.row.clips) for signed in page.rows] == [(0, 0), (7000, 2), (0, 0)]
+    assert {signed.row.price_class for signed in page.rows} == {"Offline"}
+    assert {signed.row.held_for for signed in page.rows} == {
+        RowOwner(kind="AudioBatchJob", namespace="speech", name="calls", uid="job-uid-1")
+    }
     assert {(signed.row.lane, signed.row.billing_key, signed.row.control_plane) for signed in page.rows} == {
         ("offline-0", "team-speech", CONTROL_PLANE)
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +41,9 @@ class KilledAgent:
     ledger: Ledger
     scratch: Scratch
 
+    def key_of(self, chain_id: str) -> str:
+        return self.ledger.public_key
+
     async def attempt(self, number: int, state: AttemptState, **changes: object) -> JournaledAttempt:
         spec = process_spec(f"shard-{number}")
         record = JournaledAttempt(AttemptKey(spec.shard_uid, 1), digest_of(spec), "cp", spec, state, **changes)  # type: ignore[arg-type] # by name
@@ -48,18 +51,10 @@ class KilledAgent:
         return record
 
     async def hold(self, record: JournaledAttempt, milliseconds: int, activity: Activity = Activity.WORK) -> LaneHold:
-        begun = LaneHold(
-            record.key, "offline-0", activity, "boot", "2026-11-20T00:00:00Z", "2026-11-20T00:00:00Z", 0, 0
-        )
-        ticked = LaneHold(
-            record.key,
-            "offline-0",
-            activity,
-            "boot",
-            "2026-11-20T00:00:00Z",
-            "2026-11-20T00:00:09Z",
-            milliseconds,
-            5000,
+        start = "2026-11-20T00:00:00.000Z"
+        begun = LaneHold(record.key, "offline-0", activity, "boot", start, start, 0, price_class="Offline")
+        ticked = replace(
+            begun, wall_end="2026-11-20T00:00:09.000Z", milliseconds=milliseconds, audio_milliseconds=5000, clips=2
         )
         await self.journal.write(lambda db: lane_holds.save(db, begun))
         await self.journal.write(lambda db: lane_holds.tick(db, ticked))
@@ -84,7 +79,8 @@ async def test_time_up_to_the_last_tick_is_sealed_exactly_once(killed: KilledAge
     assert (first.sealed_rows, second.sealed_rows) == (1, 0)
     (row,) = (await killed.journal.read(lambda db: page_after(db, killed.ledger.chain_id, -1, 10))).rows
     assert (row.row.monotonic_milliseconds, row.row.audio_milliseconds, row.row.activity) == (9000, 5000, Activity.WORK)
-    assert await killed.journal.write(lambda db: killed.ledger.seal(db, ticked, record)) is None
+    assert (row.row.clips, row.row.price_class) == (2, "Offline")
+    assert await killed.journal.write(lambda db: killed.ledger.seal(db, [ticked], record)) == []
     await killed.journal.write(lambda db: lane_holds.tick(db, ticked))
     assert await killed.journal.read(lane_holds.load_all) == []
 
@@ -128,13 +124,13 @@ async def test_one_changed_byte_is_found_and_its_row_named(killed: KilledAgent) 
         await killed.hold(record, 1000 + number)
     await recover(killed.journal, killed.ledger, killed.scratch)
     lines = await killed.journal.read(lambda db: list(stored_rows(db)))
-    assert [head.sequence for head in verify_lines(iter(lines), killed.ledger.public_key)] == [2]
+    assert [head.sequence for head in verify_lines(iter(lines), killed.key_of)] == [2]
     for position, (name, line) in enumerate(lines):
         for column in range(len(line)):
             flipped = line[:column] + chr(ord(line[column]) ^ 1) + line[column + 1 :]
             changed = [*lines[:position], (name, flipped), *lines[position + 1 :]]
             with pytest.raises(LedgerError) as caught:
-                verify_lines(iter(changed), killed.ledger.public_key)
+                verify_lines(iter(changed), killed.key_of)
             assert caught.value.row_name == name, flipped
 
 
@@ -169,7 +165,7 @@ async def test_a_removed_or_repeated_row_is_found(killed: KilledAgent) -> None:
     lines = await killed.journal.read(lambda db: list(stored_rows(db)))
     for wrong in (lines[1:], [lines[0], lines[2]], [lines[0], lines[0], *lines[1:]]):
         with pytest.raises(LedgerError):
-            verify_lines(iter(wrong), killed.ledger.public_key)
+            verify_lines(iter(wrong), killed.key_of)
 
 
 async def test_another_key_opens_another_chain(killed: KilledAgent) -> None:

@@ -207,7 +207,7 @@ def test_sigterm_parks_seals_and_ends_with_0(whole: Whole) -> None:
     assert wait_ended(children, 30) == [] and whole.scratch_entries() == []
     agent.mac.restart_agent()
     assert whole.states()[spec.shard_uid] is AttemptState.PARKED
-    assert [signed.row.activity.value for signed in agent.ledger()] == ["Setup", "Work"]
+    assert [signed.row.activity for signed in agent.ledger()] == ["Setup", "Work"]
     agent.succeed(spec)
 
 

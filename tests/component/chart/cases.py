@@ -21,6 +21,7 @@ CASES: Mapping[str, Mapping[str, object]] = {
         "fleetSecrets": {"names": ["fleet-ssh", "mac-01"]},
         "credentialNamespaces": [{"namespace": "speech", "secretNames": ["s3-calls", "s3-results"]}],
         "rbac": {"aggregate": False},
+        "archive": {"uri": "file:///archive", "claim": "ledger"},
     },
     "everything": {
         "fullnameOverride": "vox",
@@ -30,13 +31,22 @@ CASES: Mapping[str, Mapping[str, object]] = {
         "fleetSecrets": {"all": True},
         "serviceAccount": {"name": "vox-operator", "annotations": {"team": "speech"}},
         "operator": {"lostMarginSeconds": 90, "logFormat": "text", "extraArgs": ["--retry-limit=3"]},
+        "priceBook": {"configMap": "prices", "key": "2026.yaml"},
+        "archive": {"uri": "s3://ledger/fleet", "credentialsSecret": "archive-keys"},
         "podAnnotations": {"a": "b"},
         "podLabels": {"c": "d"},
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"key": "control", "operator": "Exists"}],
         "affinity": {"nodeAffinity": {}},
         "priorityClassName": "system-cluster-critical",
-        "networkPolicy": {"egress": {"enabled": True, "apiServer": ["10.0.0.1/32"], "macs": ["10.1.0.0/24"]}},
+        "networkPolicy": {
+            "egress": {
+                "enabled": True,
+                "apiServer": ["10.0.0.1/32"],
+                "macs": ["10.1.0.0/24"],
+                "archive": ["10.2.0.0/24"],
+            }
+        },
         "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
     },
     "least": {

@@ -39,6 +39,8 @@ from voxfleet_api.protocol import (
     EventType,
     Identity,
     LadderList,
+    LedgerChain,
+    LedgerChains,
     LedgerPage,
     LedgerSpan,
     MachineFacts,
@@ -74,11 +76,13 @@ def attempt_status(shard_uid: str, state: AttemptState, span: tuple[int, int] | 
     )
 
 
-def next_row(rows: list[SignedRow], key: Ed25519PrivateKey, shard_uid: str, activity: Activity) -> SignedRow:
+def next_row(
+    rows: list[SignedRow], key: Ed25519PrivateKey, shard_uid: str, activity: Activity, chain_id: str = CHAIN
+) -> SignedRow:
     row = ledger_row(
         len(rows),
         row_hash(rows[-1].row) if rows else "0" * 64,
-        chain_id=CHAIN,
+        chain_id=chain_id,
         control_plane=CONTROL_PLANE,
         shard_uid=shard_uid,
         activity=activity,
@@ -104,6 +108,8 @@ class StandInAgent:
     token: str = "a-long-agent-token"
     hardware_id: str = "hardware-1"
     capabilities: tuple[str, ...] = tuple(Capability)
+    older: dict[str, list[SignedRow]] = field(default_factory=dict)
+    """The rows of chains that it left behind."""
     bound_to: str | None = CONTROL_PLANE
     signing_key: Ed25519PrivateKey | None = None
     """Signs the identity instead of `key`."""
@@ -212,6 +218,7 @@ class StandInAgent:
                 Route("/v1/identity", self._identity),
                 Route("/v1/machine", self._machine),
                 Route("/v1/ladders", self._ladders),
+                Route("/v1/ledger/chains", self._chains),
                 Route("/v1/attempts", self._attempts),
                 Route("/v1/attempts/{shard_uid}/{attempt:int}", self._attempt, methods=["PUT", "DELETE"]),
                 Route("/v1/renew", self._renew, methods=["POST"]),
@@ -296,10 +303,19 @@ class StandInAgent:
 
     async def _ledger(self, request: Request) -> Response:
         first = int(request.query_params["after"]) + 1
-        page = LedgerPage(chain_id=CHAIN, rows=tuple(self.rows[first : first + 2]))  # small pages: several are needed
+        chain_id = request.query_params.get("chain", CHAIN)
+        rows = self.rows if chain_id == CHAIN else self.older[chain_id]
+        page = LedgerPage(chain_id=chain_id, rows=tuple(rows[first : first + 2]))  # small pages: several are needed
         refusal = await self._admit(request)
         await self._history.wait()
         return refusal or JSONResponse(page.dump())
+
+    async def _chains(self, request: Request) -> Response:
+        chains = [
+            LedgerChain(chain_id=chain_id, ledger_key=self.public_key, sequence=len(rows) - 1)
+            for chain_id, rows in ({CHAIN: self.rows} | self.older).items()
+        ]
+        return await self._admit(request) or JSONResponse(LedgerChains(chains=tuple(chains)).dump())
 
     async def _stream(self, request: Request) -> Response:
         refusal = await self._admit(request)

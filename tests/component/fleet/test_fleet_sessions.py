@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from tests.component.fleet.rig import FAST, REQUEST, A, B, C, Rig
-from tests.component.fleet.stand_in_agent import StandInAgent, attempt_status
+from tests.component.fleet.stand_in_agent import StandInAgent, attempt_status, next_row
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord
@@ -22,6 +22,7 @@ from voxfleet_api.ledger import Activity, ChainHead, SignedRow
 from voxfleet_api.protocol import AttemptState
 from voxfleet_operator.fleet.ledger_book import CheckedRows, LedgerBook
 from voxfleet_operator.fleet.mac_view import Order, Outcome, attempt_view
+from voxfleet_operator.fleet.older_chains import OlderChain
 from voxfleet_operator.fleet.ssh.transport import THREAD_END_SECONDS
 
 ASSIGNED = AttemptRecord(attempt=1, mac="mac-01", outcome=AttemptOutcome.ASSIGNED)
@@ -100,9 +101,11 @@ async def test_history_is_verified_off_the_event_loop(rig: Rig, monkeypatch: pyt
     threads: set[threading.Thread] = set()
     check = LedgerBook.check
 
-    def watched(book: LedgerBook, rows: Iterable[SignedRow], after: ChainHead | None) -> CheckedRows:
+    def watched(
+        book: LedgerBook, rows: Iterable[SignedRow], after: ChainHead | None, older: OlderChain | None = None
+    ) -> CheckedRows:
         threads.add(threading.current_thread())
-        return check(book, rows, after)
+        return check(book, rows, after, older)
 
     monkeypatch.setattr(LedgerBook, "check", watched)
     mac = await rig.start_mac(StandInAgent())
@@ -119,12 +122,48 @@ async def test_history_is_read_from_the_stored_head_and_settled_rows_are_forgott
     rig.fleet.ensure(mac.resource("mac-01"))
 
     view = await rig.connected("mac-01")
-    assert mac.agent.calls("/v1/ledger")[0].query == "after=1&limit=200"
+    assert [call.query for call in mac.agent.calls("/v1/ledger")[:2]] == ["after=0&limit=1", "after=1&limit=200"]
     assert view.usage[A].rows == 1 and [row.sequence for row in view.rows] == [2]
 
     rig.stored_head = ChainHead("chain-1", 2, rows[2].hash)
     await mac.agent.heard("/v1/machine", more_than=len(mac.agent.calls("/v1/machine")) + 1)
     assert rig.fleet.view("mac-01").rows == () and rig.fleet.view("mac-01").usage == {}
+
+
+async def test_a_copy_of_the_state_that_went_on_otherwise_is_noticed_at_the_head(rig: Rig) -> None:
+    mac = await rig.start_mac(StandInAgent())
+    rows = [await mac.agent.seal(A.shard_uid, activity, event=False) for activity in Activity]
+    rig.stored_head = ChainHead("chain-1", 1, "f" * 64)
+    rig.fleet.ensure(mac.resource("mac-01"))
+    view = await rig.connected("mac-01")
+    assert view.ledger_error is not None and "chain-1#1: is another one than before" in view.ledger_error
+    assert "voxfleet-agent ledger new-chain" in view.ledger_error
+    assert view.rows == () and view.usage == {} and len(rows) == 3, "nothing of it counts"
+
+
+async def test_rows_of_a_chain_that_was_left_behind_are_read_and_a_bad_one_stops_nothing_else(rig: Rig) -> None:
+    agent = StandInAgent()
+    left: list[SignedRow] = []
+    for activity in Activity:
+        left.append(next_row(left, agent.key, B.shard_uid, activity, chain_id="chain-0"))
+    forged: list[SignedRow] = []
+    for activity in Activity:
+        forged.append(next_row(forged, agent.key, B.shard_uid, activity, chain_id="chain-x"))
+    forged[1] = forged[1].model_copy(update={"hash": "f" * 64})
+    agent.older = {"chain-0": left, "chain-x": forged}
+    mac = await rig.start_mac(agent)
+    await agent.seal(A.shard_uid, Activity.WORK, event=False)
+    rig.fleet.ensure(mac.resource("mac-01"))
+    view = await rig.until(
+        "mac-01", lambda view: view.connected and len(view.rows) == 5 and len(view.older_errors) == 1
+    )
+    read = [(row.chain_id, row.sequence, row.ledger_key) for row in view.rows]
+    assert read[:4] == [
+        (name, number, agent.public_key) for name, number in (*(("chain-0", n) for n in range(3)), ("chain-x", 0))
+    ]
+    assert read[4][:2] == ("chain-1", 0)
+    assert view.ledger_error is None and "chain-x#1" in view.older_errors[0]
+    assert view.usage[A].rows == 1 and view.usage[B].rows == 4
 
 
 async def test_a_mac_whose_attempts_cannot_be_read_is_renewed_once(rig: Rig) -> None:

@@ -107,6 +107,7 @@ class Job:
     heard_milliseconds: list[int] = field(default_factory=list)
     """Audio that was worked through, at each report of progress."""
     metered_milliseconds: list[int] = field(default_factory=list)
+    metered_clips: int = 0
 
     def __post_init__(self) -> None:
         self.clips.mkdir(parents=True, exist_ok=True)
@@ -183,7 +184,7 @@ class Job:
             provenance=Provenance(chip=self.chip, versions={"mlx": "0.32.4"}, memory_bytes=2**34, os="macOS 26"),
             progress=self._note_progress,
             working=self._signal_work,
-            audio_meter=self._meter,
+            work_meter=self._meter,
             permit=self.permit,
             one_machine=self.one_machine,
         )
@@ -195,8 +196,10 @@ class Job:
         self.progress.append((done, total))
         self.heard_milliseconds.append(audio_milliseconds)
 
-    def _meter(self, audio_milliseconds: int) -> None:
-        self.metered_milliseconds.append(audio_milliseconds)
+    def _meter(self, audio_milliseconds: int = 0, clips: int = 0) -> None:
+        if audio_milliseconds:
+            self.metered_milliseconds.append(audio_milliseconds)
+        self.metered_clips += clips
 
     def open_scratch(self) -> Scratch:
         path = self.root / f"scratch-{len(list(self.root.glob('scratch-*')))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,12 +21,15 @@ from voxfleet_agent.storage.staging_names import hold, staging_name
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import ContractOutput, OutputFormat, Timestamps
+from voxfleet_api.machine_time import MachineTime, MacTime
 from voxfleet_api.protocol import CommitRef
-from voxfleet_api.results import Commit, FileRef, PlanResult, ResultIndex
+from voxfleet_api.results import Commit, Counts, FileRef, PlanResult, ResultIndex
 from voxfleet_api.rows import ClipStatus, TimedText
+from voxfleet_report.job_page import job_page
+from voxfleet_report.job_report import JobReport
 
 REPRO = ("repro/metrics.json", "repro/batch-table.csv", "repro/bundle.json")
-FILES = ("results.jsonl", "errors.jsonl", *REPRO, "index.json")
+FILES = ("results.jsonl", "errors.jsonl", *REPRO, "report.json", "report.html", "index.json")
 
 
 async def processed(job: Job, clips: int = 6) -> tuple[PlanResult, list[CommitRef]]:
@@ -123,6 +127,39 @@ async def test_a_finalize_that_finds_older_result_files_writes_its_own(job: Job)
     (job.folder / "results.jsonl").write_bytes(b"of an agent of another version\n")
     await job.finalize(plan, commits)
     assert len(job.results()) == 6, "and the digests in the index are theirs"
+
+
+async def test_the_report_tells_what_the_rows_and_the_operator_say(job: Job) -> None:
+    """It is made of rows and of the machine time it is told, so that every attempt writes the same bytes."""
+    plan, commits = await processed(job)
+    mac = MacTime(mac="mac-a", productive_milliseconds=5000, retry_milliseconds=700, overhead_milliseconds=34, rows=3)
+    told = MachineTime(macs=(mac,), audio_milliseconds=9, open_attempts=1, unverified_attempts=0)
+    for attempt in (1, 2):
+        context = job.context(job.finalize_spec(plan, commits, attempt))
+        await run_finalize(replace(context, machine_time=told))
+        report = JobReport.load_json((job.folder / "report.json").read_bytes())
+        html = (job.folder / "report.html").read_text(encoding="utf-8")
+        assert html == job_page(report)
+    rows = job.results()
+    assert report.machine_time == told
+    assert report.clips == Counts(succeeded=5, quarantined=1)
+    assert [(clip.index, clip.failure_class, clip.reason) for clip in report.quarantined] == [
+        (1, "DecodeError", "ends early")
+    ]
+    assert report.audio_milliseconds == sum(row.audio_milliseconds for row in rows)
+    assert report.times["latency"].clips == 5 and report.rtf is not None
+    metrics = json.loads((job.folder / "repro/metrics.json").read_bytes())["timings"]["succeeded"]
+    for which in ("p50", "p95", "p99", "max"):
+        assert getattr(report.times["latency"], which) == metrics["latency"][which]
+    assert 'data-figure="usage.machineSeconds" data-value="5.734"' in html and "Not settled yet" in html
+    for row in rows:
+        assert row.text is None or row.text not in html, "speech is personal data"
+
+
+async def test_a_run_without_a_fleet_says_that_nobody_meters_it(job: Job) -> None:
+    plan, commits = await processed(job)
+    await job.finalize(plan, commits)
+    assert "not on a fleet" in (job.folder / "report.html").read_text(encoding="utf-8")
 
 
 async def test_index_json_is_written_last(job: Job) -> None:

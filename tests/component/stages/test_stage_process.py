@@ -230,7 +230,7 @@ async def test_rows_carry_what_the_design_lists(job: Job) -> None:
     assert (row.chip, row.versions, row.audio_milliseconds) == ("M4", {"mlx": "0.32.4"}, CLIP_MILLISECONDS)
     assert row.timings is not None and (row.timings.decode_milliseconds, row.timings.infer_milliseconds) == (1, 2)
     assert row.attestation is not None and row.attestation.decoder == "stub 1"
-    assert job.metered_milliseconds == [CLIP_MILLISECONDS]
+    assert (job.metered_milliseconds, job.metered_clips) == ([CLIP_MILLISECONDS], 1)
     assert job.progress[-1] == (1, 1)
     assert result.counts is not None and result.counts.succeeded == 1
 

@@ -121,7 +121,7 @@ class SleepingWork:
             await asyncio.sleep(self.clip_seconds * len(some))
             await ctx.journal.record_rows([self._row(ctx, index) for index in some])
             await parts.deliver()
-            ctx.audio_meter(self.audio_milliseconds * len(some))
+            ctx.work_meter(self.audio_milliseconds * len(some), len(some))
             done = len(indexes) - len(left) + start + len(some)
             ctx.progress(done, len(indexes), self.audio_milliseconds * done)
         await ctx.permit.check()

@@ -25,7 +25,8 @@ def of_ended_job(rig: FleetRig, job: SoakJob) -> RunFacts:
     for row in rows:
         by_index[row.index].append(row.status.value)
     signed = {
-        mac.mac.name: [item.row for item in mac.ledger() if item.row.job_uid == latest.metadata.uid] for mac in rig.macs
+        mac.mac.name: [item.row for item in mac.ledger() if item.row.held_for.uid == latest.metadata.uid]
+        for mac in rig.macs
     }
     ended = EndedJob(
         name="job",

@@ -19,6 +19,7 @@ NO_AMOUNTS = {
     "givenUp",
     "unverifiedAttempts",
     "chainId",
+    "lastHash",
     "firstSequence",
     "lastSequence",
 }

@@ -36,6 +36,7 @@ from voxfleet_api.protocol import (
     EventAck,
     Identity,
     LadderList,
+    LedgerChains,
     LedgerPage,
     MachineFacts,
     Problem,
@@ -58,6 +59,8 @@ KINDS: dict[str, type[ApiModel]] = {
     "event_of_heartbeat": Event,
     "ladder_list": LadderList,
     "ledger_page": LedgerPage,
+    "ledger_page_of_owner": LedgerPage,
+    "ledger_chains": LedgerChains,
     "renew_request": RenewRequest,
     "renew_answer": RenewAnswer,
     "problem_409": Problem,
@@ -202,7 +205,13 @@ def test_an_operator_follows_an_older_agent() -> None:
     assert event.row is not None and verify([event.row], public_key(recorded("identity")["publicKey"])) is not None
 
 
-@pytest.mark.parametrize("change", [{"activity": "Idle"}, {"energyJoules": 12}, {"lane": None}])
+def test_rows_of_an_owner_verify_as_they_were_signed() -> None:
+    page = LedgerPage.load_json(text("ledger_page_of_owner"))
+    key = LedgerChains.load_json(text("ledger_chains")).chains[1].ledger_key
+    assert verify(page.rows, public_key(key or "")) is not None and page.rows[0].row.held_for.name == "nightly"
+
+
+@pytest.mark.parametrize("change", [{"activity": "idle"}, {"energyJoules": 12}, {"lane": None}])
 def test_a_row_that_only_a_newer_operator_reads_marks_the_mac_and_ends_no_session(
     change: dict[str, object],
 ) -> None:

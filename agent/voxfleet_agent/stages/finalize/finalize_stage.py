@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from voxfleet_agent.logs import logger
 from voxfleet_agent.stages.finalize.merge import ResultFiles, RowOffsets, added_bytes, require_one_row_each
+from voxfleet_agent.stages.finalize.report import report_files
 from voxfleet_agent.stages.finalize.repro import RunRecords, repro_files
 from voxfleet_agent.stages.finalize.spool import Spool
 from voxfleet_agent.stages.finalize.transcript_formats import WRITERS
@@ -101,9 +102,21 @@ async def _write_index(
     merged: ResultFiles,
     results: Sequence[FileRef],
 ) -> ShardResult:
-    """Writes the files of repro/, then index.json."""
+    """Writes the files of repro/ and the report, then index.json."""
     runs = await _read_runs(files, commits)
-    contents = repro_files(ctx.spec, finalize_spec, plan, runs, merged.metrics(), results)
+    contents = repro_files(ctx.spec, finalize_spec, plan, runs, merged.metrics.metrics(), results)
+    described = [*results, *(file_ref(name, content) for name, content in contents.items())]
+    contents |= report_files(
+        ctx.spec,
+        finalize_spec,
+        plan,
+        runs,
+        merged.tally.counts,
+        merged.clips,
+        merged.metrics,
+        described,
+        ctx.machine_time,
+    )
     for name, content in contents.items():
         await files.write(name, content)
     index = ResultIndex(

@@ -1,14 +1,19 @@
-"""repro/metrics.json: a job's throughput and latency, from its rows. Pure; the order of the rows does not matter."""
+"""A job's throughput and latency, from its rows, for repro/metrics.json and its report. Pure.
+
+The order of the rows does not matter.
+"""
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from voxfleet_agent.percentiles import Percentiles, percentiles
 from voxfleet_api.base import Decimal3, SpecModel
 from voxfleet_api.rows import ClipStatus, ResultRow, Timings
+from voxfleet_report.distribution import Distribution, distribution
 
 _STAGES = tuple(Timings.model_fields)
 
@@ -52,6 +57,7 @@ class _TimingSums:
         self.stages = {name: array("q") for name in _STAGES}
         self.own = array("q")
         self.latencies = array("q")
+        self.rtf_thousandths = array("q")
         self.audio_milliseconds = 0
         self.infer_microseconds = 0
 
@@ -65,6 +71,18 @@ class _TimingSums:
             stages={name.removesuffix("_milliseconds"): percentiles(values) for name, values in self.stages.items()},
             rtf=f"{thousandths // 1000}.{thousandths % 1000:03d}",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTimes:
+    """How the times of the clips with a result spread."""
+
+    milliseconds: dict[str, Distribution]
+    """By `latency`, `own` and the names of a row's timings without their unit."""
+    rtf_thousandths: Distribution | None
+    audio_milliseconds: int
+    infer_milliseconds: int
+    """Each batch counts once."""
 
 
 class JobMetricsSum:
@@ -102,6 +120,18 @@ class JobMetricsSum:
             timings={status.value: timed.metrics() for status, timed in self._timed.items()},
         )
 
+    def clip_times(self) -> ClipTimes:
+        timed = self._timed.get(ClipStatus.SUCCEEDED, _TimingSums())
+        values = {"latency": timed.latencies, "own": timed.own}
+        values |= {name.removesuffix("_milliseconds"): times for name, times in timed.stages.items()}
+        spread = {name: distribution(times) for name, times in values.items()}
+        return ClipTimes(
+            milliseconds={name: found for name, found in spread.items() if found is not None},
+            rtf_thousandths=distribution(timed.rtf_thousandths),
+            audio_milliseconds=timed.audio_milliseconds,
+            infer_milliseconds=timed.infer_microseconds // 1000,
+        )
+
     def _add_timings(self, timed: _TimingSums, row: ResultRow, timings: Timings, batch_size: int) -> None:
         latency = 0
         for name in _STAGES:
@@ -111,4 +141,6 @@ class JobMetricsSum:
         timed.own.append(latency - timings.wait_milliseconds)
         timed.latencies.append(latency)
         timed.audio_milliseconds += row.audio_milliseconds
-        timed.infer_microseconds += timings.infer_milliseconds * 1000 // max(1, batch_size)
+        infer_microseconds = timings.infer_milliseconds * 1000 // max(1, batch_size)
+        timed.infer_microseconds += infer_microseconds
+        timed.rtf_thousandths.append(infer_microseconds // max(1, row.audio_milliseconds))

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import ValidationError
 
-from voxfleet_agent.stages.finalize.job_metrics import JobMetrics, JobMetricsSum
+from voxfleet_agent.stages.finalize.job_metrics import JobMetricsSum
+from voxfleet_agent.stages.finalize.report import ClipSum
 from voxfleet_agent.stages.finalize.spool import Spool, SpooledLines
 from voxfleet_agent.stages.finalize.transcript_formats import WRITERS, transcript_name
 from voxfleet_agent.stages.frozen_plan import ManifestStream
@@ -132,9 +133,10 @@ class ResultFiles:
         self._row_offsets = offsets
         self._formats = sorted(formats)
         self._results, self._errors, self._transcripts = SpooledLines(spool), SpooledLines(spool), SpooledLines(spool)
-        self._metrics = JobMetricsSum()
         self._uploads = asyncio.Semaphore(UPLOADS_AT_A_TIME)
         self.tally = RowTally()
+        self.metrics = JobMetricsSum()
+        self.clips = ClipSum()
 
     async def merge(self, manifest: ManifestStream) -> None:
         """Sorts all rows into results and errors, and uploads transcripts. Raises VoxFleetError(PLAN_MISMATCH)."""
@@ -143,7 +145,8 @@ class ResultFiles:
                 clips = await manifest.read_to(indexes.stop)
                 lines = await in_thread(lambda: [self._read_line(index) for index in indexes])  # noqa: B023 -- awaited
                 rows = [self._sort_row(clips[index], line) for index, line in zip(indexes, lines, strict=True)]
-                self._metrics.add(rows)
+                self.metrics.add(rows)
+                self.clips.add(rows)
                 self.tally.add(rows)
                 for row in rows:
                     await self._write_transcripts(uploads, row)
@@ -159,9 +162,6 @@ class ResultFiles:
             await self._files.write(name, lines)
             refs.append(FileRef(path=name, sha256=sha256, size_bytes=lines.size_bytes))
         return refs
-
-    def metrics(self) -> JobMetrics:
-        return self._metrics.metrics()
 
     def _read_line(self, index: int) -> bytes:
         return self._spool.read(*self._row_offsets.locate(index))

@@ -218,7 +218,7 @@ class Pipeline:
 
     async def _record_verdict(self, prepared: PreparedClip, verdict: ClipVerdict) -> None:
         """Uploads the synthesized audio, if there is any, then records the clip's row and frees its scratch."""
-        self._ctx.audio_meter(verdict.audio_milliseconds)
+        self._ctx.work_meter(audio_milliseconds=verdict.audio_milliseconds)
         clip, audio, verdict_at = prepared.clip, None, time.monotonic()
         if clip.text is not None and verdict.failure_class is None:
             if verdict.synthesized is None:

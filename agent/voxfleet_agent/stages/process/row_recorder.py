@@ -47,6 +47,7 @@ class RowRecorder:
             await self._files.write(evidence_name(row.index), canonical_json(evidence.dump()))
             await self._ctx.quarantine.keep(evidence, file)
         await self._write(row)
+        self._ctx.work_meter(clips=1)
         self._ctx.clip_metrics.recorded(row)
         self._on_recorded(row.index)
         self._parts.row_recorded()

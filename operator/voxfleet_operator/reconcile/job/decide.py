@@ -15,7 +15,7 @@ from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
 from voxfleet_api.kinds.audio_shard import ShardCommit, Stage
 from voxfleet_api.kinds.job_status import AcceptedContract, AudioBatchJobStatus, ClipCounts, JobEstimate, JobPlan
 from voxfleet_api.results import PlanResult
-from voxfleet_operator.metering.usage import usage_bound
+from voxfleet_operator.metering.usage import machine_time, usage_bound
 from voxfleet_operator.reconcile.job.estimate import job_estimate, meaningful
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.source import SourceRefusal, find_source
@@ -277,7 +277,7 @@ class _JobDecider:
             self._progress(Reason.FINALIZING, FINALIZING)
         return JobDecision(
             self._status(self._job.status.model_copy(update={"finalize_time": since})),
-            create=(NewShard(Stage.FINALIZE),) if shard is None else (),
+            create=(NewShard(Stage.FINALIZE, machine_time=machine_time(self._shards.all)),) if shard is None else (),
             again_seconds=left_seconds,
         )
 
@@ -360,7 +360,13 @@ class _JobDecider:
         if outlook is None:
             return status.estimate
         found = job_estimate(
-            status.plan, self._shards, job.spec.parallelism, outlook, self._now, suspended=is_suspended(job)
+            status.plan,
+            self._shards,
+            job.spec.parallelism,
+            outlook,
+            self._now,
+            suspended=is_suspended(job),
+            most_seconds=job.spec.max_machine_seconds,
         )
         return meaningful(status.estimate, found, self._now)
 

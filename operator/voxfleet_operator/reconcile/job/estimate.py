@@ -14,8 +14,9 @@ from statistics import median
 
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.kinds.job_status import EstimateBasis, JobEstimate, JobPlan
+from voxfleet_api.kinds.job_status import EstimateBasis, ExpectedCost, JobEstimate, JobPlan
 from voxfleet_api.quantities import seconds_milliseconds
+from voxfleet_billing.expected_cost import HourlyPrice
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import shard_total
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook, fits_window, seconds_until_done
@@ -29,9 +30,16 @@ MINUTE_SECONDS = 60
 
 
 def job_estimate(
-    plan: JobPlan, shards: JobShards, parallelism: int, outlook: LaneOutlook, now: str, *, suspended: bool = False
+    plan: JobPlan,
+    shards: JobShards,
+    parallelism: int,
+    outlook: LaneOutlook,
+    now: str,
+    *,
+    suspended: bool = False,
+    most_seconds: int | None = None,
 ) -> JobEstimate | None:
-    """None while nothing tells how long a shard takes."""
+    """None while nothing tells how long a shard takes. `most_seconds`: the job's maxMachineSeconds."""
     open_shards = [found for found in shards.coverage.covering if not (found.is_committed or found.is_failed)]
     missing = shards.coverage.missing(shard_total(plan))
     shard_seconds, basis = expected_shard_seconds(plan, shards, outlook)
@@ -52,6 +60,17 @@ def job_estimate(
         finishes_at=None if done_in is None or suspended else _later(now, done_in),
         fits_window=fits_window(running, waiting, most_lanes, outlook),
         basis=basis,
+        cost=None if outlook.price is None else expected_cost(outlook.price, ceil(used + needed), most_seconds),
+    )
+
+
+def expected_cost(price: HourlyPrice, seconds: int, most_seconds: int | None) -> ExpectedCost:
+    """Of machine time in seconds."""
+    return ExpectedCost(
+        currency=price.currency,
+        hourly=price.hourly_text,
+        amount=price.amount_text(1000 * seconds),
+        limit=None if most_seconds is None else price.amount_text(1000 * most_seconds),
     )
 
 
@@ -156,6 +175,8 @@ def meaningful(old: JobEstimate | None, new: JobEstimate | None, now: str) -> Jo
         return new
     if new is None:
         return old.model_copy(update={"finishes_at": None})
+    if _price(new) != _price(old):
+        return new
     if (new.basis, new.fits_window) != (old.basis, old.fits_window) or (new.finishes_at is None) != (
         old.finishes_at is None
     ):
@@ -166,6 +187,10 @@ def meaningful(old: JobEstimate | None, new: JobEstimate | None, now: str) -> Jo
         return old
     left, moved = _seconds_between(now, new.finishes_at), _seconds_between(old.finishes_at, new.finishes_at)
     return new if abs(moved) > max(STEP_SECONDS, STEP * left) else old
+
+
+def _price(estimate: JobEstimate) -> tuple[str, str] | None:
+    return None if estimate.cost is None else (estimate.cost.currency, estimate.cost.hourly)
 
 
 def _seconds_since(at: str | None, now: str) -> float:

@@ -9,16 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NamedTuple
 
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacExclusion
+from voxfleet_api.opening_hours import UnusableHours, local_text, rental_ends, standing
 from voxfleet_operator.fleet.closing import ClosingPhase
 from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.reconcile.mac.acceptance import awaits_acceptance
 from voxfleet_operator.reconcile.mac.exclusion import exclusion_text
+from voxfleet_operator.reconcile.mac.verdict import ConditionVerdict
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, closing
-from voxfleet_operator.reconcile.opening_hours import UnusableHours, local_text, rental_ends, standing
 from voxfleet_operator.reconcile.refusing_macs import LONGEST_SECONDS, REFUSALS, Refusing
 
 
@@ -38,14 +39,8 @@ class Obstacle(StrEnum):
     DELETION_HANGS = "DeletionHangs"
     FAILS_TOO_OFTEN = "FailsTooOften"
     REFUSES_ATTEMPTS = "RefusesAttempts"
-
-
-class ConditionVerdict(NamedTuple):
-    """What a condition says; `status` is None while it is unknown."""
-
-    status: bool | None
-    reason: Reason
-    message: str
+    UNACCEPTED = "Unaccepted"
+    """The last one: the job that tries the Mac runs in spite of it, and of no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +73,8 @@ def availability(
     if obstacle is None and refusing is not None and refusing.is_shown:
         verdict = ConditionVerdict(False, Reason.REFUSES_ATTEMPTS, _refuses(refusing))
         return Availability(Obstacle.REFUSES_ATTEMPTS, verdict, f"HTTP {refusing.status}")
+    if obstacle is None and (unaccepted := awaits_acceptance(mac, view)) is not None:
+        return Availability(Obstacle.UNACCEPTED, unaccepted, unaccepted.message)
     return Availability(obstacle, verdict, "" if obstacle is None else _last_shown(view))
 
 

@@ -27,6 +27,8 @@ from voxfleet_operator.reconcile.status_writer import observe, write_status
 
 SETTLE_SECONDS = 5.0
 """So long the rows of a removed Mac wait for their statement."""
+ROWS_POLL_SECONDS = 15.0
+"""So often a drained Mac is looked at while its rows are being settled."""
 DELETE_POLL_SECONDS = 10.0
 """An answer comes earlier, unless the agent has too much to delete at once."""
 AHEAD_NOTE = (
@@ -99,6 +101,7 @@ class MacReconciler:
         waits = (
             await self._delete_orphans(written, view),
             self._until_change(written),
+            ROWS_POLL_SECONDS if mac.spec.drain is not None and not left and view.rows else None,
             None if exclusion is None else max(0.0, exclusion.until_seconds - context.clock()),
             None if refusing is None else max(0.0, refusing.at_seconds + FORGET_SECONDS - context.clock()),
         )

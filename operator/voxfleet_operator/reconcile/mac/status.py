@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from voxfleet_api.conditions import ConditionType, Reason, condition
+from voxfleet_api.conditions import ConditionType, Reason, condition, find
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacAgentStatus, MacExclusion, Machine, MachinePool
 from voxfleet_api.protocol import MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.reconcile.mac.acceptance import acceptance_passed
 from voxfleet_operator.reconcile.mac.availability import (
-    ConditionVerdict,
     accepted,
     availability,
     ledger_verified,
     reachable,
     runtime_compatible,
 )
+from voxfleet_operator.reconcile.mac.verdict import ConditionVerdict
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, drain_returns_at
 from voxfleet_operator.reconcile.refusing_macs import Refusing
 
@@ -45,8 +46,10 @@ def mac_status(
         ConditionType.RUNTIME_COMPATIBLE: runtime_compatible(view),
         ConditionType.LEDGER_VERIFIED: ledger_verified(view),
         ConditionType.AVAILABLE: availability(mac, view, moment, exclusion, refusing).verdict,
-        **_draining(mac, left, moment),
+        **_draining(mac, view, left, moment),
     }
+    if (acceptance := acceptance_passed(mac, view)) is not None:
+        verdicts[ConditionType.ACCEPTANCE_PASSED] = acceptance
     if verdicts[ConditionType.ACCEPTED].status is False:  # to whoever syncs the spec, as a job that is refused
         verdicts[ConditionType.STALLED] = verdicts[ConditionType.ACCEPTED]._replace(status=True)
     generation = mac.metadata.generation
@@ -61,17 +64,38 @@ def mac_status(
     )
 
 
-def _draining(mac: MacAgent, left: Sequence[str], now: datetime) -> Mapping[ConditionType, ConditionVerdict]:
+def _draining(
+    mac: MacAgent, view: MacView, left: Sequence[str], now: datetime
+) -> Mapping[ConditionType, ConditionVerdict]:
     """Present for as long as spec.drain is set."""
     if mac.spec.drain is None:
         return {}
     if not left:
-        return {ConditionType.DRAINING: ConditionVerdict(False, Reason.DRAINED, "nothing runs on this Mac any more")}
+        return {ConditionType.DRAINING: _empty(mac, view)}
     return_at = drain_returns_at(mac, now)
     how = "run to their end" if now < return_at else "end after the clips in flight"
     until = return_at if now < return_at else return_at + RETURN_GRACE
     message = f"{_count(left)} still to end ({_shown(left)}): they {how}, until {until:%Y-%m-%dT%H:%M:%SZ} at most"
     return {ConditionType.DRAINING: ConditionVerdict(True, Reason.DRAINING, message)}
+
+
+def _empty(mac: MacAgent, view: MacView) -> ConditionVerdict:
+    """Of a Mac on which nothing runs: whether all that it signed is read and settled. Its rows go with it."""
+    drained = ConditionVerdict(False, Reason.DRAINED, "nothing runs on this Mac any more, and its rows are settled")
+    if view.ledger_error is not None:
+        rows = f"rows left that do not verify, and are never counted: {view.ledger_error}"
+    elif view.rows:
+        rows = "rows left to settle: of attempts that are not settled, or that no statement counts yet"
+    elif view.connected or _was_drained(mac):
+        return drained
+    else:
+        rows = "rows left, perhaps: without contact nobody knows what this Mac has signed since"
+    return ConditionVerdict(True, Reason.ROWS_LEFT, f"nothing runs on this Mac any more; {rows}")
+
+
+def _was_drained(mac: MacAgent) -> bool:
+    stored = find(mac.status.conditions, ConditionType.DRAINING)
+    return stored is not None and stored.reason == Reason.DRAINED
 
 
 def unseen(left: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.job_status import JobPlan
+from voxfleet_api.machine_time import MachineTime
 from voxfleet_api.protocol import (
     AttemptRequest,
     AttemptSpec,
@@ -64,9 +65,10 @@ def attempt_request(
     ladder: ReportedLadder | None = None,
     *,
     batch_halvings: int,
+    machine_time: MachineTime | None = None,
 ) -> AttemptRequest:
     """`uri_prefixes`: what the Mac opens to the job's namespace. `ladder`: what it need not measure. `batch_halvings`:
-    see `mutations`.
+    see `mutations`. `machine_time`: for the report; outside the spec, so that older agents finalize too.
     """
     return AttemptRequest(
         spec_digest=digest_of(spec),
@@ -76,6 +78,7 @@ def attempt_request(
         uri_prefixes=uri_prefixes,
         ladder=ladder,
         batch_halvings=batch_halvings,
+        machine_time=machine_time,
     )
 
 

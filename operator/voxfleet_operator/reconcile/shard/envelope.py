@@ -31,16 +31,18 @@ class Envelope:
             spec,
             self._shard.status.lease_seconds or 1,
             credentials,
-            self._open_prefixes(),
+            self.open_prefixes(),
             handed_ladder(spec, self._view, self._context.fleet.views()),
             batch_halvings=batch_halvings(self._shard, self._split_from()),
+            machine_time=self._shard.spec.machine_time,
         )
 
     def access_lost(self) -> str | None:
         """Why the Mac may not run the job any more; None if it may."""
-        return access_lost(self._job, self._open_prefixes(), self._view.machine)
+        return access_lost(self._job, self.open_prefixes(), self._view.machine)
 
-    def _open_prefixes(self) -> tuple[str, ...]:
+    def open_prefixes(self) -> tuple[str, ...]:
+        """What the Mac opens to the job."""
         mac = self._context.cache.get(MacAgent, "", self._view.name)
         labels = self._context.cache.namespace_labels(self._job.metadata.namespace)
         return () if mac is None else opened(mac.spec.access, labels, self._job.spec.billing_key).prefixes

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import ShardPiece, Stage
+from voxfleet_api.machine_time import MachineTime
 from voxfleet_api.ranges import encode
 from voxfleet_operator.reconcile.shard.pieces import piece_range
 
@@ -26,6 +27,8 @@ class NewShard:
     stage: Stage
     ordinal: int | None = None
     piece: ShardPiece | None = None
+    machine_time: MachineTime | None = None
+    """Of Finalize."""
 
     @property
     def path(self) -> str:
@@ -42,6 +45,8 @@ def shard_body(job: AudioBatchJob, new: NewShard) -> dict[str, object]:
         spec |= {"ordinal": new.ordinal, "indexes": encode(piece_range(range(first, end), new.path))}
         if new.piece is not None:
             spec["piece"] = new.piece.dump()
+    if new.machine_time is not None:
+        spec["machineTime"] = new.machine_time.dump()
     owner = {
         "apiVersion": API_VERSION,
         "kind": job.crd.kind,

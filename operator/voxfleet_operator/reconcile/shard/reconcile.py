@@ -229,18 +229,20 @@ class _AssignedAttempt:
         again_seconds = None if self._job.spec.credentials_secret_ref is None else CREDENTIALS_CHECK_SECONDS
         if self._envelope.access_lost() is not None:
             return again_seconds
+        given = None
+        if answer is not None and answer.outcome is Outcome.ACCEPTED:
+            given = answer.credentials, answer.uri_prefixes
         try:
-            request = self._envelope.request(await self._credentials.credentials(self._job))
+            credentials = await self._credentials.credentials(self._job)
+            if given == (credentials, self._envelope.open_prefixes()):
+                return again_seconds
+            request = self._envelope.request(credentials)
         except (Blocked, SpecNotReady):
             return again_seconds  # the attempt goes on with what it has
         if request.spec_digest != self._shard.status.spec_digest:
             return again_seconds
-        if answer is not None:
-            given = (answer.credentials, answer.uri_prefixes)
-            if answer.outcome is Outcome.ACCEPTED and given == (request.credentials, request.uri_prefixes):
-                return again_seconds
-            if (wait_seconds := put_wait_seconds(answer, self._context.clock())) > 0:
-                return wait_seconds
+        if answer is not None and (wait_seconds := put_wait_seconds(answer, self._context.clock())) > 0:
+            return wait_seconds
         if not self._is_newest():
             return 0.0
         self._log.info("envelope_renewed")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from itertools import groupby
 
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.ledger import Activity
+from voxfleet_billing.archive_format import TimeClass
 from voxfleet_operator.fleet.mac_view import MacView, stands_for
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.metering.usage import newer
@@ -24,18 +24,17 @@ CursorOf = Callable[[str], int]
 """The number of the newest row of a chain that is settled; -1 before the first."""
 
 
-class TimeClass(StrEnum):
-    PRODUCTIVE = "Productive"  # work that was committed
-    RETRY = "Retry"  # work of an attempt without a result
-    OVERHEAD = "Overhead"  # setup and cleanup
-    ORPHANED = "Orphaned"  # work of a job that was deleted before the attempt was settled
-    FOREIGN = "Foreign"  # of another control plane; counted there
-
-
 @dataclass(frozen=True, slots=True)
 class SettledRow:
     row: VerifiedRow
-    time_class: TimeClass
+    work: TimeClass
+    """The class of its attempt's work, whatever this row is of; or Foreign."""
+
+    @property
+    def time_class(self) -> TimeClass:
+        if self.work is TimeClass.FOREIGN or self.row.activity == Activity.WORK:
+            return self.work
+        return TimeClass.OVERHEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def is_due(runs: Iterable[SettledRun], times: Iterable[str], now: datetime) -> b
     return waiting >= MAX_WAITING_ROWS or age_seconds >= INTERVAL_SECONDS
 
 
-def time_class(row: VerifiedRow, shard: AudioShard | None, view: MacView) -> TimeClass | None:
+def work_class(row: VerifiedRow, shard: AudioShard | None, view: MacView) -> TimeClass | None:
     """None while the row is not settled: its attempt may still get a result, or is not all in its shard's status."""
     if not row.ours:
         return TimeClass.FOREIGN
@@ -96,7 +95,7 @@ def time_class(row: VerifiedRow, shard: AudioShard | None, view: MacView) -> Tim
                 return None
             if shard.status.commit is not None and shard.status.commit.attempt == number:
                 work = TimeClass.PRODUCTIVE
-    return work if row.activity is Activity.WORK else TimeClass.OVERHEAD
+    return work
 
 
 def _may_be_recorded(row: VerifiedRow, shard: AudioShard, view: MacView) -> bool:
@@ -111,7 +110,7 @@ def _may_be_recorded(row: VerifiedRow, shard: AudioShard, view: MacView) -> bool
 
 def _settled_first(rows: Iterable[VerifiedRow], view: MacView, shard_by_uid: ShardByUid) -> Iterable[SettledRow]:
     for row in rows:
-        found = time_class(row, shard_by_uid(row.attempt.shard_uid), view)
+        found = work_class(row, shard_by_uid(row.attempt.shard_uid), view)
         if found is None:
             return
         yield SettledRow(row, found)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from voxfleet_agent.finished_runs.comparison import RowPair, compare
 from voxfleet_agent.finished_runs.row_statistics import row_statistics
-from voxfleet_agent.finished_runs.text_difference import MAX_WORDS, WordChanges, text_difference, word_changes
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.rows import ClipStatus, ResultRow, RowError, SynthesizedAudioFile, Timings
+from voxfleet_shared.text_difference import MAX_WORDS, WordChanges, text_difference, word_changes
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=6)
 

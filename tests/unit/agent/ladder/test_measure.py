@@ -10,8 +10,8 @@ from tests.unit.agent.ladder.paper_lane import CLIP_BYTES, MIB, MODEL, PaperLane
 
 from voxfleet_agent.ladder.measure import MeasuredLadder, measure_ladder, plan_batches
 from voxfleet_agent.lanes.lane_types import ClipTask
-from voxfleet_agent.percentiles import percentile
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_shared.percentile import percentile
 
 ENDLESS = 10**12
 

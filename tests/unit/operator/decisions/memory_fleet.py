@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 
+from tests.rig.ledger_row import ledger_row
 from tests.unit.operator.decisions.bodies import LEDGER_KEY
 from tests.unit.operator.decisions.memory_api import Clock, hop, sha
 
@@ -14,7 +15,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity, Stage
-from voxfleet_api.ledger import Activity, ChainHead
+from voxfleet_api.ledger import Activity, ChainHead, RowOwner, SignedRow
 from voxfleet_api.protocol import (
     TERMINAL_STATES,
     AttemptFailure,
@@ -132,7 +133,7 @@ class Agent:
         run = self.runs.pop(key, None)
         self.tombstones[key.shard_uid] = max(self.tombstones.get(key.shard_uid, 0), key.attempt)
         if run is not None and run.laned and run.state not in TERMINAL_STATES:
-            self._seal(key, self._work_milliseconds(run, 0))
+            self._seal(key, self._work_milliseconds(run, 0), run.spec)
         return True
 
     def free_lanes(self) -> int:
@@ -181,7 +182,7 @@ class Agent:
             run.laned = run.laned or run.spec.stage is Stage.PROCESS
             if run.laned and self.asked.return_after_seconds == 0:
                 run.state, run.failure = AttemptState.FAILED, FailureClass.MACHINE_RETURNED
-                self._seal(key, work=500)
+                self._seal(key, 500, run.spec)
                 continue
             run.left -= 1
             if run.left:
@@ -193,9 +194,14 @@ class Agent:
                 failed, run.failure = True, FailureClass.GPU_ABORT_TIMEOUT
             run.state = AttemptState.FAILED if failed else AttemptState.SUCCEEDED
             if run.laned:
-                self._seal(key, self._work_milliseconds(run, 1000))
+                self._seal(key, self._work_milliseconds(run, 1000), run.spec)
 
-    def _seal(self, key: AttemptKey, work: int) -> None:
+    def _seal(self, key: AttemptKey, work: int, spec: AttemptSpec | None = None) -> None:
+        """`spec`: None for an attempt that only its rows tell of."""
+        owner = RowOwner(kind="AudioBatchJob", namespace="team", name="deleted", uid="deleted-uid")
+        if spec is not None:
+            owner = RowOwner(kind="AudioBatchJob", namespace=spec.namespace, name=spec.job.name, uid=spec.job.uid)
+        now = f"{self.clock.now():%Y-%m-%dT%H:%M:%S}.000Z"
         self.usage[key] = AttemptUsage(
             chain_id=self.name,
             first_sequence=self.sequence,
@@ -206,19 +212,22 @@ class Agent:
             cleanup_milliseconds=10,
         )
         for activity, milliseconds in ((Activity.SETUP, 100), (Activity.WORK, work), (Activity.CLEANUP, 10)):
-            self.rows.append(
-                VerifiedRow(
-                    chain_id=self.name,
-                    sequence=self.sequence,
-                    hash=sha(f"{self.name}#{self.sequence}"),
-                    month=self.clock.now().strftime("%Y-%m"),
-                    attempt=key,
-                    ours=True,
-                    activity=activity,
-                    machine_milliseconds=milliseconds,
-                    audio_milliseconds=0,
-                )
+            row = ledger_row(
+                self.sequence,
+                chain_id=self.name,
+                control_plane=CONTROL_PLANE,
+                hardware_id=self.identity.hardware_id,
+                owner=owner,
+                shard_uid=key.shard_uid,
+                attempt=key.attempt,
+                activity=activity,
+                billing_key=None if spec is None else spec.billing_key,
+                wall_start=now,
+                wall_end=now,
+                monotonic_milliseconds=milliseconds,
             )
+            signed = SignedRow(row=row, hash=sha(f"{self.name}#{self.sequence}"), signature="")
+            self.rows.append(VerifiedRow.of(signed, CONTROL_PLANE, self.clock.now()))
             self.sequence += 1
 
     def status(self, key: AttemptKey) -> AttemptStatus:
@@ -446,6 +455,6 @@ def facts(agent: Agent) -> MachineFacts:
         capabilities=agent.capabilities,
         pools=(PoolFacts(name="offline", kind="Offline", lanes=agent.lanes, free_lanes=agent.free_lanes()),),
         ledger_chain_id=agent.name,
-        ledger_sequence=agent.sequence,
+        ledger_sequence=agent.sequence - 1,
         ladder_profile=agent.ladder_profile,
     )

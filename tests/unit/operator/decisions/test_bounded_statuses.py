@@ -35,13 +35,14 @@ from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Machi
 from voxfleet_api.ranges import MAX_INDEXES
 from voxfleet_api.results import MAX_SHARDS, Counts, PlanResult
 from voxfleet_api.stored_size import shortened, stored_bytes
+from voxfleet_billing.archive_format import TimeClass
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.mac.status import mac_status
 from voxfleet_operator.reconcile.shard.status import assigned, attempt_ended, committed
-from voxfleet_operator.reconcile.statement.decide import SettledRow, SettledRun, TimeClass
+from voxfleet_operator.reconcile.statement.decide import SettledRow, SettledRun
 from voxfleet_operator.reconcile.statement.status import takes, with_run
 
 T = TypeVar("T")
@@ -278,7 +279,7 @@ def test_a_statement(runs: list[tuple[int, int]]) -> None:
             namespace=f"{namespace:02d}" + "n" * 61,
         )
         run = SettledRun(row.chain_id, "2026-11", (SettledRow(row, TimeClass.PRODUCTIVE),))
-        if takes(statement, run, LEDGER_KEY):
+        if takes(statement, run.chain_id, LEDGER_KEY):
             status = with_run(statement, run, LEDGER_KEY, datetime.now(UTC).isoformat())
             statement = statement.model_copy(update={"status": status})
         assert stored_bytes(statement.status) < LIMIT_BYTES

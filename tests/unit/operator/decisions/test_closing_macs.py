@@ -85,6 +85,11 @@ async def busy(lost_after: str | None = None, **capabilities: Any) -> World:
     return world
 
 
+def draining_reason(world: World) -> str | None:
+    found = mac_condition(world, ConditionType.DRAINING)
+    return None if found is None else found.reason
+
+
 async def end_well(world: World) -> None:
     await until(world, lambda: has_ended(world.job()), 60 * MINUTE, 5)
     await world.settle()
@@ -208,7 +213,7 @@ async def test_a_shard_wakes_the_mac_that_counts_what_is_left() -> None:
     assert mac in triggers().keys_of_change(shard, world.cache)
 
 
-async def test_a_lost_mac_is_drained_once_another_one_has_taken_over() -> None:
+async def test_a_lost_mac_runs_nothing_once_another_one_has_taken_over_and_its_rows_are_missed() -> None:
     """It counts as lost only after its drain is over, so nothing but that shard wakes it again."""
     world = await busy(lost_after="10m")
     lose(world, "mac-a")
@@ -216,7 +221,9 @@ async def test_a_lost_mac_is_drained_once_another_one_has_taken_over() -> None:
     refresh = world.refresh
     world.refresh = lambda mac: None if mac == "mac-a" else refresh(mac)  # type: ignore[method-assign] # out of reach
     await until(world, lambda: not live_on(world), 20 * MINUTE, 5)
-    await until(world, lambda: not draining(world), MINUTE)
+    await until(world, lambda: draining_reason(world) == Reason.ROWS_LEFT, MINUTE)
+    found = mac_condition(world, ConditionType.DRAINING)
+    assert found is not None and found.status == "True" and "without contact nobody knows" in found.message
 
 
 async def test_plans_on_a_mac_that_closes_are_made_elsewhere() -> None:

@@ -96,7 +96,7 @@ def test_a_job_with_a_failed_shard_is_finalized_and_then_failed_for_its_reason()
     job = a_job()
     shards = (committed(job, Stage.PROCESS, 0, succeeded=60), failed(job, 1, "AttemptsExhausted"))
     before = plan_job(JobSnapshot(job, JobShards(shards), None), NOW)
-    assert before.create == (NewShard(Stage.FINALIZE),) and "Failed" not in reasons(before.status)
+    assert [new.stage for new in before.create] == [Stage.FINALIZE] and "Failed" not in reasons(before.status)
     assert before.status.clips.not_run == 40
     assert reasons(ending(job, *shards))["Failed"] == ("True", "AttemptsExhausted")
 
@@ -107,7 +107,7 @@ def test_a_machines_failure_lets_the_other_shards_go_on_and_a_jobs_own_does_not(
     machine = plan_job(JobSnapshot(job, JobShards((waiting, failed(job, 1, "AttemptsExhausted"))), None), NOW)
     assert machine.create == ()
     own = plan_job(JobSnapshot(job, JobShards((waiting, failed(job, 1, "PlanMismatch"))), None), NOW)
-    assert own.create == (NewShard(Stage.FINALIZE),)
+    assert [new.stage for new in own.create] == [Stage.FINALIZE]
 
 
 def halting(percent: int | None, **first: int) -> tuple[AudioBatchJob, JobShards]:
@@ -127,8 +127,8 @@ def halting(percent: int | None, **first: int) -> tuple[AudioBatchJob, JobShards
 def test_fan_out_halts_beyond_the_contracts_percentage(percent: int | None, quarantined: int, *, halts: bool) -> None:
     job, shards = halting(percent, succeeded=60 - quarantined, quarantined=quarantined)
     assert shards.halted is halts
-    wanted = (NewShard(Stage.FINALIZE),) if halts else ()
-    assert plan_job(JobSnapshot(job, shards, None), NOW).create == wanted
+    wanted = [Stage.FINALIZE] if halts else []
+    assert [new.stage for new in plan_job(JobSnapshot(job, shards, None), NOW).create] == wanted
 
 
 def test_a_halted_job_says_why_it_failed() -> None:

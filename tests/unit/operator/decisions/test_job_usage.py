@@ -11,7 +11,7 @@ from tests.unit.operator.decisions.memory_api import sha
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage, Stage
 from voxfleet_api.quantities import seconds_milliseconds
-from voxfleet_operator.metering.usage import NO_ROWS, job_usage
+from voxfleet_operator.metering.usage import NO_ROWS, job_usage, machine_time
 
 usages = st.builds(
     AttemptUsage,
@@ -36,7 +36,7 @@ def test_usage_is_the_exact_sum(per_shard: list[list[AttemptUsage]]) -> None:
         attempts = [
             {
                 "attempt": number,
-                "mac": "mac-a",
+                "mac": f"mac-{ordinal % 2}{number}",
                 "outcome": "Succeeded" if number == last else "Lost",
                 "usage": usage.dump(),
             }
@@ -68,6 +68,15 @@ def test_usage_is_the_exact_sum(per_shard: list[list[AttemptUsage]]) -> None:
     assert sum(parts) == machine
     assert parts[0] == sum(found[-1].work_milliseconds for found in per_shard)
     assert not job_usage(shards, ended=False).settled
+    by_mac = machine_time(shards)
+    assert by_mac.open_attempts == 0
+    assert [
+        sum(mac.productive_milliseconds for mac in by_mac.macs),
+        sum(mac.retry_milliseconds for mac in by_mac.macs),
+        sum(mac.overhead_milliseconds for mac in by_mac.macs),
+    ] == parts
+    assert sum(mac.rows for mac in by_mac.macs) == usage.rows
+    assert by_mac.audio_milliseconds == seconds_milliseconds(usage.audio_seconds)
     assert job.metadata.uid not in usage.machine_hours
 
 

@@ -10,7 +10,7 @@ from tests.unit.operator.decisions.job_objects import LATER, NOW, a_contract
 from tests.unit.operator.decisions.memory_api import Clock
 from tests.unit.operator.decisions.memory_fleet import Agent, facts
 from tests.unit.operator.decisions.world import World
-from tests.unit.operator.golden.mac_states import CONNECTED, OUT_OF_REACH, SILENT
+from tests.unit.operator.golden.mac_states import CONNECTED, OUT_OF_REACH, ROW, SILENT
 
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.digest import digest_of
@@ -123,6 +123,26 @@ def test_a_draining_mac_counts_what_is_left_and_names_five() -> None:
     assert later is not None and later.message == (
         "1 attempt still to end (team/job-0): they end after the clips in flight, until 2026-11-20T19:15:00Z at most"
     )
+
+
+@pytest.mark.parametrize(
+    ("view", "drained_before", "status", "reason", "said"),
+    [
+        (CONNECTED, False, "False", Reason.DRAINED, "its rows are settled"),
+        (replace(CONNECTED, rows=(ROW,)), False, "True", Reason.ROWS_LEFT, "rows left to settle"),
+        (replace(CONNECTED, ledger_error="ledger row chain-1#3: x"), False, "True", Reason.ROWS_LEFT, "chain-1#3"),
+        (SILENT, False, "True", Reason.ROWS_LEFT, "without contact nobody knows"),
+        (SILENT, True, "False", Reason.DRAINED, "its rows are settled"),
+    ],
+)
+def test_a_mac_is_drained_once_its_rows_are_settled(
+    view: MacView, drained_before: bool, status: str, reason: Reason, said: str
+) -> None:
+    mac = MacAgent.load(mac_agent("mac-a", drain={"deadlineSeconds": 600}))
+    if drained_before:
+        mac = mac.model_copy(update={"status": mac_status(mac, CONNECTED, NOW)})
+    found = find(mac_status(mac, view, LATER).conditions, ConditionType.DRAINING)
+    assert found is not None and (found.status, found.reason) == (status, reason) and said in found.message
 
 
 def test_facts_stay_when_contact_is_lost_and_nothing_moves_with_work() -> None:

@@ -45,6 +45,10 @@ REASONS: dict[str, tuple[list[MacSlot], str]] = {
         "0/2 Macs fit: 2 have no free lane",
     ),
     "no Macs": ([], "0/0 Macs fit: there is no MacAgent; apply one"),
+    "a Mac that awaits acceptance": (
+        [a_mac("mac-a", unaccepted=filters.UNACCEPTED, tried_by="other", detail="the Mac was not tried yet")],
+        "0/1 Macs fit: 1 awaits acceptance (mac-a: the Mac was not tried yet)",
+    ),
     "no file name is told": (
         [a_mac(access=())],
         "0/1 Macs fit: 1 gives this namespace no access to the job's addresses (spec.access of MacAgent)",
@@ -72,6 +76,12 @@ PHRASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "hang deleting an attempt": ({"unavailable": filters.DELETION_HANGS}, {}, {}),
     "are excluded because they fail too often": ({"unavailable": filters.FAILS_TOO_OFTEN}, {}, {}),
     "refuse attempts although they seem to have room": ({"unavailable": filters.REFUSES_ATTEMPTS}, {}, {}),
+    "await acceptance": ({"unaccepted": filters.UNACCEPTED}, {}, {}),
+    "do not name this job as the one that tries them (spec.acceptanceJob of MacAgent)": (
+        {},
+        {"tries_mac_as": "uid"},
+        {},
+    ),
     "have an untolerated taint {rented: night}": ({"taints": NIGHT}, {}, {}),
     "do not match the job's macSelector": ({}, {"mac_selector": LabelSelector(match_labels={"site": "b"})}, {}),
     "give this namespace no access to the job's addresses (spec.access of MacAgent)": ({"access": ()}, {}, {}),

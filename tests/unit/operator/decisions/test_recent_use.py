@@ -13,6 +13,7 @@ from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage, Machine
 from voxfleet_api.kinds.machine_hour_statement import MAX_NAMESPACES, NamespaceUse
 from voxfleet_api.ledger import Activity, ChainHead
 from voxfleet_api.protocol import AttemptKey
+from voxfleet_billing.archive_format import TimeClass
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.metering.recent_use import (
@@ -22,7 +23,7 @@ from voxfleet_operator.metering.recent_use import (
     uncounted_use_seconds,
     with_use,
 )
-from voxfleet_operator.reconcile.statement.decide import SettledRow, SettledRun, TimeClass
+from voxfleet_operator.reconcile.statement.decide import SettledRow, SettledRun
 from voxfleet_operator.reconcile.statement.status import with_run
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
 

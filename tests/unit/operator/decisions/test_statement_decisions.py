@@ -14,6 +14,7 @@ from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, Attemp
 from voxfleet_api.kinds.machine_hour_statement import MAX_CHAINS
 from voxfleet_api.ledger import Activity, ChainHead
 from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus
+from voxfleet_billing.archive_format import TimeClass
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.fleet.verified_row import VerifiedRow
@@ -22,10 +23,9 @@ from voxfleet_operator.reconcile.statement.decide import (
     MAX_WAITING_ROWS,
     SettledRow,
     SettledRun,
-    TimeClass,
     is_due,
     settled_runs,
-    time_class,
+    work_class,
 )
 from voxfleet_operator.reconcile.statement.status import takes, with_run
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
@@ -65,6 +65,11 @@ def view_of(
         usage={} if usage is None else {AttemptKey(UID, 1): usage},
         rows=rows,
     )
+
+
+def time_class(row: VerifiedRow, shard: AudioShard | None, view: MacView) -> TimeClass | None:
+    work = work_class(row, shard, view)
+    return None if work is None else SettledRow(row, work).time_class
 
 
 def with_status(shard: AudioShard, **status: object) -> AudioShard:
@@ -221,7 +226,7 @@ def test_a_time_that_a_fast_clock_wrote_holds_up_no_statement(ago: list[int], du
 
 def test_totals_and_cursor_move_together() -> None:
     rows = (
-        SettledRow(row(0, Activity.SETUP), TimeClass.OVERHEAD),
+        SettledRow(row(0, Activity.SETUP), TimeClass.PRODUCTIVE),
         SettledRow(row(1), TimeClass.PRODUCTIVE),
         SettledRow(row(2), TimeClass.RETRY),
         SettledRow(row(3), TimeClass.ORPHANED),
@@ -276,13 +281,10 @@ def test_a_statement_of_any_mac_has_a_name_of_its_own(length: int) -> None:
 
 
 def test_a_statement_takes_the_chains_that_it_has_and_new_ones_while_there_is_room() -> None:
-    def run(chain: str) -> SettledRun:
-        return SettledRun(chain, "2026-11", (SettledRow(row(chain=chain), TimeClass.RETRY),))
-
     cursors = [
         {"chainId": f"chain-{number}", "sequence": 0, "hash": "a" * 64, "ledgerKey": LEDGER_KEY}
         for number in range(MAX_CHAINS)
     ]
     full, room = statement(cursors=cursors), statement(cursors=cursors[1:])
-    assert takes(full, run("chain-0"), LEDGER_KEY) and not takes(full, run("new"), LEDGER_KEY)
-    assert takes(room, run("new"), LEDGER_KEY) and not takes(room, run("chain-1"), "another")
+    assert takes(full, "chain-0", LEDGER_KEY) and not takes(full, "new", LEDGER_KEY)
+    assert takes(room, "new", LEDGER_KEY) and not takes(room, "chain-1", "another")

@@ -6,16 +6,22 @@ It fails as the real one does: answers get lost, watches and views lag, Macs fal
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from random import Random
+from typing import TypeVar
 
 from tests.unit.operator.decisions.bodies import LEDGER_KEY, contract, mac_agent
 from tests.unit.operator.decisions.memory_api import KINDS, Clock, MemoryApi
 from tests.unit.operator.decisions.memory_fleet import CONTROL_PLANE, Agent, MemoryFleet
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
+from voxfleet_billing.archive_access import ArchiveStore
+from voxfleet_billing.price_book import PriceBook
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.event_reasons import Announced
 from voxfleet_operator.kube import Invalid, KubeError
+from voxfleet_operator.ledger_archive import LedgerArchive
+from voxfleet_operator.metering.budget_accounts import BudgetAccounts
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
@@ -26,6 +32,12 @@ MARGIN_SECONDS = 10
 
 
 RENEW_SECONDS = 5
+
+T = TypeVar("T")
+
+
+async def at_once(work: Callable[[], T]) -> T:
+    return work()
 
 
 class Leader:
@@ -74,7 +86,7 @@ class Journal:
 
 
 class World:
-    def __init__(self, seed: int = 0, macs: int = 2, lanes: int = 1) -> None:
+    def __init__(self, seed: int = 0, macs: int = 2, lanes: int = 1, archive: ArchiveStore | None = None) -> None:
         self.random = Random(seed)  # noqa: S311 # a schedule that can be repeated, no secret
         self.clock = Clock()
         self.api = MemoryApi(self.random, self.clock)
@@ -85,7 +97,9 @@ class World:
         self.api.add(contract())
         self.fleet = MemoryFleet(self.agents, self.random, self.clock)
         self.journal = Journal()
+        self.archive = archive
         self.options = ReconcileOptions(CONTROL_PLANE, MARGIN_SECONDS, progress_interval_seconds=15.0)
+        self.price_book: PriceBook | None = None
         self.start_operator()
 
     def start_operator(self) -> None:
@@ -114,6 +128,10 @@ class World:
             clock=self.clock.monotonic,
             now=self.clock.now,
             synced=lambda: True,
+            archive=None
+            if self.archive is None
+            else LedgerArchive(self.archive, clock=self.clock.monotonic, run=at_once),
+            budgets=BudgetAccounts(lambda: self.price_book),
         )
         self.reconcilers = reconcilers(self.context)
         for key in all_keys(self.cache):

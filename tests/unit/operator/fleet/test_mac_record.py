@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.rig.ledger_row import ledger_row
 
+from voxfleet_agent.ledger import public_key_text
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.ledger import Activity, ChainHead, SignedRow, row_hash, sign
@@ -15,6 +16,7 @@ from voxfleet_api.protocol import (
     AttemptKey,
     AttemptState,
     AttemptStatus,
+    LedgerChain,
     LedgerSpan,
     MachineFacts,
     PoolFacts,
@@ -22,6 +24,7 @@ from voxfleet_api.protocol import (
 )
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
+from voxfleet_operator.fleet.older_chains import OlderChain, StoredHead, left_to_read
 from voxfleet_operator.fleet.verified_row import (
     LONGEST_ROW_MILLISECONDS,
     MOST_AUDIO_MILLISECONDS,
@@ -157,6 +160,65 @@ def test_a_chain_that_comes_back_between_others_counts_once(book: LedgerBook) ->
     assert book.usage[A].rows == 3
 
 
+def test_rows_of_a_chain_that_was_left_behind_count_once_and_before_the_current_one(book: LedgerBook) -> None:
+    book.add(chain(OURS, OURS))
+    older = OlderChain("chain-0", public_key_text(KEY), ChainHead("chain-0"))
+    checked = book.check(chain(OURS, OURS, OURS, chain_id="chain-0"), older.after, older)
+    for _ in range(2):  # again after a break
+        book.take_older(checked)
+        assert [(row.chain_id, row.sequence) for row in book.rows] == [
+            ("chain-0", 0),
+            ("chain-0", 1),
+            ("chain-0", 2),
+            ("chain-1", 0),
+            ("chain-1", 1),
+        ]
+    assert book.usage[A].rows == 5 and book.usage[A].chain_id == "chain-1"
+    assert {row.ledger_key for row in book.rows} == {public_key_text(KEY), ""}
+
+
+def test_a_bad_row_of_a_chain_that_was_left_behind_is_named_and_stops_nothing_else(book: LedgerBook) -> None:
+    rows = chain(OURS, OURS, chain_id="chain-0")
+    rows[1] = rows[1].model_copy(update={"hash": "f" * 64})
+    older = OlderChain("chain-0", public_key_text(KEY), ChainHead("chain-0"))
+    for _ in range(2):
+        book.take_older(book.check(rows, older.after, older))
+    assert book.error is None and [row.sequence for row in book.rows] == [0]
+    (error,) = book.older_errors
+    assert "chain-0#1" in error
+
+
+OLD, NEW, THEIRS = "old-key", "new-key", "a-key-that-nobody-pinned"
+
+
+@pytest.mark.parametrize(
+    ("listed", "stored", "expected"),
+    [
+        ([("now", NEW, 5)], {}, []),
+        ([("now", NEW, 5), ("before", NEW, 2)], {}, [("before", NEW, -1)]),
+        ([("now", NEW, 5), ("before", NEW, 2)], {(NEW, "before"): 2}, []),
+        ([("now", NEW, 5), ("before", OLD, 2)], {}, []),
+        ([("now", NEW, 5), ("before", OLD, 2)], {(OLD, "before"): 0}, [("before", OLD, 0)]),
+        ([("now", NEW, 5), ("before", THEIRS, 2)], {(OLD, "before"): 0}, []),
+        ([("now", NEW, 5), ("before", None, 2)], {}, []),
+        ([("now", NEW, 5), ("b", NEW, 1), ("a", NEW, 1)], {}, [("a", NEW, -1), ("b", NEW, -1)]),
+    ],
+)
+def test_which_chains_that_were_left_behind_are_read(
+    listed: list[tuple[str, str | None, int]],
+    stored: dict[tuple[str, str], int],
+    expected: list[tuple[str, str, int]],
+) -> None:
+    """Of a key that was never pinned nothing is read, whatever the Mac says."""
+    chains = [LedgerChain(chain_id=name, ledger_key=key, sequence=newest) for name, key, newest in listed]
+
+    def head(key: str, name: str) -> ChainHead | None:
+        return ChainHead(name, stored[key, name], "f" * 64) if (key, name) in stored else None
+
+    found = left_to_read(chains, "now", [NEW], head)
+    assert [(chain.chain_id, chain.ledger_key, chain.after.sequence) for chain in found] == expected
+
+
 def test_a_chain_goes_on_behind_its_stored_head() -> None:
     rows = chain(OURS, OURS, OURS)
     book = LedgerBook(KEY.public_key(), OURS, now)
@@ -185,15 +247,20 @@ def test_a_check_changes_nothing_and_counts_only_at_its_place(book: LedgerBook) 
     assert book.take(book.check(rows[1:], book.head)) == {A} and book.usage[A].rows == 2
 
 
+def heads(*stored: ChainHead) -> StoredHead:
+    """What statements count, all under one key."""
+    return lambda key, chain_id: next((head for head in stored if key == "key" and head.chain_id == chain_id), None)
+
+
 def test_settled_rows_leave_the_book_and_their_attempts_with_the_last(record: MacRecord) -> None:
     rows = chain(OURS, OURS, OURS)
     record.rows_delivered(rows)
-    record.rows_settled(lambda chain_id: None)
+    record.rows_settled("key", lambda key, chain_id: None)
     assert [row.sequence for row in record.view.rows] == [0, 1, 2]
-    record.rows_settled({"chain-1": ChainHead("chain-1", 1, rows[1].hash)}.get)
+    record.rows_settled("key", heads(ChainHead("chain-1", 1, rows[1].hash)))
     assert [row.sequence for row in record.view.rows] == [2] and record.view.usage[A].rows == 3
     record.book.resume("chain-2", -1)
-    record.rows_settled({"chain-1": ChainHead("chain-1", 2, rows[2].hash)}.get)
+    record.rows_settled("key", heads(ChainHead("chain-1", 2, rows[2].hash)))
     assert record.view.rows == () and record.view.usage == {}
 
 

@@ -10,6 +10,7 @@ from tests.unit.operator.golden.mac_states import mac_states
 from tests.unit.operator.golden.markdown_tables import Section
 from tests.unit.operator.golden.schedule_states import schedule_states
 from tests.unit.operator.golden.shard_states import shard_states
+from tests.unit.operator.golden.statement_states import statement_states
 
 from voxfleet_api.conditions import ConditionType, find
 from voxfleet_api.kinds import (
@@ -20,7 +21,6 @@ from voxfleet_api.kinds import (
     MachineHourStatement,
     VoiceContract,
 )
-from voxfleet_api.kinds.machine_hour_statement import MachineHourStatementStatus
 from voxfleet_api.kinds.resource import Resource
 from voxfleet_operator.reconcile.contract.status import contract_status
 from voxfleet_operator.reconcile.mac.changes import changes
@@ -45,16 +45,13 @@ TEXTS: Mapping[type[Resource], str] = {
     MacAgent: "A Mac is current as soon as somebody has looked at it, unless its spec cannot be used: GitOps does not"
     " wait for machines. `events` are what people are told when a Mac that took attempts comes to be so.",
     VoiceContract: "Jobs copy a contract, so it has nothing to wait for. `events` are those of a new one.",
-    MachineHourStatement: "A statement only grows; it has no conditions.",
+    MachineHourStatement: "A statement only grows, and its conditions hold nobody up. `events` are what people are told"
+    " when a new one is so at once.",
 }
 
 
 def states() -> dict[type[Resource], dict[str, Resource]]:
     contract = a_contract()
-    statement = MachineHourStatement.load(
-        {"metadata": {"name": "mac-a-2026-11"}, "spec": {"mac": "mac-a", "month": "2026-11"}}
-    )
-    kept = MachineHourStatementStatus(observed_generation=0)
     return {
         AudioBatchJob: {**job_states()},
         AudioBatchSchedule: {**schedule_states()},
@@ -64,10 +61,7 @@ def states() -> dict[type[Resource], dict[str, Resource]]:
             "nobody has seen it": contract,
             "jobs may name it": contract.model_copy(update={"status": contract_status(contract, NOW)}),
         },
-        MachineHourStatement: {
-            "nobody has seen it": statement,
-            "it counts rows": statement.model_copy(update={"status": kept}),
-        },
+        MachineHourStatement: {**statement_states()},
     }
 
 
@@ -95,8 +89,6 @@ def _events(resource: Resource) -> dict[str, str]:
             )
         case AudioShard():
             found = shard_transitions(shard_states()["assigned"], resource)
-        case MachineHourStatement():
-            return {}
         case _:
             found = transitions((), conditions_of(resource))
     return {EVENTS: ", ".join(item.reason for item in found)}

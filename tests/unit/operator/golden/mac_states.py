@@ -13,14 +13,18 @@ from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds.mac_acceptance import AcceptanceCheck
 from voxfleet_api.kinds.mac_agent import MacExclusion
+from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptKey, MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.reconcile.mac.status import mac_status
 from voxfleet_operator.reconcile.refusing_macs import REFUSALS, Refusing
 
 FACTS = facts(Agent("mac-a", Clock(), World().random))
 CONNECTED = MacView("mac-a", connected=True, reason=Reason.CONNECTED, message="", machine=FACTS)
+ROW = VerifiedRow("chain-1", 0, "0" * 64, "2026-11", AttemptKey("uid", 1), True, Activity.WORK, 1000, 0)
 SILENT = replace(CONNECTED, connected=False, machine=None)
 OUT_OF_REACH = (
     Reason.UNKNOWN,
@@ -56,6 +60,18 @@ OUT_OF_REACH = (
 NIGHT: dict[str, object] = {"timeZone": "UTC", "windows": [{"start": "10:00", "end": "11:00"}]}
 EXCLUSION = MacExclusion(until="2026-11-20T22:10:00Z", failures=5, failure_class="GpuAbortTimeout", times=1)
 
+LINES: list[dict[str, object]] = [
+    {"name": name, "passed": True, "value": "1 s", "limit": "2 s"} for name in AcceptanceCheck
+]
+PASSED: dict[str, object] = {
+    "recordSha256": "0" * 64,
+    "hardwareId": FACTS.hardware_id,
+    "ledgerPublicKey": mac_agent("mac-a")["spec"]["ledgerPublicKey"],
+    "acceptedAt": "2026-11-20T20:00:00Z",
+    "passed": True,
+    "lines": LINES,
+}
+FAILED_LINES = [{**LINES[0], "passed": False}, *LINES[1:]]
 REFUSING = Refusing(REFUSALS, 429, "every lane is taken", at_seconds=0.0, until_seconds=60.0)
 
 
@@ -76,12 +92,27 @@ def mac_states() -> dict[str, MacAgent]:
         "with a deletion that hangs": _mac(replace(CONNECTED, hung_deletions=(AttemptKey("shard-a", 1),))),
         "unschedulable": _mac(CONNECTED, unschedulable=True),
         "draining": _mac(CONNECTED, left=("team/job-00000",), drain={}),
+        "empty but for rows": _mac(replace(CONNECTED, rows=(ROW,)), drain={}),
         "drained": _mac(CONNECTED, drain={}),
         "outside its window": _mac(CONNECTED, availability=NIGHT),
         "outside its rental": _mac(CONNECTED, availability={"rentalEnd": "2026-01-01T00:00:00Z"}),
         "in a zone that does not exist": _mac(CONNECTED, availability={**NIGHT, "timeZone": "Europe/Berln"}),
         "excluded because it fails too often": _mac(CONNECTED, exclusion=EXCLUSION),
         "refusing attempts although it seems to have room": _mac(CONNECTED, refusing=REFUSING),
+        "not yet tried, and acceptance is required": _mac(CONNECTED, requireAcceptance=True),
+        "accepted": _mac(CONNECTED, requireAcceptance=True, acceptance=PASSED),
+        "accepted, and never reached since": _mac(
+            replace(SILENT, reason=Reason.SSH_UNREACHABLE, message="why"), requireAcceptance=True, acceptance=PASSED
+        ),
+        "not accepted, for a line that failed": _mac(
+            CONNECTED, requireAcceptance=True, acceptance={**PASSED, "passed": False, "lines": FAILED_LINES}
+        ),
+        "accepted, but another machine since": _mac(
+            replace(CONNECTED, machine=_facts(hardware_id="other")), requireAcceptance=True, acceptance=PASSED
+        ),
+        "tried, though acceptance is not required": _mac(
+            CONNECTED, acceptance={**PASSED, "passed": False, "lines": FAILED_LINES}
+        ),
         "being deleted": _mac(CONNECTED, deleted=True),
     }
 

@@ -58,6 +58,14 @@ def test_a_waiting_job_says_why_it_has_no_mac() -> None:
     assert explain(waiting)["pending"] == "0/2 Macs fit: 2 unreachable"
 
 
+def test_a_job_that_waits_for_its_budget_is_helped_by_no_mac() -> None:
+    reason = "budget of billing key speech: 1.0 of 1 machine-hours used in 2026-11; raise it in the price book"
+    waiting = job(
+        condition("Accepted", "True", "Accepted"), condition("Complete", "False", "Pending"), pendingReason=reason
+    )
+    assert next_of(waiting) == f"wait: {reason}" and explain(waiting)["pending"] == reason
+
+
 def test_a_failed_job_gives_the_class_own_advice_and_fails_scripts() -> None:
     broken = job(
         condition("Accepted", "True", "Accepted"),

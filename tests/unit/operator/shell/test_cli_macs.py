@@ -1,4 +1,4 @@
-"""What `voxfleet why` and `voxfleet drain` say of a Mac's hours and its drain."""
+"""What `voxfleet why` and `voxfleet drain` say of a Mac: its hours, its drain, as what it is paid."""
 
 from __future__ import annotations
 
@@ -46,12 +46,14 @@ def test_a_mac_tells_its_hours_and_what_runs_there() -> None:
         ("Reachable", "True", "Connected", "it answers"),
         ("Available", "False", "OutsideWindow", "opens at 2026-11-20 20:00 Europe/Berlin"),
         availability=HOURS,
+        billing={"lessor": "mac-rentals", "sku": "m4-pro"},
     )
     shards = [a_shard("nightly-00000", "Assigned", folded={"attempts": 2}), a_shard("nightly-00001", "Succeeded")]
     told = explain(mac, shards)
     assert told["state"] == "OutsideWindow" and told["next"] == "opens at 2026-11-20 20:00 Europe/Berlin"
     assert told["availability"]["rentalEnd"] == "2026-12-01T00:00:00Z"
     assert told["running"] == ["nightly-00000 (attempt 3)"]
+    assert told["billing"] == {"lessor": "mac-rentals", "sku": "m4-pro"}
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from rich.console import Console
+from tests.rig.price_books import book, lessor
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioBatchJob, MacAgent
@@ -324,3 +326,18 @@ def test_what_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
         read_documents([file], None, "speech")
     with pytest.raises(DocumentError, match="No such file"):
         read_documents([tmp_path / "none.yaml"], None, "speech")
+
+
+def test_with_a_price_book_a_plan_has_a_cost() -> None:
+    billing = {"lessor": "acme", "sku": "m4pro-48"}
+    given = found(
+        job=job(maxMachineSeconds=7200),
+        macs=[mac(billing=billing)],
+        jobs=[ran("earlier", "36000.000", "3600.000")],
+        audio_milliseconds=36_000_000,
+        price_book=book(lessor()),
+    )
+    assert preview(given)["estimate"]["cost"] == (
+        "at most 2.00 EUR (at 2 an hour; its maxMachineSeconds would cost 4.00)"
+    )
+    assert "cost" not in preview(replace(given, price_book=None))["estimate"]

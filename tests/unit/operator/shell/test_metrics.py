@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -30,21 +31,27 @@ from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.health import render
 from voxfleet_operator.heartbeat import STALL_SECONDS, Heartbeat
 from voxfleet_operator.kube import Kube
+from voxfleet_operator.metering.budget_accounts import BudgetAccounts
 from voxfleet_operator.metric_list import METRICS
 from voxfleet_operator.metrics import OperatorMetrics, WorkMetrics, class_label
+from voxfleet_operator.monitoring.budget_collector import BudgetCollector
 from voxfleet_operator.monitoring.job_collector import JobCollector, quarantine_budget_used
 from voxfleet_operator.monitoring.mac_collector import MacCollector
 from voxfleet_operator.monitoring.process_collector import EventCollector, ProcessCollector
 from voxfleet_operator.monitoring.queue_collector import QueueCollector
 from voxfleet_operator.monitoring.schedule_collector import ScheduleCollector
+from voxfleet_operator.price_book_file import PriceBookFile
 from voxfleet_operator.queue import Key, WorkQueue
 from voxfleet_operator.reconcile.counted_writes import count_write
 from voxfleet_operator.watch_health import LATE_SECONDS, RELIST_SECONDS, WATCH_SECONDS, WatchHealth
 from voxfleet_shared.metric_specs import MetricType
 
 NOW = datetime(2026, 11, 20, 19, 0, tzinfo=UTC)
-LABELS = {"class", "code", "kind", "mac", "outcome", "resource", "result", "state", "verb"}
-"""Closed lists, what the API server has, and Macs."""
+LABELS = {"class", "code", "kind", "mac", "outcome", "resource", "result", "state", "verb"} | {
+    "billing_key",
+    "namespace",
+}
+"""Closed lists, what the API server has, Macs, and whose budgets the price book has."""
 
 
 @dataclass
@@ -89,6 +96,7 @@ class Operator:
         registry.register(EventCollector(EventRecorder(partial(Kube.connect), "operator-1", self.clock)))  # type: ignore[arg-type] # writes nothing
         registry.register(JobCollector(self.cache, retry_limit=7))
         registry.register(ScheduleCollector(self.cache))
+        registry.register(BudgetCollector(PriceBookFile(Path("price-book.yaml")), BudgetAccounts()))
         registry.register(MacCollector(self.cache, self.contacts, self.clock, lambda: NOW))
 
     def add_mac(self, name: str, view: MacView = CONNECTED) -> None:

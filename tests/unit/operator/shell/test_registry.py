@@ -143,7 +143,7 @@ async def watched():
     registry = Watch(None, cache, print)._registry(asyncio.get_running_loop())
     return sorted({handler.id for handler in registry._watching.get_all_handlers()})
 
-known = reconcilers(SimpleNamespace(cache=cache, options=ReconcileOptions("uid")))
+known = reconcilers(SimpleNamespace(cache=cache, options=ReconcileOptions("uid"), budgets=None, archive=None))
 answers = {
     "outputs": sorted(generate.outputs()),
     "crd": "things.voxfleet.dev" in generate.outputs()["crds/voxfleet.dev_things.yaml"],
@@ -176,7 +176,7 @@ def test_a_new_kind_is_known_everywhere_by_its_own_files(tmp_path: Path) -> None
     assert answers["explained"] == {**opening, "macs": ["mac"]}
     assert answers["related"] == ["MacAgent"] and answers["failed"]
     assert answers["requeue"] == 7.0 and answers["woken"] == ["one"]
-    assert answers["leader"] == ["Placement", "Thing"]
+    assert answers["leader"] == ["MachineHourStatement", "Placement", "Thing"], "the first restores statements"
 
 
 def test_every_kind_has_its_reconciler_and_its_explainer() -> None:

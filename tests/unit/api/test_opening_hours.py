@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxfleet_api.kinds.mac_agent import OpeningHours
-from voxfleet_operator.reconcile.opening_hours import UnusableHours, local_text, next_opening, standing, time_left
+from voxfleet_api.opening_hours import UnusableHours, local_text, next_opening, standing, time_left
 
 BERLIN = "Europe/Berlin"
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

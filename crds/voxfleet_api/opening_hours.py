@@ -93,6 +93,23 @@ def rental_ends(hours: OpeningHours | None) -> datetime | None:
     return None if hours is None else _rental(hours)[1]
 
 
+def open_between(hours: OpeningHours | None, start: datetime, end: datetime) -> tuple[tuple[datetime, datetime], ...]:
+    """The parts of [start, end) in which the Mac is open, apart from each other and in their order.
+
+    Raises UnusableHours.
+    """
+    if hours is None:
+        return ((start, end),) if start < end else ()
+    spans = [(start, end)]
+    if hours.windows:
+        day = timedelta(days=1)
+        spans = _joined(hours, start.astimezone(UTC).date() - 2 * day, end.astimezone(UTC).date() + 2 * day)
+    opens, closes = _rental(hours)
+    first, last = max(start, opens or start), min(end, closes or end)
+    cut = ((max(first, begin), min(last, until)) for begin, until in spans)
+    return tuple((begin, until) for begin, until in cut if begin < until)
+
+
 def local_text(hours: OpeningHours | None, moment: datetime) -> str:
     """`2026-11-20 20:00 Europe/Berlin`."""
     zone = "UTC" if hours is None or hours.time_zone is None else hours.time_zone
@@ -105,8 +122,15 @@ def _spans(hours: OpeningHours, today: date) -> tuple[Span, ...]:
     rental = Span(*_rental(hours))
     if not hours.windows:
         return (rental,)
+    joined = _joined(hours, today - timedelta(days=DAYS_AROUND), today + timedelta(days=DAYS_AROUND))
+    found = (Span(None, None) if last - first > ALWAYS_OPEN else Span(first, last) for first, last in joined)
+    return tuple(cut for span in found if (cut := _within(span, rental)) is not None)
+
+
+def _joined(hours: OpeningHours, first_day: date, last_day: date) -> list[tuple[datetime, datetime]]:
+    """The windows that open on these days, those that touch as one, in their order."""
     zone = _zone(hours.time_zone or "UTC")
-    days = [today + timedelta(days=offset) for offset in range(-DAYS_AROUND, DAYS_AROUND + 1)]
+    days = [first_day + timedelta(days=offset) for offset in range((last_day - first_day).days + 1)]
     opened = sorted(
         (_instant(day, window.start, zone), _instant(day + _days_later(window), window.end, zone))
         for window in hours.windows
@@ -121,8 +145,7 @@ def _spans(hours: OpeningHours, today: date) -> tuple[Span, ...]:
             joined[-1] = joined[-1][0], max(joined[-1][1], last)
         else:
             joined.append((first, last))
-    found = (Span(None, None) if last - first > ALWAYS_OPEN else Span(first, last) for first, last in joined)
-    return tuple(cut for span in found if (cut := _within(span, rental)) is not None)
+    return joined
 
 
 def _within(span: Span, rental: Span) -> Span | None:

@@ -53,7 +53,7 @@ def word_changes(reference: Sequence[str], other: Sequence[str]) -> WordChanges 
 
     Returns None when more than MAX_WORDS words lie between the texts' common beginning and end.
     """
-    from rapidfuzz.distance import Levenshtein, Postfix, Prefix  # takes 3 MB, which `serve` does not need
+    from rapidfuzz.distance import Levenshtein, Postfix, Prefix  # takes 3 MB, which neither daemon needs
 
     shortest, longest = sorted((len(reference), len(other)))
     same = min(Prefix.similarity(reference, other) + Postfix.similarity(reference, other), shortest)

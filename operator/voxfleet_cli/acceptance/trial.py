@@ -1,0 +1,144 @@
+"""Tries a Mac: starts the job on it, waits for its end, and reads what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from voxfleet_api.acceptance import CitedRows
+from voxfleet_api.conditions import ConditionType, Reason, find, is_true
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
+from voxfleet_api.kinds.audio_shard import Stage
+from voxfleet_api.kinds.mac_acceptance import AcceptanceJob
+from voxfleet_cli.acceptance.trial_job import ref_of
+from voxfleet_cli.command_line import CLI_MANAGER, Refused
+from voxfleet_cli.names import NoSuchObject, no_such
+from voxfleet_operator.kube import Kube, KubeError
+
+POLL_SECONDS = 1.0
+
+
+async def mac_to_try(kube: Kube, name: str) -> MacAgent:
+    """Raises NoSuchObject, and Refused for a Mac that could not take the job now."""
+    mac = await kube.get(MacAgent, "", name)
+    if mac is None:
+        raise no_such((MacAgent,), name, "")
+    available = find(mac.status.conditions, ConditionType.AVAILABLE)
+    if available is None:
+        raise Refused(f"the operator has not looked at mac/{name} yet; is it running?")
+    if available.status != "True" and available.reason != Reason.AWAITS_ACCEPTANCE:
+        raise Refused(f"mac/{name} cannot be tried now, {available.reason}: {available.message}")
+    if mac.status.machine is None:
+        raise Refused(f"mac/{name} has not told of its machine yet; voxfleet why mac/{name}")
+    other = mac.spec.acceptance_job
+    if other is not None and await _runs(kube, other):
+        raise Refused(f"mac/{name} is being tried by job {other.name} (namespace {other.namespace}); wait for its end")
+    return mac
+
+
+async def run_trial(kube: Kube, mac: MacAgent, body: Mapping[str, Any], timeout_seconds: float) -> AudioBatchJob:
+    """The job once it has ended and its machine time is settled. Raises Refused when that takes too long.
+
+    However it ends, the MacAgent names the job no longer, and the job does not go on.
+    """
+    ref = ref_of(await kube.create(body, field_manager=CLI_MANAGER))
+    done = False
+    try:
+        await _name_job(kube, mac, ref)
+        async with asyncio.timeout(timeout_seconds):
+            job = await _ended(kube, ref)
+        done = True
+        return job
+    except TimeoutError as error:
+        raise Refused(
+            f"job {ref.name} has not ended within {timeout_seconds:g} s and was cancelled: {await _standing(kube, ref)}"
+        ) from error
+    finally:
+        if not done:
+            await _quietly(lambda: kube.change_spec(AudioBatchJob, ref.namespace, ref.name, {"cancel": True}))
+        await _quietly(lambda: _name_job(kube, mac, None))
+
+
+async def cited_rows(kube: Kube, job: AudioBatchJob) -> tuple[CitedRows, ...]:
+    """The verified rows of all attempts that held a lane, by shard and attempt."""
+    shards, _ = await kube.list(AudioShard, job.metadata.namespace)
+    return tuple(
+        CitedRows(
+            shard_uid=shard.metadata.uid,
+            attempt=record.attempt,
+            hardware_id="" if record.machine is None else record.machine.hardware_id,
+            ledger_key="" if record.machine is None else record.machine.ledger_key,
+            chain_id=record.usage.chain_id,
+            first_sequence=record.usage.first_sequence,
+            last_sequence=record.usage.last_sequence,
+            rows=record.usage.rows,
+            machine_milliseconds=record.usage.machine_milliseconds,
+            last_hash=record.usage.last_hash,
+        )
+        for shard in sorted(shards, key=lambda shard: shard.metadata.name)
+        if shard.spec.job_ref.uid == job.metadata.uid and shard.spec.stage is Stage.PROCESS
+        for record in shard.status.attempts
+        if record.usage is not None and record.usage.rows
+    )
+
+
+async def _name_job(kube: Kube, mac: MacAgent, ref: AcceptanceJob | None) -> None:
+    changes = {"acceptanceJob": None if ref is None else ref.dump()}
+    await kube.change_spec(MacAgent, "", mac.metadata.name, changes, field_manager=CLI_MANAGER, uid=mac.metadata.uid)
+
+
+async def _ended(kube: Kube, ref: AcceptanceJob) -> AudioBatchJob:
+    told = ""
+    while True:
+        job = await _job(kube, ref)
+        if has_ended(job) and job.status.usage.settled:
+            return job
+        if (standing := _said(job)) != told:
+            told = standing
+            print(f"job {ref.name}: {told}", file=sys.stderr)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def has_ended(job: AudioBatchJob) -> bool:
+    conditions = job.status.conditions
+    return is_true(conditions, ConditionType.COMPLETE) or is_true(conditions, ConditionType.FAILED)
+
+
+async def _job(kube: Kube, ref: AcceptanceJob) -> AudioBatchJob:
+    job = await kube.get(AudioBatchJob, ref.namespace, ref.name)
+    if job is None or job.metadata.uid != ref.uid:
+        raise NoSuchObject(f"job {ref.name} (namespace {ref.namespace}) was deleted before it ended; try the Mac again")
+    return job
+
+
+async def _runs(kube: Kube, ref: AcceptanceJob) -> bool:
+    job = await kube.get(AudioBatchJob, ref.namespace, ref.name)
+    return job is not None and job.metadata.uid == ref.uid and not has_ended(job)
+
+
+async def _standing(kube: Kube, ref: AcceptanceJob) -> str:
+    return _said(await _job(kube, ref))
+
+
+def _said(job: AudioBatchJob) -> str:
+    complete = find(job.status.conditions, ConditionType.COMPLETE)
+    state = "nobody has seen it" if complete is None else complete.reason
+    if has_ended(job):
+        state = "its signed machine time is awaited"
+    waits = job.status.pending_reason
+    return state if waits is None else f"{state}; {waits}"
+
+
+async def _quietly(call: Callable[[], Any]) -> None:
+    """What is undone at the end must not hide why it ended."""
+    try:
+        await call()
+    except KubeError as error:
+        print(f"voxfleet: not undone: {error}", file=sys.stderr)
+
+
+def now_text() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,1 @@
+"""`voxfleet bill`: what machine-hours cost, whether that is true, and what finance gets."""

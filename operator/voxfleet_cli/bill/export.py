@@ -1,0 +1,178 @@
+"""The command `voxfleet bill export`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from voxfleet_billing.archive_reader import month_indexes, read_rows, settlements
+from voxfleet_billing.archive_store import ArchiveError, open_archive
+from voxfleet_billing.archived_row import ArchivedRow
+from voxfleet_billing.charges import Unbillable
+from voxfleet_billing.exports.export import ArchivedMonth, ExportForm, Request, manifest_path, write_export
+from voxfleet_billing.exports.focus import Unpriced
+from voxfleet_billing.exports.lessor import LessorTemplate, NoMoney, TemplateError, load_template
+from voxfleet_billing.exports.tally import Tally
+from voxfleet_billing.instants import DAY_MILLISECONDS, moment_milliseconds, month_bounds
+from voxfleet_billing.money import Amount
+from voxfleet_billing.price_book import PriceBook, PriceBookError
+from voxfleet_cli.bill import price_source
+from voxfleet_cli.bill.price_source import NotRead, read_price_book
+from voxfleet_cli.command_line import Exit, Kubeconfig, KubeContext, Namespace, fail
+
+EPILOG = (
+    "Exit codes: 0 written, 1 refused (a line has no price, a Mac's facts cannot be read), 2 wrong usage, price book or"
+    " template, 3 the archive has nothing of the month, or there is no such ConfigMap, 4 the archive or the cluster"
+    " gave no answer. Unless it is 0, an earlier file stays as it is."
+)
+PROGRESS_ROWS = 2000
+_PERIOD = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
+
+
+class WrongUsage(Exception):
+    """The message names the option and says what to write."""
+
+
+def export(
+    period: Annotated[str, typer.Option(metavar="MONTH", help="The month in UTC, such as 2026-11.")],
+    form: Annotated[
+        ExportForm, typer.Option("--format", help="FOCUS 1.2 or 1.4, or the columns that a lessor's template has.")
+    ],
+    out: Annotated[Path, typer.Option(help="The CSV; FILE.manifest.json is written beside it.", metavar="FILE")],
+    archive: Annotated[
+        str,
+        typer.Option(envvar="VOXFLEET_ARCHIVE", help="The ledger archive: file:///FOLDER or s3://BUCKET/PREFIX."),
+    ],
+    price_book: Annotated[str | None, typer.Option(metavar="FILE|configmap/NAME", help=price_source.HELP)] = None,
+    template: Annotated[Path | None, typer.Option(metavar="FILE", help="The columns of --format lessor.")] = None,
+    lessor: Annotated[str | None, typer.Option(metavar="NAME", help="The lines of this lessor alone.")] = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: KubeContext = None,
+) -> None:
+    """Write a month's bill as a CSV: a line for each signed row, and for idle time, fees and minimum charges.
+
+    The same archive and price book give the same bytes. The manifest beside the file has its sha256, the digest of the
+    price book, the heads of the archive's chains and the totals. Signatures are not checked here; voxfleet bill verify
+    does that.
+    """
+    try:
+        start, end = _month(period)
+        book = None if price_book is None else read_price_book(price_book, namespace, kubeconfig, context)
+        request = _request(form, book, lessor, template)
+        code = _export(period, min(end, max(start, _midnight())), archive, request, out)
+    except (WrongUsage, PriceBookError, TemplateError) as error:
+        raise typer.Exit(fail(error, Exit.USAGE)) from error
+    except NotRead as error:
+        raise typer.Exit(error.code) from error
+    except ArchiveError as error:
+        raise typer.Exit(fail(error, Exit.UNAVAILABLE)) from error
+    except (Unbillable, Unpriced, NoMoney, OSError) as error:
+        raise typer.Exit(fail(error, Exit.REFUSED)) from error
+    raise typer.Exit(code)
+
+
+def _month(period: str) -> tuple[int, int]:
+    if not _PERIOD.fullmatch(period):
+        raise WrongUsage(f"--period {period}: write a month such as 2026-11")
+    return month_bounds(period)
+
+
+def _midnight() -> int:
+    """The time since then may still get rows: it is not idle yet."""
+    now = moment_milliseconds(datetime.now(UTC))
+    return now - now % DAY_MILLISECONDS
+
+
+def _request(form: ExportForm, book: PriceBook | None, lessor: str | None, template: Path | None) -> Request:
+    """Raises WrongUsage, PriceBookError, TemplateError."""
+    if form is not ExportForm.LESSOR and book is None:
+        raise WrongUsage(f"--format {form} needs a --price-book: FOCUS asks for a cost in every line")
+    if (form is ExportForm.LESSOR) != (template is not None):
+        raise WrongUsage("--format lessor needs a --template, and no other format has one")
+    if lessor is not None and book is not None:
+        book.lessor(lessor)
+    if form is ExportForm.LESSOR and lessor is None and book is not None and len(book.lessors) > 1:
+        raise WrongUsage(f"--lessor: write one of {', '.join(entry.name for entry in book.lessors)}")
+    columns, digest = _template(template)
+    return Request(form, book, lessor, columns, digest, version("voxfleet"))
+
+
+def _template(path: Path | None) -> tuple[LessorTemplate | None, str | None]:
+    if path is None:
+        return None, None
+    try:
+        content = path.read_bytes()
+        return load_template(content.decode()), hashlib.sha256(content).hexdigest()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TemplateError(f"{path} cannot be read: {error}") from error
+    except TemplateError as error:
+        raise TemplateError(f"{path}: {error}") from error
+
+
+def _export(period: str, idle_until: int, archive: str, request: Request, out: Path) -> Exit:
+    store = open_archive(archive)
+    indexes = list(month_indexes(store, period))
+    if not indexes:
+        return fail(LookupError(f"{archive} has nothing of {period}"), Exit.NOT_FOUND)
+    with _Bar(sum(entry.rows for index in indexes for entry in index.segments)) as bar:
+        settled = lru_cache(maxsize=1)(partial(settlements, store))  # of the Mac at hand
+        month = ArchivedMonth(
+            period,
+            indexes,
+            lambda index: bar.seen(read_rows(store, index, settled(index))),
+            settled,
+            idle_until,
+        )
+        tally, _ = write_export(month, request, out)
+    _say(out, period, tally, all(index.final for index in indexes))
+    return Exit.OK
+
+
+def _say(out: Path, period: str, tally: Tally, final: bool) -> None:
+    lines = sum(total.lines for total in tally.kinds.values())
+    kinds = ", ".join(f"{total.lines} {kind.value}" for kind, total in sorted(tally.kinds.items()))
+    print(f"{out}: {lines} lines of {period} ({kinds})")
+    for currency, total in sorted(tally.currencies.items()):
+        print(f"billed {Amount(currency, total.billed_cost)}, by the list {Amount(currency, total.list_cost)}")
+    if tally.unpriced:
+        print(f"{tally.unpriced} lines have no price")
+    print(f"{manifest_path(out)}: what it was made from")
+    if not final:
+        print(f"{period} is not final: rows may still come in", file=sys.stderr)
+
+
+class _Bar:
+    """A progress bar on a terminal; nothing elsewhere."""
+
+    def __init__(self, rows: int) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self._task: TaskID = self._progress.add_task("rows", total=rows)
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def seen(self, rows: Iterator[ArchivedRow]) -> Iterator[ArchivedRow]:
+        number = 0
+        for number, row in enumerate(rows, start=1):
+            if number % PROGRESS_ROWS == 0:
+                self._progress.advance(self._task, PROGRESS_ROWS)
+            yield row
+        self._progress.advance(self._task, number % PROGRESS_ROWS)

@@ -1,0 +1,1 @@
+"""`voxfleet report`: a job or a month as one HTML file."""

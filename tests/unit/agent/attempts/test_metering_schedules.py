@@ -1,0 +1,249 @@
+"""Whatever clocks, borders and crashes do: the rows stand for exactly the time that lanes were held.
+
+Meter, journal tables, recovery and ledger are the agent's own; the clocks are the test's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.component.agent.agent_rig import process_spec
+
+from voxfleet_agent.attempts.lane_meter import LaneMeter
+from voxfleet_agent.attempts.meter_clock import LONGEST_CORRECTION, MeterClock
+from voxfleet_agent.attempts.recovery import seal_left_holds
+from voxfleet_agent.journal import lane_holds, schema
+from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_agent.ledger import Ledger, begin_chain, page_after, public_key_text
+from voxfleet_api.digest import digest_of
+from voxfleet_api.ledger import Activity, LedgerRow, verify
+from voxfleet_api.protocol import AttemptKey, AttemptState
+
+KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+LANES = 2
+MONTH_END = datetime(2026, 10, 31, 23, 59, 59, 500_000, tzinfo=UTC)
+SUMMER_TIME_ENDS = datetime(2026, 10, 25, 0, 59, 59, tzinfo=UTC)
+BERLIN = ZoneInfo("Europe/Berlin")
+
+AWAKE = st.sampled_from([0, 1, 499, 500, 501, 2_999, 60_000, 86_400_000]) | st.integers(0, 40 * 86_400_000)
+STEPS = st.one_of(
+    st.tuples(st.sampled_from(["start", "switch", "end", "clip"]), st.integers(0, LANES - 1)),
+    st.tuples(st.just("tick"), st.just(0)),
+    st.tuples(st.just("awake"), AWAKE),
+    st.tuples(st.just("asleep"), st.integers(1, 70 * 86_400_000)),
+    st.tuples(st.just("clock"), st.integers(-40 * 86_400_000, 40 * 86_400_000) | st.integers(-9_000, 9_000)),
+    st.tuples(st.sampled_from(["crash", "reboot", "replay"]), st.just(0)),
+)
+
+
+class Clocks:
+    """`shown` is the wall clock's time, in a zone with summer time."""
+
+    def __init__(self, start: datetime) -> None:
+        self.metered, self.shown = 12_345, start
+
+    def metered_milliseconds(self) -> int:
+        return self.metered
+
+    def lease_seconds(self) -> float:
+        return self.metered / 1000
+
+    def wall(self) -> datetime:
+        return self.shown.astimezone(BERLIN)
+
+
+@dataclass
+class Held:
+    """One attempt on its lane, as far as the test knows."""
+
+    meter: LaneMeter
+    record: JournaledAttempt
+    began: int
+    journaled: int
+    """Both on the metered clock."""
+
+
+class Mac:
+    def __init__(self, start: datetime) -> None:
+        self.clocks = Clocks(start)
+        self.boots = 1
+        self.db = sqlite3.connect(":memory:")
+        self.db.executescript(schema.TABLES)
+        self.ledger = Ledger(KEY, begin_chain(self.db, public_key_text(KEY)), "hw-1")
+        self.records: dict[AttemptKey, JournaledAttempt] = {}
+        self.lanes: dict[int, Held] = {}
+        self.expected: dict[str, int] = defaultdict(int)
+        """Milliseconds, by shard."""
+        self.clips = self.added_clips = 0
+        self.steady = True
+        """Whether the Mac never slept and its clock was never set."""
+        self.set_back = timedelta()
+        self.disordered: set[str] = set()
+        """Boots in which the wall clock was set back by more than a correction, or before the agent forgot it."""
+        self._start_process()
+
+    def _start_process(self) -> None:
+        self.clock = MeterClock(self.clocks)
+
+    @property
+    def boot_id(self) -> str:
+        return f"boot-{self.boots}"
+
+    def start(self, lane: int) -> None:
+        if lane in self.lanes:
+            return
+        spec = process_spec(f"shard-{len(self.records)}")
+        record = JournaledAttempt(
+            AttemptKey(spec.shard_uid, 1), digest_of(spec), "cp", spec, AttemptState.RUNNING, f"offline-{lane}"
+        )
+        self.records[record.key] = record
+        now = self.clocks.metered
+        meter = LaneMeter(self.clock, self.boot_id, record.key, f"offline-{lane}", "Offline")
+        self.lanes[lane] = Held(meter, record, now, now)
+        lane_holds.save(self.db, meter.hold)
+
+    def switch(self, lane: int) -> None:
+        if (held := self.lanes.get(lane)) is None or held.meter.activity is Activity.CLEANUP:
+            return
+        activity = Activity.WORK if held.meter.activity is Activity.SETUP else Activity.CLEANUP
+        self.ledger.seal(self.db, held.meter.switch(activity), held.record)
+        lane_holds.save(self.db, held.meter.hold)
+        held.journaled = self.clocks.metered
+
+    def end(self, lane: int) -> None:
+        if (held := self.lanes.pop(lane, None)) is None:
+            return
+        ended = held.meter.end()
+        self.ledger.seal(self.db, ended, held.record)
+        assert self.ledger.seal(self.db, ended, held.record) == []
+        self.expected[held.record.key.shard_uid] += self.clocks.metered - held.began
+
+    def clip(self, lane: int) -> None:
+        if lane in self.lanes:
+            self.lanes[lane].meter.add(1000, clips=1)
+            self.added_clips += 1
+
+    def tick(self, _: int) -> None:
+        for held in self.lanes.values():
+            ended = held.meter.tick()
+            self.ledger.tick(self.db, ended, held.meter.hold, held.record)
+            held.journaled = self.clocks.metered
+
+    def awake(self, milliseconds: int) -> None:
+        self.clocks.metered += milliseconds
+        self.clocks.shown += timedelta(milliseconds=milliseconds)
+
+    def asleep(self, milliseconds: int) -> None:
+        self.clocks.shown += timedelta(milliseconds=milliseconds)
+        self.steady = False
+
+    def set_clock(self, milliseconds: int) -> None:
+        self.clocks.shown += timedelta(milliseconds=milliseconds)
+        self.steady = False
+        self.set_back += timedelta(milliseconds=max(0, -milliseconds))
+        if self.set_back > LONGEST_CORRECTION:
+            self.disordered.add(self.boot_id)
+
+    def crash(self, _: int) -> None:
+        for held in self.lanes.values():
+            self.expected[held.record.key.shard_uid] += held.journaled - held.began
+        self.lanes.clear()
+        self._start_process()
+        if self.set_back:
+            self.disordered.add(self.boot_id)
+        self.replay(0)
+
+    def replay(self, _: int) -> None:
+        """Recovery runs again, as after a second crash; while attempts run, it is not asked to."""
+        if not self.lanes:
+            seal_left_holds(self.db, self.ledger, self.records)
+            assert seal_left_holds(self.db, self.ledger, self.records) == []
+
+    def reboot(self, _: int) -> None:
+        self.crash(0)
+        self.boots += 1
+        self.set_back = timedelta()
+        self.clocks.metered = 777
+        self._start_process()
+
+    def rows(self) -> list[LedgerRow]:
+        signed = page_after(self.db, self.ledger.chain_id, -1, 10_000).rows
+        verify(signed, KEY.public_key())
+        return [item.row for item in signed]
+
+
+def play(start: datetime, steps: Iterable[tuple[str, int]]) -> Mac:
+    mac = Mac(start)
+    for name, value in steps:
+        getattr(mac, "set_clock" if name == "clock" else name)(value)
+    for lane in range(LANES):
+        mac.end(lane)
+    return mac
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+@settings(max_examples=150, deadline=None)
+@given(start=st.sampled_from([MONTH_END, SUMMER_TIME_ENDS]), steps=st.lists(STEPS, max_size=40))
+def test_rows_stand_for_the_time_that_lanes_were_held_to_the_millisecond(
+    start: datetime, steps: list[tuple[str, int]]
+) -> None:
+    mac = play(start, steps)
+    rows = mac.rows()
+    signed: dict[str, int] = defaultdict(int)
+    for row in rows:
+        signed[row.shard_uid] += row.monotonic_milliseconds
+    assert {uid: spent for uid, spent in signed.items() if spent} == {uid: s for uid, s in mac.expected.items() if s}
+    lanes: dict[tuple[str, str], list[LedgerRow]] = defaultdict(list)
+    for row in rows:
+        start_at, end_at = moment(row.wall_start), moment(row.wall_end)
+        assert end_at - start_at >= timedelta(milliseconds=row.monotonic_milliseconds)
+        assert row.wall_start[:7] == (end_at - (end_at > start_at) * timedelta(milliseconds=1)).strftime("%Y-%m")
+        if mac.steady:
+            assert end_at - start_at == timedelta(milliseconds=row.monotonic_milliseconds)
+        lanes[row.boot_id, row.lane].append(row)
+    for (boot_id, _), items in lanes.items():
+        for one, other in pairwise(items):
+            assert boot_id in mac.disordered or one.wall_end <= other.wall_start, (one, other)
+
+
+@given(days=st.integers(0, 120), before=st.integers(0, 5_000), ticks=st.lists(st.integers(0, 3_000), max_size=20))
+def test_splitting_at_borders_loses_nothing_and_makes_a_row_for_each_month(
+    days: int, before: int, ticks: list[int]
+) -> None:
+    start = MONTH_END - timedelta(milliseconds=before)
+    steps = [
+        ("start", 0),
+        ("switch", 0),
+        *((name, value) for tick in ticks for name, value in (("awake", tick), ("tick", 0))),
+    ]
+    mac = play(start, [*steps, ("awake", days * 86_400_000)])
+    work = [row for row in mac.rows() if row.activity is Activity.WORK]
+    assert sum(row.monotonic_milliseconds for row in work) == sum(ticks) + days * 86_400_000
+    months = [row.wall_start[:7] for row in work]
+    assert months == sorted(set(months))
+    for one, other in pairwise(work):
+        assert one.wall_end == other.wall_start and one.wall_end.endswith("-01T00:00:00.000Z")
+
+
+@settings(max_examples=25)
+@given(lost=st.integers(0, 3_000))
+def test_a_crash_loses_what_came_after_the_last_tick_and_nothing_else(lost: int) -> None:
+    mac = play(
+        MONTH_END,
+        [("start", 0), ("awake", 10_000), ("clip", 0), ("tick", 0), ("clip", 0), ("awake", lost), ("crash", 0)],
+    )
+    rows = mac.rows()
+    assert sum(row.monotonic_milliseconds for row in rows) == 10_000
+    assert sum(row.clips for row in rows) == 1
