@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from voxfleet_api.protocol import TOMBSTONE_DAYS
-from voxfleet_operator.cache import REMEMBERED_DELETIONS, Cache
+from voxfleet_operator.cache import REMEMBERED_DELETIONS, Cache, ObjectIndex
 from voxfleet_operator.events import REMEMBERED
 from voxfleet_operator.fleet.mailbox import MAX_ANSWERS
 
@@ -73,6 +73,8 @@ def sizes(roots: Mapping[str, object]) -> dict[str, int]:
             found["Cache.indexed_values"] += item.indexed_values
             found["Cache.derived_values"] += item.derived_values
             found["Cache._key_by_uid"] += len(item._key_by_uid) - found["Cache.MachineHourStatement"]
+        elif isinstance(item, ObjectIndex):
+            pass  # the objects are the cache's own table, and its values are counted there
         elif isinstance(item, CONTAINERS):
             todo.extend(item.values() if isinstance(item, dict) else item)
         elif isinstance(item, MappingProxyType):
@@ -118,7 +120,7 @@ def _attributes(item: object) -> Iterator[tuple[str, object]]:
     for kind in type(item).__mro__:
         for name in getattr(kind, "__slots__", ()):
             value = getattr(item, name, _UNSET)
-            if value is not _UNSET:
+            if value is not _UNSET and name != "__weakref__":  # any tool may watch an object through that one
                 yield name, value
 
 
