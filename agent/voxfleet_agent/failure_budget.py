@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 
 from voxfleet_agent.clock import Clock
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds import contract_limits
-from voxfleet_api.protocol import AttemptSpec
 
 _HOUR_MILLISECONDS = 3_600_000
 

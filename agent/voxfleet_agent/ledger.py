@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from voxfleet_agent.config import ConfigError, create_private_file, read_private_file
 from voxfleet_agent.journal import event_table, lane_holds, settings_table
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.ledger import (
@@ -36,16 +37,8 @@ from voxfleet_api.ledger import (
     sign,
     verify,
 )
-from voxfleet_api.protocol import (
-    MAX_LISTED_CHAINS,
-    AttemptKey,
-    EventType,
-    Identity,
-    LedgerChain,
-    LedgerPage,
-    LedgerSpan,
-    identity_claim,
-)
+from voxfleet_api.machine_messages import Identity, identity_claim
+from voxfleet_api.protocol import MAX_LISTED_CHAINS, EventType, LedgerChain, LedgerPage, LedgerSpan
 
 
 def create_key_file(file: Path) -> bool:

@@ -14,7 +14,8 @@ from prometheus_client.registry import Collector
 from voxfleet_agent import metric_list
 from voxfleet_agent.clip_metrics import ClipMetrics
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
-from voxfleet_api.protocol import AttemptState, PoolFacts
+from voxfleet_api.machine_messages import PoolFacts
+from voxfleet_api.protocol import AttemptState
 from voxfleet_api.run_record import LaneReadings
 from voxfleet_shared.metric_specs import MetricSpec
 

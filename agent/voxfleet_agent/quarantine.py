@@ -23,9 +23,9 @@ from voxfleet_agent.durable_files import sync_file, sync_file_at, sync_folder
 from voxfleet_agent.logs import logger
 from voxfleet_agent.scratch import remove_entry
 from voxfleet_agent.scratch_errors import scratch_errors
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json
-from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.rows import Evidence
 

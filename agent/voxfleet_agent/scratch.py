@@ -13,8 +13,8 @@ from pathlib import Path
 from voxfleet_agent.folder_lock import lock_folder
 from voxfleet_agent.scratch_errors import scratch_errors
 from voxfleet_agent.scratch_reservations import Request, Reservations, Volume
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_shared import crash_points
 
 ATTEMPTS = "attempts"

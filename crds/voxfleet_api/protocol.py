@@ -7,34 +7,24 @@ know a field must refuse the attempt (RuntimeMismatch) rather than run it differ
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated, cast
 
 from pydantic import Field, SecretStr, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from voxfleet_api.base import (
     OPEN_VALUE,
-    ChosenClips,
     Digest,
-    Ranges,
     Sha256Hex,
-    SpecModel,
     StatusModel,
-    Uid,
     open_enum,
 )
 from voxfleet_api.clip_warnings import WarningCounts
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds.audio_shard import JobRef, ReportedJob, Stage
-from voxfleet_api.kinds.contract_output import OutputFormat
-from voxfleet_api.kinds.job_input import JobInput
-from voxfleet_api.kinds.job_model import ModelSource
-from voxfleet_api.kinds.job_source import SourceSelect
+from voxfleet_api.kinds.audio_shard import ReportedJob, Stage
 from voxfleet_api.kinds.job_status import FailedClip, QuarantinedClip
-from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
-from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import SignedRow
 from voxfleet_api.machine_time import MachineTime
-from voxfleet_api.results import MAX_SHARDS, Counts, PlanResult
+from voxfleet_api.results import Counts, PlanResult
 
 CONTROL_PLANE_HEADER = "VoxFleet-Control-Plane"
 EPOCH_HEADER = "VoxFleet-Epoch"
@@ -46,110 +36,6 @@ MAX_LISTED_CHAINS = 256
 """A new chain begins with each new ledger key, and when somebody asks for one."""
 MAX_LADDER_CHARACTERS = 16_384
 """Of one table. One with eight batch sizes has about 2,500."""
-
-
-class AttemptKey(NamedTuple):
-    """The identity of an attempt."""
-
-    shard_uid: str
-    attempt: int
-
-    def __str__(self) -> str:
-        return f"{self.shard_uid}.{self.attempt}"
-
-
-class PlanSource(SpecModel):
-    """An ended job, some clips of which run again. `index_sha256` verifies all that is read of it."""
-
-    folder: Annotated[str, Field(max_length=2048)]
-    """Its own output folder, without a slash at the end."""
-    index_sha256: Sha256Hex
-    plan_attempt: Annotated[int, Field(ge=1)]
-    select: SourceSelect
-    indexes: ChosenClips | None = None
-
-
-class PlanSpec(SpecModel):
-    """The work of Plan: list the input, check headers, resolve the model, write manifest.jsonl and plan.json."""
-
-    input: JobInput | None = None
-    model: ModelSource
-    shard_audio_milliseconds: Annotated[int, Field(ge=1)]
-    max_shards: Annotated[int, Field(ge=1)]
-    min_shards: Annotated[int, Field(ge=1)] | None = None
-    """Shards for this many lanes, though they hold less audio; None: as few as their audio asks for."""
-    only: ChosenClips | None = None
-    """The clips of `input` that are the job's; None: all."""
-    source: PlanSource | None = None
-    """Instead of `input`."""
-
-
-class ProcessSpec(SpecModel):
-    """The work of Process: transcribe or synthesize some clips.
-
-    Process first verifies what Plan froze; a difference is PlanMismatch or ModelMismatch.
-    """
-
-    plan_attempt: Annotated[int, Field(ge=1)]
-    manifest_sha256: Sha256Hex
-    model: ModelSource
-    """The resolved model: a hub model names a commit."""
-    model_digest: Digest
-    boundaries_digest: Digest
-    """`digest_of` the list of boundaries."""
-    ordinal: Annotated[int, Field(ge=0)]
-    indexes: Ranges
-    inherits: tuple[Uid, ...] = ()
-    """For a part of a planned shard: the shards that it was split from, the nearest first. It takes over what they have
-    delivered of its clips."""
-
-
-class CommitRef(SpecModel):
-    shard_uid: Uid
-    attempt: Annotated[int, Field(ge=1)]
-    sha256: Sha256Hex
-
-
-class FinalizeSpec(SpecModel):
-    """The work of Finalize: merge the named commits. The result depends on them alone, not on a clock or a host."""
-
-    plan_attempt: Annotated[int, Field(ge=1)]
-    manifest_sha256: Sha256Hex
-    total: Annotated[int, Field(ge=0)]
-    commits: tuple[CommitRef, ...]
-    not_run: Annotated[str, Field(max_length=16 * MAX_SHARDS)] = ""
-    """The clips without a commit, because the job failed or was cancelled."""
-
-
-class AttemptSpec(SpecModel):
-    """What an attempt does. Its digest is part of its identity; credentials, epoch and trace are not.
-
-    A field that has its default is not sent. So a field that is new concerns neither an older agent nor the digest of
-    an attempt that an older operator has assigned, as long as nobody uses it. A default must never change.
-    """
-
-    namespace: Annotated[str, Field(min_length=1, max_length=253)]
-    job: JobRef
-    shard_name: Annotated[str, Field(min_length=1, max_length=253)]
-    shard_uid: Uid
-    attempt: Annotated[int, Field(ge=1)]
-    stage: Stage
-    task: Task
-    contract: VoiceContractSpec
-    contract_digest: Digest
-    output_folder: Annotated[str, Field(max_length=2048)]
-    """The job's own folder, without a slash at the end."""
-    billing_key: str | None = None
-    transcription: Transcription = Transcription()
-    synthesis: Synthesis | None = None
-    formats: tuple[OutputFormat, ...] = (OutputFormat.JSONL,)
-    plan: PlanSpec | None = None
-    process: ProcessSpec | None = None
-    finalize: FinalizeSpec | None = None
-
-    def dump(self) -> dict[str, Any]:
-        short = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
-        return {**short, "contract": self.contract.dump()}
 
 
 class S3Credentials(StatusModel):
@@ -295,83 +181,6 @@ class AttemptList(StatusModel):
     """The cursor to stream from: the events after that of the first page and all pages miss nothing."""
     continue_token: str | None = None
     """Asks for the next page; None on the last page, and from an agent that knows no pages."""
-
-
-class Identity(StatusModel):
-    """Answer to GET /v1/identity?nonce=. The signature covers IDENTITY_CONTEXT and `identity_claim`."""
-
-    hardware_id: str
-    control_plane: str | None = None
-    public_key: str
-    nonce: str
-    signature: str
-
-
-def nonce_for_port(unpredictable: str, port: int) -> str:
-    """A nonce that the agent signs only for callers of this port of its own.
-
-    Somebody else on the Mac could listen on the port that the operator calls, and hand the nonce on to the agent on
-    another one. An agent that does not know of this signs it as any nonce.
-    """
-    return f"{unpredictable}@{port}"
-
-
-def port_of_nonce(nonce: str) -> int | None:
-    """The port that a nonce is for; None: any."""
-    _, _, port = nonce.partition("@")
-    return int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 else None
-
-
-def identity_claim(identity: Identity) -> dict[str, object]:
-    """Returns the signed part of an Identity."""
-    return {"hardwareId": identity.hardware_id, "controlPlane": identity.control_plane, "nonce": identity.nonce}
-
-
-class PoolFacts(StatusModel):
-    name: str
-    kind: Annotated[str, OPEN_VALUE]
-    lanes: int
-    free_lanes: int
-    memory_cap_bytes: int | None = None
-    """Of each lane; None: an agent that does not say."""
-
-
-class Capability(StrEnum):
-    """What an agent can do that not every agent can. A version number would not tell of a fork or a patch."""
-
-    NAMESPACE_ACCESS = "NamespaceAccess"  # it keeps each attempt within AttemptRequest.uri_prefixes
-    RETURNS_AT_NEXT_CLIP = "ReturnsAtNextClip"  # it does what RenewRequest asks beyond the renewal
-    CHOSEN_CLIPS = "ChosenClips"  # it knows PlanSpec.only and .source, and the `source_index` of rows
-    SHARD_PIECES = "ShardPieces"  # it runs a part of a planned shard (ProcessSpec.inherits)
-    LEDGER_CHAINS = "LedgerChains"  # it lists its chains of rows, and serves those before the current one
-
-
-class MachineFacts(StatusModel):
-    """Answer to GET /v1/machine."""
-
-    hardware_id: str
-    boot_id: str
-    chip: str
-    memory_bytes: int
-    os: str
-    versions: dict[str, str]
-    runtime_compatible: bool
-    runtime_message: str
-    capabilities: tuple[Annotated[str, OPEN_VALUE, open_enum(Capability)], ...] = ()
-    pools: tuple[PoolFacts, ...]
-    loaded_models: tuple[str, ...] = ()
-    """Digests of the models that lanes hold in memory."""
-    lacks_scratch: bool = False
-    """Whether an attempt that needs a lane would be refused now for want of scratch (507)."""
-    scratch_reserved_bytes: int | None = None
-    """What attempts hold of scratch; None, as for the quota: an agent that does not say."""
-    scratch_quota_bytes: int | None = None
-    ledger_chain_id: str
-    ledger_sequence: int
-    ladder_profile: Digest | None = None
-    """The `profile` of this Mac's ladders; None: an agent that takes no ladder from others."""
-    ladders_revision: Annotated[str, Field(max_length=64)] | None = None
-    """Another text means that GET /v1/ladders has another answer; None: the agent does not know that call."""
 
 
 def _readable_row(row: object, parse: ValidatorFunctionWrapHandler) -> SignedRow | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from voxfleet_api.attempt_spec import CommitRef, FinalizeSpec, PlanSource, PlanSpec, ProcessSpec
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec
 from voxfleet_api.kinds.job_model import HubModel, ModelSource
 from voxfleet_api.kinds.job_source import AcceptedSource, JobSource
 from voxfleet_api.kinds.job_status import JobPlan
-from voxfleet_api.protocol import CommitRef, FinalizeSpec, PlanSource, PlanSpec, ProcessSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.ranges import decode, encode
 from voxfleet_api.results import MAX_SHARDS

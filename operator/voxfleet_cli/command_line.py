@@ -13,7 +13,9 @@ import typer
 
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_cli.names import NoSuchObject, UnknownKind, no_such
-from voxfleet_operator.kube import AlreadyExists, Invalid, Kube, KubeError, Unreadable
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import AlreadyExists, Invalid, KubeError
+from voxfleet_operator.kube_objects import Unreadable
 
 CLI_MANAGER = "voxfleet-cli"
 P = TypeVar("P")

@@ -6,7 +6,8 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import Drain, DrainMode
 from voxfleet_cli.command_line import CLI_MANAGER
 from voxfleet_cli.names import no_such
-from voxfleet_operator.kube import Kube, NotFound
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import NotFound
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE
 
 GRACE_SECONDS = int(RETURN_GRACE.total_seconds())

@@ -28,7 +28,8 @@ from voxfleet_cli.command_line import (
 from voxfleet_cli.job_verbs import Verb, change_of
 from voxfleet_cli.render import Output, document
 from voxfleet_cli.reruns import counted, parsed_clips, rerun_of
-from voxfleet_operator.kube import AlreadyExists, Kube
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import AlreadyExists
 
 
 class Chosen(StrEnum):

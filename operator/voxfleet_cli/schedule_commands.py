@@ -25,7 +25,8 @@ from voxfleet_cli.command_line import (
     with_kube,
 )
 from voxfleet_cli.names import no_such
-from voxfleet_operator.kube import AlreadyExists, Kube
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import AlreadyExists
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.schedule.addresses import UnknownPlaceholder
 from voxfleet_operator.reconcile.schedule.slot_job import Kinship, Run, job_body, kinship, timestamp

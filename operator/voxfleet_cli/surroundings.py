@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TypeVar
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement, Resource
-from voxfleet_operator.kube import Forbidden, Kube
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import Forbidden
 
 R = TypeVar("R", bound=Resource)
 

@@ -19,7 +19,8 @@ from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.fleet import MacFleet
 from voxfleet_operator.fleet.mac_view import AgentUnreachable, SecretMissing
 from voxfleet_operator.fleet.session_context import SessionTiming
-from voxfleet_operator.kube import Kube, KubeError, SecretForbidden, SecretNotFound
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import KubeError, SecretForbidden, SecretNotFound
 from voxfleet_operator.leader import Leader, NotLeader
 from voxfleet_operator.ledger_archive import LedgerArchive
 from voxfleet_operator.metering.budget_accounts import BudgetAccounts

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from voxfleet_api import GROUP, VERSION
 from voxfleet_api.kinds import KINDS, Resource
-from voxfleet_operator.kube import Kube, KubeError
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import KubeError
 
 SHOWN_FIELDS = 5
 

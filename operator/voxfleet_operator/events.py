@@ -17,7 +17,8 @@ from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import truncate
 from voxfleet_api.kinds import Resource
 from voxfleet_operator.event_reasons import Action, Announced, facts_of
-from voxfleet_operator.kube import REQUEST_TIMEOUT_SECONDS, Kube, KubeError
+from voxfleet_operator.kube import REQUEST_TIMEOUT_SECONDS, Kube
+from voxfleet_operator.kube_errors import KubeError
 
 CONTROLLER = "voxfleet.dev/operator"
 NOTE_LIMIT_BYTES = 1000

@@ -12,34 +12,41 @@ import json
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableSequence, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import aiohttp
-import structlog
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException
-from pydantic import ValidationError
 
-from voxfleet_api import API_VERSION, GROUP, VERSION
+from voxfleet_api import API_VERSION, GROUP
 from voxfleet_api.kinds import KINDS, Resource
+from voxfleet_operator.kube_errors import (
+    ApiUnavailable,
+    Conflict,
+    Forbidden,
+    Gone,
+    Invalid,
+    NoCluster,
+    NotFound,
+    SecretForbidden,
+    SecretNotFound,
+    error_of,
+    no_answer,
+    refused_user,
+)
+from voxfleet_operator.kube_objects import parse, resource_path
 
 FIELD_MANAGER = "voxfleet-operator"
 PAGE_SIZE = 500
 REQUEST_TIMEOUT_SECONDS = 30.0
-SERVICE_ACCOUNT_PREFIX = "system:serviceaccount:"
-START_SECONDS, START_FORBIDDEN_SECONDS, START_PAUSE_SECONDS = 60.0, 15.0, 1.0
 _SECRET_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
-log = structlog.get_logger(__name__)
-
 R = TypeVar("R", bound=Resource)
-T = TypeVar("T")
 Json = dict[str, Any]
 """A JSON object as the API server sends it."""
 ObserveRequest = Callable[[str, int | None, float], None]
@@ -48,70 +55,6 @@ ObserveRequest = Callable[[str, int | None, float], None]
 
 def _unobserved(_verb: str, _code: int | None, _seconds: float) -> None:
     return
-
-
-class KubeError(Exception):
-    """The API server refused a call or did not answer."""
-
-
-class Conflict(KubeError):
-    """The object has changed since it was read, or has another UID. The caller reads and decides again."""
-
-
-class NotFound(KubeError):
-    pass
-
-
-class AlreadyExists(KubeError):
-    pass
-
-
-class Invalid(KubeError):
-    """The API server refused the object; the message names the field."""
-
-
-class Forbidden(KubeError):
-    pass
-
-
-class ApiUnavailable(KubeError):
-    """There was no answer, or one that asks to retry. A write may or may not have happened."""
-
-
-class Gone(KubeError):
-    """A continue token has expired."""
-
-
-class SecretNotFound(KubeError):
-    def __init__(self, namespace: str, name: str) -> None:
-        super().__init__(f"Secret {namespace}/{name} does not exist; create it")
-        self.namespace = namespace
-        self.name = name
-
-
-class SecretForbidden(KubeError):
-    """`user`: who was refused, as the API server names the operator."""
-
-    def __init__(self, namespace: str, name: str, user: str) -> None:
-        role = f"voxfleet-reads-{name}"
-        account = user.removeprefix(SERVICE_ACCOUNT_PREFIX)
-        subject = f"--user={user}" if account == user else f"--serviceaccount={account}"
-        super().__init__(
-            f"the operator may not read Secret {namespace}/{name}. Name it in the chart's values (credentialNamespaces,"
-            f" or fleetSecrets for a Mac's), or run: kubectl create role {role} -n {namespace} --verb=get"
-            f" --resource=secrets --resource-name={name} && kubectl create rolebinding {role} -n {namespace}"
-            f" --role={role} {subject}"
-        )
-        self.namespace = namespace
-        self.name = name
-
-
-class NoCluster(KubeError):
-    """There is no kubeconfig, and this process does not run in a cluster."""
-
-
-class Unreadable(Exception):
-    """An object that does not parse, for example because its CRD is newer than this operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,38 +69,10 @@ class Connection:
     key_file: str | None
 
 
-def parse(kind: type[R], data: Mapping[str, Any]) -> R:
-    """Raises Unreadable, which names the object and its wrong fields."""
-    try:
-        return kind.load(data)
-    except ValidationError as error:
-        metadata = data.get("metadata") or {}
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            for item in error.errors(include_input=False, include_url=False)
-        )
-        raise Unreadable(
-            f"{kind.crd.kind} {metadata.get('namespace', '')}/{metadata.get('name', '')} cannot be read: {wrong}"
-        ) from None  # the original error quotes values, which must not reach a log
-
-
-def resource_path(kind: type[Resource], namespace: str = "", name: str = "", subresource: str = "") -> str:
-    """`/apis/voxfleet.dev/v1alpha1/...`. Without a namespace, the path of all namespaces."""
-    parts = ["/apis", GROUP, VERSION]
-    if kind.crd.scope == "Namespaced" and namespace:
-        parts += ["namespaces", quote(namespace, safe="")]
-    parts.append(kind.crd.plural)
-    if name:
-        parts.append(quote(name, safe=""))
-    if subresource:
-        parts.append(subresource)
-    return "/".join(parts)
-
-
 class Kube:
     """A connection pool to the API server. Belongs to the event loop that opened it.
 
-    Calls raise no other errors than those above.
+    Calls raise the errors of kube_errors and no others.
     """
 
     def __init__(
@@ -182,6 +97,7 @@ class Kube:
         context: str | None = None,
         user_agent: str = FIELD_MANAGER,
         observe: ObserveRequest = _unobserved,
+        timeout_seconds: float = REQUEST_TIMEOUT_SECONDS,
     ) -> Self:
         """Uses `kubeconfig`, else KUBECONFIG, else ~/.kube/config, else the service account of this pod.
 
@@ -196,10 +112,17 @@ class Kube:
             if location is None:
                 kube_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
             else:
-                loader = await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
-                    config_file=str(location), context=context, client_configuration=configuration, persist_config=False
-                )
+                async with asyncio.timeout(timeout_seconds):  # a credential plugin that the kubeconfig names may run
+                    loader = await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
+                        config_file=str(location),
+                        context=context,
+                        client_configuration=configuration,
+                        persist_config=False,
+                    )
                 namespace = loader.current_context["context"].get("namespace") or namespace
+        except TimeoutError as error:
+            plugin = f"the credential plugin that {location} names gave no token within {timeout_seconds:g} s"
+            raise NoCluster(f"no cluster access: {plugin}; run it by hand to see what it waits for") from error
         except ConfigException as error:
             where = "there is no kubeconfig, and this is no pod" if location is None else f"{location} gives none"
             raise NoCluster(f"no cluster access: {where} ({error}); set KUBECONFIG or pass --kubeconfig") from error
@@ -376,7 +299,7 @@ class Kube:
         except NotFound as error:
             raise SecretNotFound(namespace, name) from error
         except Forbidden as error:
-            raise SecretForbidden(namespace, name, _refused_user(error)) from error
+            raise SecretForbidden(namespace, name, refused_user(error)) from error
         return {key: base64.b64decode(value) for key, value in (answer.get("data") or {}).items()}
 
     async def config_map(self, namespace: str, name: str) -> dict[str, str] | None:
@@ -392,26 +315,6 @@ class Kube:
         """Raises NotFound, Forbidden."""
         answer = await self.request("GET", f"/api/v1/namespaces/{quote(namespace, safe='')}")
         return {str(name): str(value) for name, value in (answer["metadata"].get("labels") or {}).items()}
-
-    async def patiently(self, call: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
-        """Makes a call of the start again while there is no answer: the API server may be starting too.
-
-        One that has just started forbids everything until it has read the roles. Raises ApiUnavailable after
-        START_SECONDS, Forbidden after START_FORBIDDEN_SECONDS, and either once `stop` is set.
-        """
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        while True:
-            try:
-                return await call()
-            except (ApiUnavailable, Forbidden) as error:
-                seconds = START_FORBIDDEN_SECONDS if isinstance(error, Forbidden) else START_SECONDS
-                if stop.is_set() or loop.time() > began + seconds:
-                    raise
-                log.warning("the API server does not answer yet, asked again soon", error=str(error))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(START_PAUSE_SECONDS):
-                    await stop.wait()
 
     async def kube_system_uid(self) -> str:
         """The UID that identifies a control plane."""
@@ -471,54 +374,13 @@ class Kube:
             server = self._client.configuration.host
             if authorizing.expired():
                 server = "asks for a token first, and the credential plugin that the kubeconfig names"
-            raise ApiUnavailable(_no_answer(f"{method} {path}", server, error, timeout_seconds)) from error
+            raise ApiUnavailable(no_answer(f"{method} {path}", server, error, timeout_seconds)) from error
         finally:
             self._observe(method, code, time.perf_counter() - started)
         if 200 <= response.status < 300:
             answer: Json = json.loads(content)
             return answer
-        raise _error(f"{method} {path}", response.status, content)
-
-
-def _refused_user(error: Forbidden) -> str:
-    """Who was refused, as the API server's message says."""
-    found = re.search(r'User "([^"]+)" cannot', str(error))
-    return found[1] if found else "THE-OPERATOR"
-
-
-def _no_answer(call: str, server: str, error: Exception, timeout_seconds: float) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
-        number = error.os_error.errno
-        reason = os.strerror(number) if number is not None and number > 0 else str(error.os_error)
-        return (
-            f"the API server {server} does not answer ({reason}); is it running, and is it the one that KUBECONFIG"
-            " should name?"
-        )
-    if isinstance(error, TimeoutError):
-        return f"{call}: the API server {server} gave no answer within {timeout_seconds:g} s"
-    return f"{call}: {str(error) or type(error).__name__}"
-
-
-def _error(call: str, status: int, content: bytes) -> KubeError:
-    try:
-        answer = json.loads(content)
-        message, reason = str(answer["message"]), answer.get("reason")
-    except (ValueError, KeyError, TypeError):
-        message, reason = content[:500].decode(errors="replace"), None
-    text = f"{call}: HTTP {status}: {message}"
-    match status:
-        case 404:
-            return NotFound(text)
-        case 409:
-            return AlreadyExists(text) if reason == "AlreadyExists" else Conflict(text)
-        case 400 | 413 | 415 | 422:
-            return Invalid(message)
-        case 401 | 403:
-            return Forbidden(message)
-        case 410:
-            return Gone(text)
-        case _:
-            return ApiUnavailable(text)
+        raise error_of(f"{method} {path}", response.status, content)
 
 
 def _default_kubeconfig() -> Path | None:

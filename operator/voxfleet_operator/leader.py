@@ -36,7 +36,8 @@ from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.events import event as make_event
 from voxfleet_operator.events import write_event
 from voxfleet_operator.heartbeat import Heartbeat
-from voxfleet_operator.kube import AlreadyExists, ApiUnavailable, Conflict, Json, Kube, KubeError, NotFound
+from voxfleet_operator.kube import Json, Kube
+from voxfleet_operator.kube_errors import AlreadyExists, ApiUnavailable, Conflict, KubeError, NotFound
 
 LEASE_NAME = "voxfleet-operator"
 LEASE_SECONDS = 10

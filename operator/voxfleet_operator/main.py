@@ -18,11 +18,13 @@ from voxfleet_operator.cache import Cache
 from voxfleet_operator.composition import OperatorEnvironment, compose, secret_reader, wake_by_change
 from voxfleet_operator.crd_age import tell_of_older_crds
 from voxfleet_operator.events import EventRecorder
+from voxfleet_operator.first_calls import patiently
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.transports import Transports
 from voxfleet_operator.health import HealthServer
 from voxfleet_operator.heartbeat import Heartbeat
-from voxfleet_operator.kube import Kube, KubeError
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import KubeError
 from voxfleet_operator.leader import Leader
 from voxfleet_operator.ledger_archive import LedgerArchive
 from voxfleet_operator.metering.budget_accounts import BudgetAccounts
@@ -76,7 +78,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
         archive = _archive(options.archive, metrics)
         connect = partial(Kube.connect, options.kubeconfig, observe=metrics.api_requested)
         kube = await stack.enter_async_context(await connect())
-        control_plane = await kube.patiently(kube.kube_system_uid, stop)
+        control_plane = await patiently(kube.kube_system_uid, stop)
         await tell_of_older_crds(kube)
 
         cache, queue = Cache(), WorkQueue(observer=metrics)

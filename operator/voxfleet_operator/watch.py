@@ -21,7 +21,10 @@ import structlog
 from voxfleet_api import GROUP, VERSION
 from voxfleet_api.kinds import KINDS, Resource
 from voxfleet_operator.cache import Cache, version_number
-from voxfleet_operator.kube import Connection, Json, Kube, KubeError, NotFound, Unreadable, parse, resource_path
+from voxfleet_operator.first_calls import patiently
+from voxfleet_operator.kube import Connection, Json, Kube
+from voxfleet_operator.kube_errors import KubeError, NotFound
+from voxfleet_operator.kube_objects import Unreadable, parse, resource_path
 from voxfleet_operator.watch_health import RELIST_SECONDS, WATCH_SECONDS, WatchHealth
 
 PAGE_SIZE = 500
@@ -64,7 +67,7 @@ class Watch:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Returns once `stop` is set or the watches have failed for good. Raises CrdsMissing, KubeError."""
-        await self._kube.patiently(self._check_crds, stop)
+        await patiently(self._check_crds, stop)
         loop, ready, stop_kopf = asyncio.get_running_loop(), Future[None](), Future[None]()
         watching = asyncio.create_task(asyncio.to_thread(asyncio.run, self._watch(loop, ready, stop_kopf)))
         listing = asyncio.create_task(self._list_forever(ready))

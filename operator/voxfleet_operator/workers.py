@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from voxfleet_operator.kube import ApiUnavailable, Conflict, KubeError
+from voxfleet_operator.kube_errors import ApiUnavailable, Conflict, KubeError
 from voxfleet_operator.leader import Leader, NotLeader
 from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.queue import Key, QueueClosed, WorkQueue

@@ -15,11 +15,12 @@ from tests.bench.rig import CONTRACT
 from tests.rig.agent_process import AgentProcess
 from tests.rig.job_specs import MODEL, JobSpecs
 
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import TERMINAL_STATES, AttemptSpec, AttemptState, AttemptStatus
+from voxfleet_api.protocol import TERMINAL_STATES, AttemptState, AttemptStatus
 from voxfleet_api.results import PlanResult
 from voxfleet_api.rows import ResultRow
 

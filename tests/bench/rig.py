@@ -18,7 +18,8 @@ from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import AttemptList, AttemptStatus, MachineFacts
+from voxfleet_api.machine_messages import MachineFacts
+from voxfleet_api.protocol import AttemptList, AttemptStatus
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.locations import REPOSITORY
 from voxfleet_dev.mac import Mac

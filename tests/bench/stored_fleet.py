@@ -9,10 +9,11 @@ from itertools import count
 
 from tests.bench.stored_objects import NAMESPACES, NOW, Shape, bodies, load, mac_name, mac_view, namespace
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent, Resource
 from voxfleet_api.kinds.audio_shard import AttemptRecord
-from voxfleet_api.protocol import AttemptKey, AttemptRequest
+from voxfleet_api.protocol import AttemptRequest
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.event_reasons import Announced
 from voxfleet_operator.fleet.closing import Closing

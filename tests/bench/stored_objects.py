@@ -16,7 +16,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourS
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
 from voxfleet_api.kinds.audio_shard import MachineIdentity, Stage
 from voxfleet_api.ledger import ChainHead
-from voxfleet_api.protocol import Capability, MachineFacts
+from voxfleet_api.machine_messages import Capability, MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, shard_body
 

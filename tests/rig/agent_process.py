@@ -13,13 +13,13 @@ import psutil
 import yaml
 from tests.rig.job_specs import JobSpecs
 
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.digest import digest_of
 from voxfleet_api.ledger import SignedRow, public_key, verify
 from voxfleet_api.protocol import (
     CONTROL_PLANE_HEADER,
     EPOCH_HEADER,
     AttemptList,
-    AttemptSpec,
     AttemptState,
     AttemptStatus,
     Event,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.contract_input import Container, ContractInput
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptSpec
 
 SPEECH = ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,))
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from tests.rig.attempt_spec import attempt_spec
 
+from voxfleet_api.attempt_spec import AttemptSpec, CommitRef, FinalizeSpec, PlanSpec, ProcessSpec
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.job_input import JobInput
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptSpec, CommitRef, FinalizeSpec, PlanSpec, ProcessSpec, ShardResult
+from voxfleet_api.protocol import ShardResult
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import PlanResult, job_folder
 

@@ -36,13 +36,12 @@ from voxfleet_agent.attempts.work_permit import LeasedPermit
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.lane_holds import LaneHold
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
 from voxfleet_api.ledger import Activity
 from voxfleet_api.order_age import ClockReading
 from voxfleet_api.protocol import (
     AttemptFailure,
-    AttemptKey,
     AttemptRequest,
-    AttemptSpec,
     AttemptState,
     AttemptStatus,
     Problem,

@@ -11,8 +11,9 @@ from voxfleet_agent.attempts.lane_meter import LaneMeter
 from voxfleet_agent.attempts.leases import Lease
 from voxfleet_agent.attempts.slots import SlotGrant, SlotQueue
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
 from voxfleet_api.order_age import ClockReading
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptSpec, Problem
+from voxfleet_api.protocol import AttemptRequest, Problem
 
 if TYPE_CHECKING:
     from tests.sim.agent import Agent

@@ -16,8 +16,9 @@ from voxfleet_agent.attempts.event_feed import attempt_status
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.lane_holds import LaneHold
 from voxfleet_agent.ledger import public_key_text, row_of
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.ledger import GENESIS_HASH, ChainHead, SignedRow, sign
-from voxfleet_api.protocol import TOMBSTONE_DAYS, AttemptKey, AttemptStatus, EventType, LedgerSpan
+from voxfleet_api.protocol import TOMBSTONE_DAYS, AttemptStatus, EventType, LedgerSpan
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,24 +17,23 @@ from tests.sim.network import Network
 from tests.sim.virtual_loop import Process
 
 from voxfleet_agent.attempts.admission import Binding, Caller, Refusal, decide_read
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.base import ApiModel
 from voxfleet_api.conditions import Reason
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import SshAccess
 from voxfleet_api.ledger import IDENTITY_CONTEXT
+from voxfleet_api.machine_messages import Identity, identity_claim
 from voxfleet_api.order_age import CLOCK_HEADER, GOOD_UNTIL_HEADER, ClockReading
 from voxfleet_api.protocol import (
     CONTROL_PLANE_HEADER,
     EPOCH_HEADER,
-    AttemptKey,
     AttemptRequest,
-    Identity,
     LedgerChain,
     LedgerChains,
     Problem,
     RenewRequest,
-    identity_claim,
 )
 from voxfleet_operator.fleet.dialer import AgentConnection, DialError, SecretReader
 

@@ -15,7 +15,8 @@ from tests.unit.operator.decisions.memory_api import check_transition
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioShard
-from voxfleet_operator.kube import AlreadyExists, Conflict, Json, NotFound
+from voxfleet_operator.kube import Json
+from voxfleet_operator.kube_errors import AlreadyExists, Conflict, NotFound
 from voxfleet_operator.queue import Key
 
 Watcher = Callable[[str, Json], None]

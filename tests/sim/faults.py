@@ -14,7 +14,7 @@ from tests.sim.operator_process import MARGIN_SECONDS, OperatorProcess
 from tests.sim.virtual_loop import Process
 
 from voxfleet_cli.job_verbs import Verb
-from voxfleet_operator.kube import NotFound
+from voxfleet_operator.kube_errors import NotFound
 from voxfleet_operator.queue import Key
 
 if TYPE_CHECKING:

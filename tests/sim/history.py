@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.ledger import SignedRow
-from voxfleet_api.protocol import AttemptKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from tests.sim.history import PaidTime, Span
 
-from voxfleet_api.protocol import AttemptKey
+from voxfleet_api.attempt_spec import AttemptKey
 
 OVERLAP_SECONDS = 0.0
 """How long two Macs may work on one shard, given that no message arrives later than network.LATEST_SECONDS.

@@ -14,8 +14,9 @@ from tests.sim.api_server import ApiServer
 from tests.sim.kinds import COLLECTIONS, NEVER_MADE
 from tests.sim.virtual_loop import Process
 
-from voxfleet_api.protocol import AttemptKey
-from voxfleet_operator.kube import REQUEST_TIMEOUT_SECONDS, ApiUnavailable, Json, Kube, KubeError
+from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_operator.kube import REQUEST_TIMEOUT_SECONDS, Json, Kube
+from voxfleet_operator.kube_errors import ApiUnavailable, KubeError
 from voxfleet_operator.queue import Key
 
 SLOWEST_SECONDS = 8.0

@@ -17,8 +17,10 @@ from tests.sim.virtual_loop import Process
 
 from voxfleet_agent.attempts.state_machine import AttemptEvent, Transition, transition
 from voxfleet_agent.machine import LocalMachine
+from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.machine_messages import Capability
 from voxfleet_api.order_age import ClockReading
-from voxfleet_api.protocol import AttemptKey, AttemptState, Capability
+from voxfleet_api.protocol import AttemptState
 
 WRITE_SECONDS = 0.01
 """The longest that a sound disk takes for one write of the journal."""

@@ -7,8 +7,8 @@ import json
 from collections.abc import Container
 from dataclasses import dataclass, field
 
+from voxfleet_api.attempt_spec import AttemptKey, FinalizeSpec, PlanSource
 from voxfleet_api.kinds.job_source import SourceSelect
-from voxfleet_api.protocol import AttemptKey, FinalizeSpec, PlanSource
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Counts
 

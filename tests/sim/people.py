@@ -12,7 +12,7 @@ from voxfleet_api.kinds.job_source import SourceSelect
 from voxfleet_cli.command_line import Refused
 from voxfleet_cli.job_verbs import Verb, change_of
 from voxfleet_cli.reruns import NOT_COPIED, rerun_of
-from voxfleet_operator.kube import AlreadyExists, NotFound
+from voxfleet_operator.kube_errors import AlreadyExists, NotFound
 from voxfleet_operator.queue import Key
 
 if TYPE_CHECKING:

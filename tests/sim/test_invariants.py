@@ -13,8 +13,8 @@ from tests.sim.known import Known, known_as
 from tests.sim.tables import mentions
 
 from voxfleet_agent.attempts.state_machine import TABLE as AGENT_TABLE
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.ledger import Activity, LedgerRow, RowOwner, SignedRow
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.reconcile.job_findings import PendingReasons
 from voxfleet_operator.reconcile.shard.decide import TABLE as SHARD_TABLE
 

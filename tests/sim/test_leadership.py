@@ -18,7 +18,8 @@ from tests.sim.operator_process import NAMESPACE, SimLeader
 from tests.sim.virtual_loop import Process, VirtualLoop
 
 from voxfleet_operator.heartbeat import Heartbeat
-from voxfleet_operator.kube import AlreadyExists, Json, Kube
+from voxfleet_operator.kube import Json, Kube
+from voxfleet_operator.kube_errors import AlreadyExists
 from voxfleet_operator.leader import LEASE_NAME, LEASE_SECONDS, RENEW_DEADLINE_SECONDS, RETRY_SECONDS, Leader
 from voxfleet_operator.queue import Key
 

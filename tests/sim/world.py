@@ -28,7 +28,8 @@ from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_billing.archive_format import TimeClass
 from voxfleet_billing.archive_reader import newest_index, read_rows
 from voxfleet_billing.archived_row import ArchivedRow
-from voxfleet_operator.kube import Json, NotFound
+from voxfleet_operator.kube import Json
+from voxfleet_operator.kube_errors import NotFound
 from voxfleet_operator.queue import Key
 
 COSTLY = frozenset({"Failed", "Lost", "Refused"})

@@ -18,13 +18,14 @@ from tests.soak.findings import Findings, count_repeated, count_rows, double_bil
 from tests.soak.mortal_worker import Order, done_file
 from tests.soak.schedule import Kill, Schedule, Victim
 
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.failures import Remedy, rule_of
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.contract_limits import Quarantine
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import TERMINAL_STATES, AttemptSpec, AttemptStatus, ShardResult
+from voxfleet_api.protocol import TERMINAL_STATES, AttemptStatus, ShardResult
 from voxfleet_api.results import Commit, PlanResult, attempt_folder
 from voxfleet_api.rows import ResultRow
 from voxfleet_dev.processes import wait_ended

@@ -12,7 +12,8 @@ from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.event_table import StoredEvent
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ledger import span
-from voxfleet_api.protocol import TERMINAL_STATES, AttemptKey, AttemptList, AttemptStatus, EventType, LedgerSpan
+from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.protocol import TERMINAL_STATES, AttemptList, AttemptStatus, EventType, LedgerSpan
 
 PAGE_BYTES = 2 * 2**20
 """A page of attempts ends once it is longer. One attempt is some kB, a Plan's with all boundaries some 40."""

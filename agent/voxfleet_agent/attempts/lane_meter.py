@@ -9,8 +9,8 @@ from voxfleet_agent.attempts.meter_clock import MeterClock, MeterReading
 from voxfleet_agent.attempts.metered_span import MeteredSpan, split_at_months
 from voxfleet_agent.clock import timestamp
 from voxfleet_agent.journal.lane_holds import LaneHold
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import AttemptKey
 
 
 class LaneMeter:

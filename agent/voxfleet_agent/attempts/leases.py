@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from voxfleet_api.protocol import AttemptKey, AttemptState
+from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.protocol import AttemptState
 
 LEASED_STATES = frozenset({AttemptState.ACCEPTED, AttemptState.RUNNING})
 

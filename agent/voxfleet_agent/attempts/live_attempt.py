@@ -12,8 +12,9 @@ from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import Logger, logger
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.machine_time import MachineTime
-from voxfleet_api.protocol import AttemptKey, S3Credentials, ShardProgress
+from voxfleet_api.protocol import S3Credentials, ShardProgress
 
 
 @dataclass(slots=True)

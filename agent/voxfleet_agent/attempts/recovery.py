@@ -17,8 +17,8 @@ from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.journal.lane_holds import LaneHold
 from voxfleet_agent.ledger import Ledger
 from voxfleet_agent.scratch import Scratch
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.ledger import SignedRow
-from voxfleet_api.protocol import AttemptKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from voxfleet_agent.lanes.lane_types import LaneHandle
-from voxfleet_api.protocol import PoolFacts
+from voxfleet_api.machine_messages import PoolFacts
 from voxfleet_api.run_record import LaneReadings
 
 S_co = TypeVar("S_co", covariant=True)

@@ -8,10 +8,11 @@ from pydantic import ValidationError
 
 from voxfleet_agent.machine import LocalMachine
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptSpec, Problem
+from voxfleet_api.protocol import AttemptRequest, Problem
 
 OpenStorage = Callable[[None, Sequence[str] | None], Storage]
 """Takes no credentials, and the prefixes that are open to the job's namespace."""

@@ -33,17 +33,9 @@ from voxfleet_agent.journal import attempt_table, settings_table
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.logs import frames, logger
+from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
 from voxfleet_api.order_age import ClockReading
-from voxfleet_api.protocol import (
-    TOMBSTONE_DAYS,
-    AttemptKey,
-    AttemptRequest,
-    AttemptSpec,
-    AttemptState,
-    AttemptStatus,
-    Problem,
-    RenewRequest,
-)
+from voxfleet_api.protocol import TOMBSTONE_DAYS, AttemptRequest, AttemptState, AttemptStatus, Problem, RenewRequest
 
 CONTROL_SLOTS = 2
 MAX_WAITING_CONTROL = 64

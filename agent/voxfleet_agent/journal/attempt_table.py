@@ -7,7 +7,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, AttemptState, ShardProgress, ShardResult
+from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
+from voxfleet_api.protocol import AttemptFailure, AttemptState, ShardProgress, ShardResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from voxfleet_api.protocol import AttemptKey
+from voxfleet_api.attempt_spec import AttemptKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from voxfleet_agent.journal.journal import Journal
-from voxfleet_api.protocol import AttemptKey
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.results import PartRef
 from voxfleet_api.rows import ResultRow
 from voxfleet_shared import crash_points

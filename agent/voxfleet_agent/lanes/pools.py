@@ -12,7 +12,7 @@ from voxfleet_agent.confinement.confinement import Confinement
 from voxfleet_agent.lane_protocol.lane_lock import reap_stale
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_user import LaneUser
-from voxfleet_api.protocol import PoolFacts
+from voxfleet_api.machine_messages import PoolFacts
 from voxfleet_api.run_record import LaneReadings
 
 

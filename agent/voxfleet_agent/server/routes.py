@@ -20,18 +20,10 @@ from voxfleet_agent.metrics import AgentMetrics
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.event_stream import stream
 from voxfleet_agent.server.responses import RequestRefused, json_response, read_body, whole_number
+from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.machine_messages import Capability, MachineFacts, port_of_nonce
 from voxfleet_api.order_age import GOOD_UNTIL_HEADER, ClockReading
-from voxfleet_api.protocol import (
-    AttemptKey,
-    AttemptRequest,
-    Capability,
-    EventAck,
-    LedgerChains,
-    MachineFacts,
-    RenewAnswer,
-    RenewRequest,
-    port_of_nonce,
-)
+from voxfleet_api.protocol import AttemptRequest, EventAck, LedgerChains, RenewAnswer, RenewRequest
 
 MAX_NONCE_CHARACTERS = 128
 MAX_LEDGER_ROWS = 1000

@@ -13,10 +13,10 @@ from voxfleet_agent.journal.stage_journal import FrozenPart
 from voxfleet_agent.lanes.lane_types import ClipTask, Lane, LaneSpec
 from voxfleet_agent.models.resolved_model import ModelResolver, ResolvedModel
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.machine_time import MachineTime
-from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.rows import Evidence, ResultRow
 
 

@@ -34,10 +34,11 @@ from voxfleet_agent.stages.stage_context import (
     WorkSignal,
 )
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.machine_time import MachineTime
-from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, ShardResult
+from voxfleet_api.protocol import AttemptFailure, ShardResult
 from voxfleet_api.quantities import quantity_bytes
 
 _MESSAGE_LIMIT = 1024

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from voxfleet_api.attempt_spec import AttemptSpec, CommitRef
 from voxfleet_api.digest import canonical_json, digest_of, sha256_hex
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.job_status import JobPlan
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptSpec, CommitRef, ShardResult
+from voxfleet_api.protocol import ShardResult
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import PlanResult, job_folder
 from voxfleet_api.stage_specs import DeliveredShard, finalize_spec, plan_spec, process_spec

@@ -22,9 +22,10 @@ from voxfleet_agent.standalone.run_limit import RunLimit
 from voxfleet_agent.standalone.run_verdict import committed_beyond_halt, concerns_job, may_try_again
 from voxfleet_agent.standalone.stopwatch import Stopwatch
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, ShardResult
+from voxfleet_api.protocol import AttemptFailure, ShardResult
 from voxfleet_api.results import SKIPPED_NAME, Counts, plan_folder
 
 MAX_PART_NAMES = 1_000_000

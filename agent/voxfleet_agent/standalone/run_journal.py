@@ -9,8 +9,9 @@ from dataclasses import replace
 from voxfleet_agent.journal import attempt_table
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.journal import Journal
+from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
 from voxfleet_api.digest import digest_of
-from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptSpec, AttemptState, ShardResult
+from voxfleet_api.protocol import AttemptFailure, AttemptState, ShardResult
 
 CONTROL_PLANE = "local"
 

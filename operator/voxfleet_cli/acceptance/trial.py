@@ -16,7 +16,8 @@ from voxfleet_api.kinds.mac_acceptance import AcceptanceJob
 from voxfleet_cli.acceptance.trial_job import ref_of
 from voxfleet_cli.command_line import CLI_MANAGER, Refused
 from voxfleet_cli.names import NoSuchObject, no_such
-from voxfleet_operator.kube import Kube, KubeError
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import KubeError
 
 POLL_SECONDS = 1.0
 

@@ -11,7 +11,9 @@ from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, MacAgent, VoiceContract
 from voxfleet_cli.job_preview.documents import JobDocuments
 from voxfleet_cli.job_preview.preview import JobFindings
-from voxfleet_operator.kube import AlreadyExists, Forbidden, Invalid, Kube, NotFound, Unreadable, parse
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import AlreadyExists, Forbidden, Invalid, NotFound
+from voxfleet_operator.kube_objects import Unreadable, parse
 
 
 async def find_out(kube: Kube, documents: JobDocuments, audio_milliseconds: int | None, now: datetime) -> JobFindings:

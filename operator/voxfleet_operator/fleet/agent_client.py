@@ -19,6 +19,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 
 from voxfleet_api.base import ApiModel
+from voxfleet_api.machine_messages import Identity, MachineFacts
 from voxfleet_api.order_age import CLOCK_HEADER, GOOD_UNTIL_HEADER
 from voxfleet_api.protocol import (
     CONTROL_PLANE_HEADER,
@@ -29,11 +30,9 @@ from voxfleet_api.protocol import (
     AttemptStatus,
     Event,
     EventAck,
-    Identity,
     LadderList,
     LedgerChains,
     LedgerPage,
-    MachineFacts,
     Problem,
     RenewAnswer,
     RenewRequest,

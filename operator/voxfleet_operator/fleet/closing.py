@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from voxfleet_api.protocol import Capability, MachineFacts, RenewRequest
+from voxfleet_api.machine_messages import Capability, MachineFacts
+from voxfleet_api.protocol import RenewRequest
 
 
 class ClosingPhase(StrEnum):

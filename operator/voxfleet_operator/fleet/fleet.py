@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.ledger import ChainHead
-from voxfleet_api.protocol import AttemptKey, AttemptRequest
+from voxfleet_api.protocol import AttemptRequest
 from voxfleet_operator.fleet.closing import Closing
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.lease_grants import LeaseGrants

@@ -12,7 +12,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.ledger import IDENTITY_CONTEXT, public_key
-from voxfleet_api.protocol import Identity, identity_claim, nonce_for_port
+from voxfleet_api.machine_messages import Identity, identity_claim, nonce_for_port
 
 
 class MacRejected(Exception):

@@ -8,9 +8,10 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds.audio_shard import AttemptUsage
 from voxfleet_api.ledger import Activity, ChainHead, LedgerError, SignedRow, public_key, verify
-from voxfleet_api.protocol import MAX_LISTED_CHAINS, AttemptKey, LedgerSpan
+from voxfleet_api.protocol import MAX_LISTED_CHAINS, LedgerSpan
 from voxfleet_operator.fleet.older_chains import OlderChain
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 

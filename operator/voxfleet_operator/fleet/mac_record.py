@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import AttemptUsage, MachineIdentity
 from voxfleet_api.ledger import SignedRow
+from voxfleet_api.machine_messages import MachineFacts
 from voxfleet_api.protocol import (
     MAX_REPORTED_LADDERS,
-    AttemptKey,
     AttemptState,
     AttemptStatus,
     LadderList,
-    MachineFacts,
     ReportedLadder,
     ShardProgress,
 )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from voxfleet_api.protocol import AttemptKey, AttemptRequest
+from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.protocol import AttemptRequest
 from voxfleet_operator.fleet.mac_view import PENDING, AgentAnswer, AgentRefused, Order, Outcome
 
 MAX_ORDERS = 256

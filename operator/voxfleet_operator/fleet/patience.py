@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.identity import MacRejected
 from voxfleet_operator.fleet.mac_view import Order
 from voxfleet_operator.fleet.session_context import SessionTiming

@@ -12,19 +12,13 @@ from dataclasses import replace
 
 import structlog
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import MachineIdentity
 from voxfleet_api.ledger import public_key
-from voxfleet_api.protocol import (
-    AttemptKey,
-    AttemptRequest,
-    AttemptStatus,
-    Capability,
-    Event,
-    LadderList,
-    MachineFacts,
-)
+from voxfleet_api.machine_messages import Capability, MachineFacts
+from voxfleet_api.protocol import AttemptRequest, AttemptStatus, Event, LadderList
 from voxfleet_operator.fleet.admission import agent_token, refused_conversation
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.closing import Closing, renews_leases

@@ -6,7 +6,7 @@ the attempt is not wanted any more, so that all PUTs count as one order.
 
 from __future__ import annotations
 
-from voxfleet_api.protocol import AttemptKey
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_operator.fleet.mac_view import AgentRefused, Order
 
 LATE_STATUS, EPOCH_STATUS, TAKES_NOTHING_STATUS = 408, 412, 503

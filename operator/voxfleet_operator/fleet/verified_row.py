@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.ledger import LedgerError, LedgerRow, RowOwner, SignedRow
-from voxfleet_api.protocol import AttemptKey
 
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-")
 LONGEST_NAMESPACE = 63

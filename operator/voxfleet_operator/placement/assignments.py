@@ -11,7 +11,7 @@ import structlog
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AudioShardStatus
 from voxfleet_operator.cache import key_of
-from voxfleet_operator.kube import ApiUnavailable, Forbidden, Invalid
+from voxfleet_operator.kube_errors import ApiUnavailable, Forbidden, Invalid
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.status_writer import write_status
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, MachineIdentity, Stage
-from voxfleet_api.protocol import AttemptKey, AttemptStatus, Capability
+from voxfleet_api.machine_messages import Capability
+from voxfleet_api.protocol import AttemptStatus
 from voxfleet_operator.fleet.mac_view import MacView, attempt_view, stands_for
 from voxfleet_operator.placement.filters import UNACCEPTED, WHOLE_MAC_PHRASES
 from voxfleet_operator.placement.one_of_equals import OneOfEquals

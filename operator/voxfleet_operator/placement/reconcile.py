@@ -17,7 +17,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.fleet.mac_view import attempt_view
-from voxfleet_operator.kube import Forbidden, Invalid
+from voxfleet_operator.kube_errors import Forbidden, Invalid
 from voxfleet_operator.placement.assignments import AssignmentWriter
 from voxfleet_operator.placement.gather import PlacementGatherer
 from voxfleet_operator.placement.place import place

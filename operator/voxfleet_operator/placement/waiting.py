@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import MAX_CHIP, Stage
 from voxfleet_api.kinds.mac_acceptance import ACCEPTS_MAC
-from voxfleet_api.protocol import MachineFacts
+from voxfleet_api.machine_messages import MachineFacts
 from voxfleet_operator.metering.recent_use import age_seconds
 from voxfleet_operator.placement.order import LANE_SECONDS
 from voxfleet_operator.placement.snapshot import JobNeeds, NamespaceStanding, PendingShard, PlacementJob

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.protocol import S3Credentials
-from voxfleet_operator.kube import SecretForbidden, SecretNotFound
+from voxfleet_operator.kube_errors import SecretForbidden, SecretNotFound
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job_findings import Blocker
 

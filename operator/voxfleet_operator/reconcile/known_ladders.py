@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from voxfleet_api.protocol import AttemptSpec, ReportedLadder
+from voxfleet_api.attempt_spec import AttemptSpec
+from voxfleet_api.protocol import ReportedLadder
 from voxfleet_operator.fleet.mac_view import MacView
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec
 from voxfleet_api.kinds.mac_agent import Access
-from voxfleet_api.protocol import Capability, MachineFacts
+from voxfleet_api.machine_messages import Capability, MachineFacts
 
 
 class Opened(NamedTuple):

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from voxfleet_api.base import StatusModel
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
-from voxfleet_operator.kube import Conflict, NotFound
+from voxfleet_operator.kube_errors import Conflict, NotFound
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.counted_writes import count_write
 from voxfleet_operator.reconcile.transitions import conditions_of, shard_transitions, transitions

@@ -10,7 +10,8 @@ from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AudioShardStatus, MachineIdentity
 from voxfleet_operator.cache import Cache
-from voxfleet_operator.kube import Conflict, Invalid, Kube
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import Conflict, Invalid
 from voxfleet_operator.queue import WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
 from voxfleet_operator.reconcile.shard.status import assigned, attempt_ended

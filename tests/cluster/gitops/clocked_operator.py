@@ -15,7 +15,8 @@ from tests.unit.operator.decisions.world import Journal, Leader, Requeue
 
 from voxfleet_api.kinds import KINDS, AudioBatchJob, MacAgent, MachineHourStatement, Resource
 from voxfleet_operator.cache import Cache, key_of
-from voxfleet_operator.kube import Conflict, Kube
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import Conflict
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
 from voxfleet_operator.reconcile.job_life import has_ended

@@ -11,7 +11,8 @@ import yaml
 
 from voxfleet_api.kinds import KINDS
 from voxfleet_dev.controlplane import ControlPlane
-from voxfleet_operator.kube import Kube, resource_path
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_objects import resource_path
 
 Manifest = dict[str, Any]
 Owners = Mapping[str, frozenset[str]]

@@ -8,7 +8,8 @@ from copy import deepcopy
 from voxfleet_api import GROUP, VERSION
 from voxfleet_api.kinds import KINDS
 from voxfleet_operator.crd_age import unknown_fields
-from voxfleet_operator.kube import Json, Kube, NotFound
+from voxfleet_operator.kube import Json, Kube
+from voxfleet_operator.kube_errors import NotFound
 
 POLL_SECONDS, LONGEST_SECONDS = 0.25, 60.0
 

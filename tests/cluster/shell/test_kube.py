@@ -11,13 +11,12 @@ import pytest
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioBatchJob, VoiceContract
 from voxfleet_dev.controlplane import ControlPlane
-from voxfleet_operator.kube import (
+from voxfleet_operator.kube import Json, Kube
+from voxfleet_operator.kube_errors import (
     AlreadyExists,
     Conflict,
     Forbidden,
     Invalid,
-    Json,
-    Kube,
     NotFound,
     SecretForbidden,
     SecretNotFound,

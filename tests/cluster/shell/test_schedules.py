@@ -17,7 +17,8 @@ from voxfleet_cli.main import app
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.fleet.mac_view import Fleet
-from voxfleet_operator.kube import Conflict, Kube
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import Conflict
 from voxfleet_operator.queue import WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
 from voxfleet_operator.reconcile.schedule.reconcile import ScheduleReconciler

@@ -33,6 +33,7 @@ from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import AttemptSpec, FinalizeSpec, PlanSpec, ProcessSpec
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
@@ -42,18 +43,14 @@ from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ladder_table import LadderTable
+from voxfleet_api.machine_messages import PoolFacts
 from voxfleet_api.protocol import (
     CONTROL_PLANE_HEADER,
     EPOCH_HEADER,
     AttemptRequest,
-    AttemptSpec,
     AttemptStatus,
     Event,
-    FinalizeSpec,
     LedgerPage,
-    PlanSpec,
-    PoolFacts,
-    ProcessSpec,
     S3Credentials,
     ShardResult,
 )

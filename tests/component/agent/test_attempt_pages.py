@@ -16,9 +16,10 @@ from tests.component.agent.agent_rig import CONTROL_PLANE, REQUEST, TOKEN, Agent
 from voxfleet_agent.attempts.event_feed import PAGE_BYTES
 from voxfleet_agent.journal import attempt_table
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_status import QuarantinedClip
-from voxfleet_api.protocol import AttemptKey, AttemptList, AttemptState, ShardResult
+from voxfleet_api.protocol import AttemptList, AttemptState, ShardResult
 from voxfleet_operator.fleet import agent_client
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.dialer import DialError

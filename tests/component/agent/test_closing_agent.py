@@ -21,8 +21,10 @@ from tests.component.agent.agent_rig import (
 
 from voxfleet_agent.attempts import supervisor
 from voxfleet_agent.stages.stage_context import StageContext
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, Capability, MachineFacts, RenewRequest
+from voxfleet_api.machine_messages import Capability, MachineFacts
+from voxfleet_api.protocol import AttemptState, AttemptStatus, RenewRequest
 
 OTHER = request_for(process_spec("shard-2"))
 

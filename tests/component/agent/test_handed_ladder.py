@@ -10,11 +10,12 @@ import pytest
 from tests.rig.agent_process import AgentProcess
 from tests.rig.job_specs import JobSpecs
 
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
 from voxfleet_api.kinds.contract_limits import Batching, Ladder
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptSpec, LadderList
+from voxfleet_api.protocol import LadderList
 from voxfleet_api.run_record import RunRecord
 
 CLIPS = Path(__file__).parents[3] / "examples" / "clips"

@@ -15,7 +15,8 @@ from voxfleet_agent.folder_lock import FolderInUseError
 from voxfleet_agent.journal import attempt_table, event_table, schema, settings_table
 from voxfleet_agent.journal.journal import Journal, JournalError
 from voxfleet_agent.journal.stage_journal import FrozenPart, SqliteStageJournal
-from voxfleet_api.protocol import AttemptKey, EventType, RenewAnswer
+from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.protocol import EventType, RenewAnswer
 from voxfleet_api.results import PartRef
 from voxfleet_api.rows import ClipStatus, ResultRow
 
@@ -25,7 +26,7 @@ KEY = AttemptKey("shard-1", 1)
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from voxfleet_api.protocol import AttemptKey
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.journal.stage_journal import SqliteStageJournal
 from voxfleet_api.rows import ClipStatus, ResultRow

@@ -11,8 +11,9 @@ from pydantic import SecretStr
 from tests.component.agent.agent_rig import CONTROL_PLANE, REQUEST, TOKEN, Agent, process_spec, request_for
 
 from voxfleet_agent.attempts.supervisor import Supervisor
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.order_age import CLOCK_HEADER, GOOD_UNTIL_HEADER, ClockReading
-from voxfleet_api.protocol import AttemptKey, AttemptState, RenewRequest
+from voxfleet_api.protocol import AttemptState, RenewRequest
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.dialer import AgentConnection
 from voxfleet_operator.fleet.mac_view import AgentRefused

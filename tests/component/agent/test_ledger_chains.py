@@ -17,7 +17,8 @@ from voxfleet_agent.journal.journal import Journal, JournalError, open_read_only
 from voxfleet_agent.ledger import Ledger, begin_chain, chains, open_chain, page_after, public_key_text, verify_lines
 from voxfleet_agent.scratch import Scratch
 from voxfleet_api.ledger import GENESIS_HASH, LedgerError, public_key, verify
-from voxfleet_api.protocol import Capability, LedgerChains, LedgerPage, MachineFacts
+from voxfleet_api.machine_messages import Capability, MachineFacts
+from voxfleet_api.protocol import LedgerChains, LedgerPage
 
 FORMAT_1 = Path(__file__).parent / "journal_format_1.sql"
 OLD_KEY = Ed25519PrivateKey.from_private_bytes(b"o" * 32)

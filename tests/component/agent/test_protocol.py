@@ -17,8 +17,10 @@ from tests.component.agent.agent_rig import (
     running_agent,
 )
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.ledger import Activity, ChainHead, RowOwner, verify
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, MachineFacts, Problem
+from voxfleet_api.machine_messages import MachineFacts
+from voxfleet_api.protocol import AttemptState, AttemptStatus, Problem
 
 
 async def test_an_attempt_from_put_to_sealed_rows(agent: Agent) -> None:

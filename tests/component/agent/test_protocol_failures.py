@@ -35,18 +35,11 @@ from voxfleet_agent.journal import attempt_table
 from voxfleet_agent.server.responses import RequestRefused, read_body
 from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import AttemptKey, PlanSource
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.kinds.job_source import SourceSelect
-from voxfleet_api.protocol import (
-    AttemptKey,
-    AttemptRequest,
-    AttemptState,
-    PlanSource,
-    Problem,
-    S3Credentials,
-    ShardResult,
-)
+from voxfleet_api.protocol import AttemptRequest, AttemptState, Problem, S3Credentials, ShardResult
 
 
 async def test_a_failure_of_a_class_fails_the_attempt_with_it(agent: Agent) -> None:

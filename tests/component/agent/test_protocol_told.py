@@ -10,9 +10,11 @@ import threading
 from tests.component.agent.agent_rig import COMMIT, REQUEST, TIMEOUT_SECONDS, Agent
 
 from voxfleet_agent.journal import event_table
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.ledger import IDENTITY_CONTEXT, public_key
-from voxfleet_api.protocol import AttemptKey, AttemptState, EventType, Identity, identity_claim, nonce_for_port
+from voxfleet_api.machine_messages import Identity, identity_claim, nonce_for_port
+from voxfleet_api.protocol import AttemptState, EventType
 
 
 async def test_identity_proves_the_ledger_key_without_a_token(agent: Agent) -> None:

@@ -27,10 +27,11 @@ from voxfleet_agent.ledger import (
     verify_lines,
 )
 from voxfleet_agent.scratch import Scratch
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.ledger import Activity, LedgerError, verify
-from voxfleet_api.protocol import AttemptFailure, AttemptKey, AttemptState
+from voxfleet_api.protocol import AttemptFailure, AttemptState
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 

@@ -11,8 +11,8 @@ import pytest
 
 from voxfleet_agent.folder_lock import FolderInUseError
 from voxfleet_agent.scratch import Scratch
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.protocol import AttemptKey
 
 KEY = AttemptKey("shard-1", 1)
 

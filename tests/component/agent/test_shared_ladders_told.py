@@ -11,7 +11,8 @@ from tests.unit.agent.ladder.paper_lane import make_tier
 from voxfleet_agent.ladder.shared_ladders import SharedLadders
 from voxfleet_api.digest import digest_of
 from voxfleet_api.ladder_table import LadderTable
-from voxfleet_api.protocol import AttemptState, LadderList, MachineFacts, ReportedLadder
+from voxfleet_api.machine_messages import MachineFacts
+from voxfleet_api.protocol import AttemptState, LadderList, ReportedLadder
 
 
 def handed(folder: Path) -> ReportedLadder:

@@ -15,6 +15,7 @@ import pytest
 from tests.rig.agent_process import AgentProcess
 from tests.rig.job_specs import JobSpecs
 
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.contract_input import Container, ContractInput, Conversions, Downmix, Resample
@@ -22,7 +23,8 @@ from voxfleet_api.kinds.job_input import JobInput, ManifestInput
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import AttemptSpec, AttemptState, AttemptStatus, MachineFacts, RenewRequest, ShardResult
+from voxfleet_api.machine_messages import MachineFacts
+from voxfleet_api.protocol import AttemptState, AttemptStatus, RenewRequest, ShardResult
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import AttemptBase, Commit
 from voxfleet_api.rows import ResultRow

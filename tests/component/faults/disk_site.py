@@ -11,8 +11,9 @@ from tests.component.faults.fault_run import QUICK
 from tests.rig.agent_process import AgentProcess
 from tests.rig.job_specs import JobSpecs
 
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.kinds.job_input import JobInput, PrefixInput
-from voxfleet_api.protocol import AttemptSpec, AttemptState, ShardResult
+from voxfleet_api.protocol import AttemptState, ShardResult
 from voxfleet_api.results import PlanResult
 from voxfleet_api.rows import ResultRow
 from voxfleet_corpus.sounds import SPEECH, TEXT

@@ -25,10 +25,11 @@ from voxfleet_agent.doctor.volumes import check_volumes
 from voxfleet_agent.exit_deadline import EXIT_SECONDS
 from voxfleet_agent.models.store import ModelStore
 from voxfleet_agent.storage import Mounts, Storage
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_input import JobInput, PrefixInput
 from voxfleet_api.kinds.job_model import BuiltinModel, ModelSource
-from voxfleet_api.protocol import AttemptSpec, AttemptState, AttemptStatus
+from voxfleet_api.protocol import AttemptState, AttemptStatus
 from voxfleet_corpus.sounds import SPEECH
 
 CLIPS = {f"{number}.wav": SPEECH.read_bytes() for number in range(3)}

@@ -13,8 +13,8 @@ from tests.component.faults.disk_faults import disk_faults
 from tests.component.faults.disk_site import Site, lay_out
 from tests.rig.agent_process import AgentProcess
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.results import attempt_folder
 from voxfleet_api.run_record import RunRecord
 

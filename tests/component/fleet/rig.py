@@ -10,10 +10,11 @@ from pathlib import Path
 
 from tests.component.fleet.stand_in_agent import CHAIN, CONTROL_PLANE, PATIENCE_SECONDS, StandInAgent
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.ledger import ChainHead
-from voxfleet_api.protocol import AttemptKey, AttemptRequest
+from voxfleet_api.protocol import AttemptRequest
 from voxfleet_dev.sshd import Sshd
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.dialer import AgentConnection

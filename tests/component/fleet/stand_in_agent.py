@@ -30,24 +30,20 @@ from voxfleet_agent.server.tls import TlsFiles
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.ledger import IDENTITY_CONTEXT, Activity, SignedRow, row_hash, sign
+from voxfleet_api.machine_messages import Capability, Identity, MachineFacts, PoolFacts, identity_claim
 from voxfleet_api.protocol import (
     AttemptList,
     AttemptState,
     AttemptStatus,
-    Capability,
     Event,
     EventType,
-    Identity,
     LadderList,
     LedgerChain,
     LedgerChains,
     LedgerPage,
     LedgerSpan,
-    MachineFacts,
-    PoolFacts,
     RenewAnswer,
     ReportedLadder,
-    identity_claim,
 )
 
 CONTROL_PLANE = "11111111-2222-3333-4444-555555555555"

@@ -8,8 +8,9 @@ from pydantic import SecretStr
 from tests.component.fleet.rig import DIGEST, REQUEST, A, B, Rig
 from tests.component.fleet.stand_in_agent import StandInAgent, attempt_status
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, S3Credentials
+from voxfleet_api.protocol import AttemptRequest, AttemptState, S3Credentials
 from voxfleet_operator.fleet.delivery import CALLS_AT_ONCE
 from voxfleet_operator.fleet.mac_view import PENDING, Order, Outcome
 

@@ -12,10 +12,12 @@ from pydantic import SecretStr
 from tests.component.fleet.rig import Rig
 from tests.component.fleet.stand_in_agent import PATIENCE_SECONDS
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, nonce_for_port
+from voxfleet_api.machine_messages import nonce_for_port
+from voxfleet_api.protocol import AttemptRequest
 from voxfleet_dev.mac import FleetTls, Mac
 from voxfleet_operator.fleet.event_pace import EventPace
 from voxfleet_operator.fleet.mac_view import AgentUnreachable

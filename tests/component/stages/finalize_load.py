@@ -21,9 +21,10 @@ from tests.component.stages.stage_stubs import MODEL_DIGEST
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.digest import canonical_json, digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.protocol import AttemptSpec, ShardResult
+from voxfleet_api.protocol import ShardResult
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import Commit, Counts, PartRef, PlanFile, PlanResult, attempt_folder, part_name, plan_folder
 from voxfleet_api.rows import Attestation, ClipStatus, ManifestRow, ResultRow, RowError, Timings

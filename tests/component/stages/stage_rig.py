@@ -39,6 +39,15 @@ from voxfleet_agent.stages.stage_context import (
     WorkPermit,
 )
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import (
+    AttemptKey,
+    AttemptSpec,
+    CommitRef,
+    FinalizeSpec,
+    PlanSource,
+    PlanSpec,
+    ProcessSpec,
+)
 from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.contract_input import Container, ContractInput
@@ -48,16 +57,7 @@ from voxfleet_api.kinds.job_input import JobInput, PrefixInput
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import (
-    AttemptKey,
-    AttemptSpec,
-    CommitRef,
-    FinalizeSpec,
-    PlanSource,
-    PlanSpec,
-    ProcessSpec,
-    ShardResult,
-)
+from voxfleet_api.protocol import ShardResult
 from voxfleet_api.quantities import quantity_bytes
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import PlanResult, ResultIndex, attempt_folder

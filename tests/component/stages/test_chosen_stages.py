@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from tests.component.stages.stage_rig import Job, commit_ref, planned, touch_later, write_wav
 
+from voxfleet_api.attempt_spec import PlanSource
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_input import ClipInput, JobInput
 from voxfleet_api.kinds.job_source import SourceSelect
-from voxfleet_api.protocol import PlanSource
 from voxfleet_api.results import ResultIndex
 from voxfleet_api.rows import ClipStatus, ResultRow
 

@@ -13,11 +13,11 @@ from tests.rig.attempt_spec import SPEECH, attempt_spec
 from voxfleet_agent import quarantine as quarantine_module
 from voxfleet_agent.quarantine import QuarantineStore, RetainedClip
 from voxfleet_agent.scratch import Scratch, remove_entry
+from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds import contract_limits
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptKey, AttemptSpec
 from voxfleet_api.rows import Evidence
 
 UID = "0f0f0f0f-0000-4000-8000-000000000000"

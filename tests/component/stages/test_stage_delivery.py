@@ -20,9 +20,9 @@ from tests.component.stages.stage_stubs import (
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.journal.stage_journal import SqliteStageJournal
 from voxfleet_agent.lanes.lane_types import ClipTask
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import Commit
 from voxfleet_api.rows import ResultRow

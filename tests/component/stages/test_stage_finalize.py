@@ -18,11 +18,11 @@ from voxfleet_agent.stages.finalize.job_metrics import JobMetrics
 from voxfleet_agent.stages.finalize.repro import ReproBundle
 from voxfleet_agent.storage import Storage
 from voxfleet_agent.storage.staging_names import hold, staging_name
+from voxfleet_api.attempt_spec import CommitRef
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import ContractOutput, OutputFormat, Timestamps
 from voxfleet_api.machine_time import MachineTime, MacTime
-from voxfleet_api.protocol import CommitRef
 from voxfleet_api.results import Commit, Counts, FileRef, PlanResult, ResultIndex
 from voxfleet_api.rows import ClipStatus, TimedText
 from voxfleet_report.job_page import job_page

@@ -12,9 +12,9 @@ from tests.component.stages.stage_stubs import StubLane
 from voxfleet_agent.stages.finalize.finalize_stage import run_finalize
 from voxfleet_agent.stages.process import part_uploader
 from voxfleet_agent.stages.process.process_stage import run_process
+from voxfleet_api.attempt_spec import CommitRef, FinalizeSpec
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import CommitRef, FinalizeSpec
 from voxfleet_api.results import Commit
 from voxfleet_api.rows import ResultRow
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel, StepDown
 from voxfleet_agent.models.resolved_model import ResolvedModel
-from voxfleet_api.protocol import PoolFacts
+from voxfleet_api.machine_messages import PoolFacts
 from voxfleet_api.run_record import LaneReadings
 
 POOL = "offline"

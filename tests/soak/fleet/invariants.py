@@ -19,9 +19,9 @@ from tests.sim.invariants import (
 )
 from tests.soak.findings import Findings, count_rows, double_billed_seconds
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import MachineHourStatement
 from voxfleet_api.ledger import LedgerRow
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_api.rows import ClipStatus, ResultRow
 

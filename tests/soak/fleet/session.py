@@ -16,8 +16,9 @@ from tests.soak.fleet.job import SoakJob
 from tests.soak.fleet.rig import FleetRig, NoAnswer, NotReady
 from tests.soak.fleet.strikes import Seen, Strikes
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.ledger import LedgerError
-from voxfleet_api.protocol import AttemptKey, AttemptStatus
+from voxfleet_api.protocol import AttemptStatus
 from voxfleet_dev.processes import ChildFailed, wait_ended
 
 JOB_SECONDS = 240.0

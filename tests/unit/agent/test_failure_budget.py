@@ -8,11 +8,11 @@ import pytest
 from tests.rig.attempt_spec import SPEECH, attempt_spec
 
 from voxfleet_agent.failure_budget import MacFailureBudget, MacFailureBudgets
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.contract_limits import FailureBudget
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptSpec
 
 
 class ManualClock:

@@ -18,6 +18,7 @@ from voxfleet_agent.attempts.spec_check import check_spec
 from voxfleet_agent.machine import LocalMachine
 from voxfleet_agent.storage import Storage
 from voxfleet_api import protocol
+from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
 from voxfleet_api.base import ApiModel
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass
@@ -25,20 +26,17 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContrac
 from voxfleet_api.kinds.audio_shard import AttemptOutcome
 from voxfleet_api.kinds.job_task import Transcription
 from voxfleet_api.ledger import public_key, verify
+from voxfleet_api.machine_messages import Identity, MachineFacts
 from voxfleet_api.protocol import (
-    AttemptKey,
     AttemptList,
     AttemptRequest,
-    AttemptSpec,
     AttemptState,
     AttemptStatus,
     Event,
     EventAck,
-    Identity,
     LadderList,
     LedgerChains,
     LedgerPage,
-    MachineFacts,
     Problem,
     RenewAnswer,
     RenewRequest,

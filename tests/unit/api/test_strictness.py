@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.kinds.job_status import AudioBatchJobStatus
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptSpec, S3Credentials
+from voxfleet_api.protocol import S3Credentials
 
 INPUT = {"containers": ["wav"], "sampleRatesHz": [16000], "channels": [1]}
 

@@ -10,10 +10,10 @@ from tests.rig.ledger_row import ledger_row
 from tests.sim.invariants import EndedJob, Left
 from tests.soak.fleet.invariants import BookedMac, Freeze, RunFacts, judge, statements_are_what_was_signed
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import MachineHourStatement
 from voxfleet_api.ledger import LedgerRow
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.rows import ClipStatus, ResultRow, RowError
 
 

@@ -20,10 +20,11 @@ from voxfleet_agent.stages.job_files import JobFiles, file_ref, plan_mismatch
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.storage.blocking_calls import in_thread
+from voxfleet_api.attempt_spec import CommitRef, FinalizeSpec
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import VoxFleetError
-from voxfleet_api.protocol import CommitRef, FinalizeSpec, ShardResult
+from voxfleet_api.protocol import ShardResult
 from voxfleet_api.ranges import decode
 from voxfleet_api.results import (
     INDEX_NAME,

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from voxfleet_agent.stages.finalize.job_metrics import JobMetricsSum
+from voxfleet_api.attempt_spec import AttemptSpec, FinalizeSpec
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.machine_time import MachineTime
-from voxfleet_api.protocol import AttemptSpec, FinalizeSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.results import REPORT_DATA_NAME, REPORT_NAME, Counts, FileRef, PlanFile
 from voxfleet_api.rows import ClipStatus, ResultRow

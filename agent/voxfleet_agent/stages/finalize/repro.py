@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 
 from voxfleet_agent.stages.finalize.job_metrics import JobMetrics
 from voxfleet_agent.stages.job_files import file_ref
+from voxfleet_api.attempt_spec import AttemptSpec, FinalizeSpec
 from voxfleet_api.base import Digest, Sha256Hex, SpecModel, Uid
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds.audio_shard import JobRef
@@ -17,7 +18,6 @@ from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ladder_table import LadderTable
-from voxfleet_api.protocol import AttemptSpec, FinalizeSpec
 from voxfleet_api.results import FileRef, PlanFile
 from voxfleet_api.run_record import LaneReadings, RunRecord
 

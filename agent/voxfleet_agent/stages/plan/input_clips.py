@@ -22,11 +22,11 @@ from voxfleet_agent.stages.plan.prefix_selection import (
 from voxfleet_agent.stages.plan.source_clips import read_source
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import PlanSpec
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.input_selection import InputSelection, SkippedEntries, SkipReason
 from voxfleet_api.kinds.job_input import JobInput, PrefixInput
 from voxfleet_api.kinds.job_task import Task
-from voxfleet_api.protocol import PlanSpec
 from voxfleet_api.ranges import MAX_INDEXES
 
 MANIFEST_LIMIT_BYTES = 256 * 2**20

@@ -16,10 +16,10 @@ from voxfleet_agent.engine.synthesis_families import check_synthesis, synthesis_
 from voxfleet_agent.engine.transcription_families import TRANSCRIPTION_FAMILIES, check_transcription
 from voxfleet_agent.models.model_files import read_config
 from voxfleet_agent.stages.synthesis_files import worst_case_bytes
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import OutputFormat, Timestamps
 from voxfleet_api.kinds.job_task import Task
-from voxfleet_api.protocol import AttemptSpec
 from voxfleet_api.quantities import quantity_bytes
 
 _TIMED = frozenset({OutputFormat.SRT, OutputFormat.VTT})

@@ -9,10 +9,10 @@ from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.result_rows import row_error
 from voxfleet_agent.stages.synthesis_files import estimated_milliseconds
 from voxfleet_agent.storage.packed_content import PackedContent
+from voxfleet_api.attempt_spec import PlanSpec
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.input_selection import InputSelection
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS
-from voxfleet_api.protocol import PlanSpec
 from voxfleet_api.quantities import seconds_text
 from voxfleet_api.results import PlanFile
 from voxfleet_api.rows import ManifestRow

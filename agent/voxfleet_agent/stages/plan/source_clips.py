@@ -17,10 +17,10 @@ from voxfleet_agent.stages.plan.input_clip import InputClip, invalid_input, requ
 from voxfleet_agent.stages.plan.packed_clips import PackedClips
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import PlanSource
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_source import SourceSelect
 from voxfleet_api.kinds.job_task import Task
-from voxfleet_api.protocol import PlanSource
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import ERRORS_NAME, INDEX_NAME, ResultIndex
 from voxfleet_api.rows import ClipStatus, ManifestRow, ResultRow

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from voxfleet_agent.stages.job_files import JobFiles, plan_mismatch, require_sha256
 from voxfleet_agent.stages.result_rows import RowTally, is_row_of
+from voxfleet_api.attempt_spec import AttemptSpec, ProcessSpec
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.protocol import AttemptSpec, ProcessSpec
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import AttemptBase, PartRef, attempt_folder
 from voxfleet_api.rows import ClipStatus, ManifestRow, ResultRow

@@ -26,11 +26,12 @@ from voxfleet_agent.stages.process.shard_progress import ShardProgressMeter
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.stages.synthesis_files import fetch_reference
+from voxfleet_api.attempt_spec import ProcessSpec
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.ladder_table import LadderTable
-from voxfleet_api.protocol import ProcessSpec, ShardResult
+from voxfleet_api.protocol import ShardResult
 from voxfleet_api.ranges import encode
 from voxfleet_api.results import AttemptBase, Commit, FileRef, attempt_folder
 from voxfleet_api.rows import ManifestRow

@@ -11,9 +11,9 @@ from voxfleet_agent.stages.frozen_plan import ManifestSlice, open_manifest
 from voxfleet_agent.stages.job_files import JobFiles, plan_mismatch
 from voxfleet_agent.stages.request_retries import Retrier
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import ProcessSpec
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.protocol import ProcessSpec
 from voxfleet_api.ranges import decode, encode
 from voxfleet_api.results import PlanFile
 from voxfleet_api.rows import ManifestRow

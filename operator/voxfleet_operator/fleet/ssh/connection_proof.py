@@ -15,7 +15,8 @@ import h11
 from pydantic import ValidationError
 
 from voxfleet_api.conditions import Reason
-from voxfleet_api.protocol import Identity, Problem, nonce_for_port
+from voxfleet_api.machine_messages import Identity, nonce_for_port
+from voxfleet_api.protocol import Problem
 from voxfleet_operator.fleet.dialer import DialError
 from voxfleet_operator.fleet.identity import MacRejected, check_key
 from voxfleet_operator.fleet.mac_view import AgentRefused

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import AudioBatchJob
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.mac_view import MacView, attempt_view
 from voxfleet_operator.reconcile.job.shards import JobShards
 

@@ -13,7 +13,7 @@ from voxfleet_api.kinds.job_status import AudioBatchJobStatus
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.fleet.mac_view import Outcome
-from voxfleet_operator.kube import AlreadyExists
+from voxfleet_operator.kube_errors import AlreadyExists
 from voxfleet_operator.queue import PLACEMENT, Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.credentials import Blocked, job_credentials

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.kinds.mac_agent import Access
-from voxfleet_api.protocol import AttemptKey, AttemptStatus
+from voxfleet_api.protocol import AttemptStatus
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.fleet.closing import ClosingPhase

@@ -8,7 +8,7 @@ from datetime import datetime
 from voxfleet_api.conditions import ConditionType, Reason, condition, find
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacAgentStatus, MacExclusion, Machine, MachinePool
-from voxfleet_api.protocol import MachineFacts
+from voxfleet_api.machine_messages import MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.acceptance import acceptance_passed
 from voxfleet_operator.reconcile.mac.availability import (

@@ -15,7 +15,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioBatchSchedule, AudioShard
 from voxfleet_api.kinds.audio_batch_schedule import NEXT_RUNS, StartedBy
 from voxfleet_operator.event_reasons import EventReason
-from voxfleet_operator.kube import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
+from voxfleet_operator.kube_errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from voxfleet_operator.metrics import RUN_MISSED, RUN_STARTED
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context

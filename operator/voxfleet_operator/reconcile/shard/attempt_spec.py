@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from voxfleet_api.attempt_spec import AttemptSpec, CommitRef, FinalizeSpec, ProcessSpec
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.job_status import JobPlan
 from voxfleet_api.machine_time import MachineTime
-from voxfleet_api.protocol import (
-    AttemptRequest,
-    AttemptSpec,
-    CommitRef,
-    FinalizeSpec,
-    ProcessSpec,
-    ReportedLadder,
-    S3Credentials,
-)
+from voxfleet_api.protocol import AttemptRequest, ReportedLadder, S3Credentials
 from voxfleet_api.results import job_folder
 from voxfleet_api.stage_specs import DeliveredShard, finalize_spec, plan_spec, process_spec
 from voxfleet_operator.reconcile.shard.coverage import Coverage

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, AudioShardStatus, Stage
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, ShardResult
+from voxfleet_api.protocol import AttemptState, AttemptStatus, ShardResult
 from voxfleet_operator.fleet.mac_view import AgentAnswer, AgentRefused, MacView, Outcome, attempt_view
 from voxfleet_operator.metering.usage import attempt_usage, newer
 from voxfleet_operator.reconcile.job_life import JobWish

@@ -6,9 +6,9 @@ from functools import partial
 
 import structlog
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AudioShardStatus
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job_life import JobWish, wish_of

@@ -13,15 +13,12 @@ from datetime import datetime
 
 import structlog
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AudioShardStatus, Stage
-from voxfleet_api.protocol import (
-    AttemptFailure,
-    AttemptKey,
-    AttemptState,
-)
+from voxfleet_api.protocol import AttemptFailure, AttemptState
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.fleet.mac_view import AgentRefused, MacView, Order, Outcome, attempt_view

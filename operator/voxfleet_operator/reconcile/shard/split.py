@@ -14,7 +14,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import MAX_SPLITS_IN_A_ROW, AttemptOutcome, AttemptRecord, AudioShardStatus, Stage
-from voxfleet_api.protocol import Capability
+from voxfleet_api.machine_messages import Capability
 from voxfleet_api.ranges import count
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.shard.new_shard import shard_name

@@ -17,7 +17,7 @@ from voxfleet_api.kinds.machine_hour_statement import MAX_CHAINS
 from voxfleet_billing.archive_access import ArchiveError
 from voxfleet_billing.archive_reader import KnownIndex
 from voxfleet_billing.archive_writer import with_rows
-from voxfleet_operator.kube import AlreadyExists
+from voxfleet_operator.kube_errors import AlreadyExists
 from voxfleet_operator.ledger_archive import ArchiveBusy
 from voxfleet_operator.metering.statements import statement_name
 from voxfleet_operator.queue import RESTORE, Key

@@ -8,8 +8,8 @@ from voxfleet_agent.attempts.lane_meter import LaneMeter
 from voxfleet_agent.attempts.meter_clock import MeterClock
 from voxfleet_agent.clock import timestamp
 from voxfleet_agent.journal.lane_holds import LaneHold
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import AttemptKey
 
 EVENING = datetime(2026, 11, 20, 22, tzinfo=UTC)
 BEFORE_MIDNIGHT = datetime(2026, 11, 30, 23, 59, 58, tzinfo=UTC)

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from voxfleet_agent.attempts.leases import LEASED_STATES, Lease, expired, renewable
-from voxfleet_api.protocol import AttemptKey, AttemptState
+from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.protocol import AttemptState
 
 KEY = AttemptKey("shard", 1)
 

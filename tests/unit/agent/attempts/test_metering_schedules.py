@@ -24,9 +24,10 @@ from voxfleet_agent.attempts.recovery import seal_left_holds
 from voxfleet_agent.journal import lane_holds, schema
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.ledger import Ledger, begin_chain, page_after, public_key_text
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.digest import digest_of
 from voxfleet_api.ledger import Activity, LedgerRow, verify
-from voxfleet_api.protocol import AttemptKey, AttemptState
+from voxfleet_api.protocol import AttemptState
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 LANES = 2

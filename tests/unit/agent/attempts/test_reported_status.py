@@ -11,9 +11,10 @@ from tests.rig.attempt_spec import SPEECH, attempt_spec
 from voxfleet_agent.attempts.event_feed import status_of
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.journal import Journal
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus
+from voxfleet_api.protocol import AttemptState, AttemptStatus
 
 
 @pytest.mark.parametrize("state", AttemptState)

@@ -9,6 +9,7 @@ from voxfleet_agent.stages.plan.input_manifest import InputManifest
 from voxfleet_agent.stages.plan.job_checks import require_contract_allows
 from voxfleet_agent.stages.plan.sharding import text_row
 from voxfleet_agent.stages.synthesis_files import worst_case_bytes
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.contract_limits import ScratchLimit
@@ -16,7 +17,6 @@ from voxfleet_api.kinds.contract_output import AudioContainer, AudioEncoding, Au
 from voxfleet_api.kinds.contract_output import Timestamps as Times
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis, Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.protocol import AttemptSpec
 
 EVERYTHING = ContractOutput(formats=tuple(OutputFormat), timestamps=Times.SEGMENT)
 

@@ -14,13 +14,13 @@ from tests.rig.attempt_spec import SPEECH, attempt_spec
 from voxfleet_agent.percentiles import percentiles
 from voxfleet_agent.stages.finalize.job_metrics import JobMetricsSum
 from voxfleet_agent.stages.finalize.repro import ReproBundle, batch_table_csv, repro_files
+from voxfleet_api.attempt_spec import FinalizeSpec
 from voxfleet_api.digest import digest_of, sha256_hex
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ladder_table import LadderTable, LadderTier
-from voxfleet_api.protocol import FinalizeSpec
 from voxfleet_api.results import PlanFile
 from voxfleet_api.rows import ClipStatus, ResultRow, RowError, Timings
 from voxfleet_api.run_record import RunRecord

@@ -9,9 +9,10 @@ from tests.unit.agent.standalone.test_attempt_specs import FOUND, attempt_specs
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.standalone.run_journal import RunJournal
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import AttemptKey, AttemptState, ShardResult
+from voxfleet_api.protocol import AttemptState, ShardResult
 
 
 def plan_attempt(number: int, min_shards: int | None, *, delivered: bool) -> JournaledAttempt:

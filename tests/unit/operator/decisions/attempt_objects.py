@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tests.unit.operator.decisions.memory_api import sha
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, JobRef, Stage
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, ShardResult
+from voxfleet_api.protocol import AttemptState, AttemptStatus, ShardResult
 from voxfleet_api.results import Counts
 from voxfleet_operator.fleet.mac_view import MacView
 

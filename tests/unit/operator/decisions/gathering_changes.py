@@ -23,10 +23,11 @@ from tests.bench.stored_objects import (
     statement_body,
 )
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.kinds.mac_agent import Access, Drain, OpeningHours
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus
+from voxfleet_api.protocol import AttemptState, AttemptStatus
 from voxfleet_api.selectors import LabelSelector
 from voxfleet_api.taints import Taint
 from voxfleet_operator.placement.gather import PlacementGatherer

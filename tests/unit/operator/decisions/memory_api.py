@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from voxfleet_api import API_VERSION, kinds
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
-from voxfleet_operator.kube import AlreadyExists, ApiUnavailable, Conflict, Invalid, NotFound, SecretNotFound
+from voxfleet_operator.kube_errors import AlreadyExists, ApiUnavailable, Conflict, Invalid, NotFound, SecretNotFound
 from voxfleet_operator.queue import Key
 
 R = TypeVar("R", bound=Resource)

@@ -11,23 +11,20 @@ from tests.rig.ledger_row import ledger_row
 from tests.unit.operator.decisions.bodies import LEDGER_KEY
 from tests.unit.operator.decisions.memory_api import Clock, hop, sha
 
+from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
 from voxfleet_api.conditions import Reason
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity, Stage
 from voxfleet_api.ledger import Activity, ChainHead, RowOwner, SignedRow
+from voxfleet_api.machine_messages import Capability, MachineFacts, PoolFacts
 from voxfleet_api.protocol import (
     TERMINAL_STATES,
     AttemptFailure,
-    AttemptKey,
     AttemptRequest,
-    AttemptSpec,
     AttemptState,
     AttemptStatus,
-    Capability,
     LedgerSpan,
-    MachineFacts,
-    PoolFacts,
     Problem,
     RenewRequest,
     ReportedLadder,

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.mac_view import attempt_view
 from voxfleet_operator.metering.recent_use import added_up, uncounted_use_seconds
 from voxfleet_operator.placement.snapshot import CONTROL_SLOTS, NamespaceStanding, PendingShard

@@ -15,7 +15,7 @@ from tests.unit.operator.decisions.world import Journal, Leader, Requeue
 
 from voxfleet_api.kinds import AudioBatchJob, AudioBatchSchedule
 from voxfleet_operator.cache import Cache, key_of
-from voxfleet_operator.kube import KubeError
+from voxfleet_operator.kube_errors import KubeError
 from voxfleet_operator.metrics import WorkMetrics
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions

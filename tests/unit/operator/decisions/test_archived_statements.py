@@ -12,6 +12,7 @@ from tests.unit.operator.decisions.bodies import job_body, mac_agent
 from tests.unit.operator.decisions.test_growth import HOUR, pass_hours
 from tests.unit.operator.decisions.world import World
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Condition, ConditionType, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.kinds.machine_hour_statement import (
@@ -21,7 +22,6 @@ from voxfleet_api.kinds.machine_hour_statement import (
     MachineHourStatementStatus,
     NamespaceUse,
 )
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_api.stored_size import stored_bytes
 from voxfleet_billing.archive_format import MonthIndex, TimeClass

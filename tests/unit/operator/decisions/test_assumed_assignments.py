@@ -12,13 +12,14 @@ from tests.unit.operator.decisions.job_states import LIVE
 from tests.unit.operator.decisions.test_job_life_simulation import assert_ended_well, assert_never_twice, calm
 from tests.unit.operator.decisions.world import World
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import AudioShard, Resource
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import AttemptKey, AttemptState
+from voxfleet_api.protocol import AttemptState
 from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.fleet.mac_view import AgentUnreachable, Outcome
 from voxfleet_operator.fleet.mailbox import Letter
-from voxfleet_operator.kube import ApiUnavailable, Forbidden, Invalid
+from voxfleet_operator.kube_errors import ApiUnavailable, Forbidden, Invalid
 from voxfleet_operator.leader import NotLeader
 from voxfleet_operator.queue import PLACEMENT
 from voxfleet_operator.reconcile.job_life import has_ended

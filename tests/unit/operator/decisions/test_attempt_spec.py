@@ -6,10 +6,10 @@ import pytest
 from tests.unit.operator.decisions.job_objects import a_contract, a_job, a_shard, committed
 from tests.unit.operator.decisions.memory_api import sha
 
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.protocol import AttemptSpec
 from voxfleet_operator.reconcile.credentials import CredentialsIncomplete, s3_credentials
 from voxfleet_operator.reconcile.shard.attempt_spec import SpecNotReady, attempt_request, attempt_spec
 

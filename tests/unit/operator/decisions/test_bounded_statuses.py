@@ -14,6 +14,7 @@ from tests.unit.operator.decisions.bodies import LEDGER_KEY, mac_agent
 from tests.unit.operator.decisions.job_objects import NOW, PLAN, a_contract, a_job, a_shard
 from tests.unit.operator.decisions.memory_api import sha
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.clip_warnings import MAX_WARNING_CODES, WarningCount
 from voxfleet_api.conditions import ConditionType, Reason, condition
 from voxfleet_api.failures import FailureClass
@@ -31,7 +32,8 @@ from voxfleet_api.kinds.job_source import AcceptedSource
 from voxfleet_api.kinds.job_status import STATUS_CLIPS, AudioBatchJobStatus, QuarantinedClip
 from voxfleet_api.kinds.mac_agent import MacAgentStatus
 from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, MachineFacts, PoolFacts, ShardResult
+from voxfleet_api.machine_messages import MachineFacts, PoolFacts
+from voxfleet_api.protocol import AttemptState, AttemptStatus, ShardResult
 from voxfleet_api.ranges import MAX_INDEXES
 from voxfleet_api.results import MAX_SHARDS, Counts, PlanResult
 from voxfleet_api.stored_size import shortened, stored_bytes

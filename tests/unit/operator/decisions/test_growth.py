@@ -14,11 +14,11 @@ from tests.unit.operator.decisions.test_isolation import until
 from tests.unit.operator.decisions.test_job_life_simulation import MACHINE_FAILURES, calm, chaos
 from tests.unit.operator.decisions.world import World
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.kinds.machine_hour_statement import MAX_CHAINS
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_api.quantities import seconds_milliseconds
-from voxfleet_operator.kube import Conflict
+from voxfleet_operator.kube_errors import Conflict
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.job.settled_shards import KEPT
 from voxfleet_operator.reconcile.statement.reconcile import StatementReconciler

@@ -9,12 +9,13 @@ import pytest
 from tests.unit.operator.decisions.bodies import LEASE_SECONDS, job_body
 from tests.unit.operator.decisions.world import MARGIN_SECONDS, World
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import MESSAGE_LIMIT, Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
-from voxfleet_api.protocol import AttemptKey, AttemptStatus
+from voxfleet_api.protocol import AttemptStatus
 from voxfleet_operator.fleet.mac_view import MacView
-from voxfleet_operator.kube import Invalid
+from voxfleet_operator.kube_errors import Invalid
 from voxfleet_operator.placement.job_work import JobWork, WorkMaker
 from voxfleet_operator.queue import Key
 

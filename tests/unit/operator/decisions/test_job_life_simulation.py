@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from tests.unit.operator.decisions.bodies import LEASE_SECONDS, job_body
 from tests.unit.operator.decisions.world import World
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
 from voxfleet_api.kinds.audio_shard import MAX_ATTEMPTS, AttemptOutcome, Stage
-from voxfleet_api.protocol import AttemptKey, AttemptState
+from voxfleet_api.protocol import AttemptState
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.shard.status import is_superseded, retries_used

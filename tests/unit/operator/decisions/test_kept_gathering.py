@@ -21,13 +21,13 @@ from tests.sim.tables import sizes
 from tests.unit.operator.decisions.gathering_changes import DAY, FIRST_TEAM, OPEN_TO_ALL, SHAPE, Changes
 from tests.unit.operator.decisions.plain_gathering import PlainGathering
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_requirements import Requirements
 from voxfleet_api.kinds.mac_agent import Access, OpeningHours
 from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.placement.alike_macs import AlikeMacs
 from voxfleet_operator.placement.filters import A_LANE, OUTSIDE_RENTAL, OUTSIDE_WINDOW

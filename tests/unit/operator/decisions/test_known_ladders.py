@@ -13,12 +13,14 @@ from tests.unit.operator.decisions.memory_fleet import Agent, facts
 from tests.unit.operator.decisions.test_isolation import state, until
 from tests.unit.operator.decisions.world import World
 
+from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.conditions import Reason
 from voxfleet_api.digest import digest_of
 from voxfleet_api.kinds import VoiceContract
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.contract_limits import Batching, Ladder
-from voxfleet_api.protocol import AttemptRequest, AttemptSpec, MachineFacts, ReportedLadder
+from voxfleet_api.machine_messages import MachineFacts
+from voxfleet_api.protocol import AttemptRequest, ReportedLadder
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.known_ladders import handed_ladder
 from voxfleet_operator.reconcile.shard.attempt_spec import attempt_spec

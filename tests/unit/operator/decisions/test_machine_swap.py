@@ -10,10 +10,11 @@ from tests.unit.operator.decisions.memory_fleet import Agent
 from tests.unit.operator.decisions.test_isolation import until
 from tests.unit.operator.decisions.world import MARGIN_SECONDS, World
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptOutcome
-from voxfleet_api.protocol import AttemptKey, AttemptState
+from voxfleet_api.protocol import AttemptState
 from voxfleet_operator.queue import Key
 
 LONG = 10**6

@@ -9,8 +9,8 @@ from tests.unit.operator.decisions.bodies import job_body
 from tests.unit.operator.decisions.test_isolation import until
 from tests.unit.operator.decisions.world import World
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import AudioShard, Resource
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_operator.fleet.mailbox import MAX_ORDERS
 
 R = TypeVar("R", bound=Resource)

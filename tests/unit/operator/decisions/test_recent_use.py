@@ -8,11 +8,11 @@ import pytest
 from tests.unit.operator.decisions.attempt_objects import record, shard_with
 from tests.unit.operator.decisions.bodies import LEDGER_KEY
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import AudioShard, MachineHourStatement
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage, MachineIdentity
 from voxfleet_api.kinds.machine_hour_statement import MAX_NAMESPACES, NamespaceUse
 from voxfleet_api.ledger import Activity, ChainHead
-from voxfleet_api.protocol import AttemptKey
 from voxfleet_billing.archive_format import TimeClass
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.fleet.verified_row import VerifiedRow

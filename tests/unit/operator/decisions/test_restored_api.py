@@ -12,11 +12,12 @@ from tests.unit.operator.decisions.test_isolation import until
 from tests.unit.operator.decisions.test_job_life_simulation import calm, chaos
 from tests.unit.operator.decisions.world import World
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioBatchJob, MachineHourStatement
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, Problem
+from voxfleet_api.protocol import AttemptRequest, AttemptStatus, Problem
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.fleet.mac_view import AgentRefused
 from voxfleet_operator.reconcile.job_life import has_ended

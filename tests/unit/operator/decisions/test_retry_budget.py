@@ -14,6 +14,7 @@ from tests.unit.operator.decisions.test_every_job_ends import until
 from tests.unit.operator.decisions.test_job_life_simulation import assert_ended_well
 from tests.unit.operator.decisions.world import World
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.failures import RULES, FailureClass, Remedy
 from voxfleet_api.kinds import AudioShard
@@ -25,7 +26,7 @@ from voxfleet_api.kinds.audio_shard import (
     AudioShardStatus,
     Stage,
 )
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptStatus, Problem
+from voxfleet_api.protocol import AttemptRequest, AttemptStatus, Problem
 from voxfleet_operator.fleet.mac_view import AgentRefused
 from voxfleet_operator.metering.usage import NO_ROWS, job_usage
 from voxfleet_operator.reconcile.backoffs import MAC_ASKS_MAX_SECONDS, SHARD_MAX_SECONDS, Backoffs

@@ -8,7 +8,8 @@ from tests.unit.operator.decisions.memory_fleet import Run
 from tests.unit.operator.decisions.test_isolation import until
 from tests.unit.operator.decisions.world import World
 
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, AttemptState, AttemptStatus, Problem
+from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.protocol import AttemptRequest, AttemptState, AttemptStatus, Problem
 from voxfleet_operator.fleet.mac_view import AgentRefused
 from voxfleet_operator.reconcile.credentials import CREDENTIALS_CHECK_SECONDS
 

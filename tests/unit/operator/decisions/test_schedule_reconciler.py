@@ -18,7 +18,7 @@ from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_batch_schedule import StartedBy
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage
 from voxfleet_operator.event_reasons import EventReason
-from voxfleet_operator.kube import Forbidden, Invalid, KubeError
+from voxfleet_operator.kube_errors import Forbidden, Invalid, KubeError
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.schedule.slot_job import Run, job_body, job_name
 

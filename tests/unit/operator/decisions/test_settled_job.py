@@ -6,9 +6,10 @@ from tests.unit.operator.decisions.bodies import job_body
 from tests.unit.operator.decisions.test_every_job_ends import lose, processing, until
 from tests.unit.operator.decisions.world import World
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.protocol import AttemptKey, AttemptState
+from voxfleet_api.protocol import AttemptState
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import has_ended

@@ -6,10 +6,11 @@ import pytest
 from tests.unit.operator.decisions.attempt_objects import DIGEST, UID, record, report, shard_with, view_with
 from tests.unit.operator.decisions.job_objects import PLAN
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.failures import RULES, FailureClass, Remedy
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage, Stage
-from voxfleet_api.protocol import AttemptKey, AttemptState, Problem, ShardResult
+from voxfleet_api.protocol import AttemptState, Problem, ShardResult
 from voxfleet_api.results import PlanResult
 from voxfleet_operator.fleet.mac_view import AgentRefused
 from voxfleet_operator.metering.usage import NO_ROWS

@@ -18,7 +18,7 @@ from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.failures import RULES, FailureClass, Remedy
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, MachineIdentity, Stage
-from voxfleet_api.protocol import Capability
+from voxfleet_api.machine_messages import Capability
 from voxfleet_api.ranges import decode
 from voxfleet_operator.metering.usage import job_usage
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job

@@ -8,12 +8,13 @@ import pytest
 from tests.unit.operator.decisions.attempt_objects import UID, record, report, shard_with
 from tests.unit.operator.decisions.bodies import LEDGER_KEY
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import ConditionType, Reason, condition
 from voxfleet_api.kinds import AudioShard, MachineHourStatement
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage
 from voxfleet_api.kinds.machine_hour_statement import MAX_CHAINS
 from voxfleet_api.ledger import Activity, ChainHead
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus
+from voxfleet_api.protocol import AttemptState, AttemptStatus
 from voxfleet_billing.archive_format import TimeClass
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.fleet.mac_view import MacView

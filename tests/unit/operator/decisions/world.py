@@ -19,7 +19,7 @@ from voxfleet_billing.archive_access import ArchiveStore
 from voxfleet_billing.price_book import PriceBook
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.event_reasons import Announced
-from voxfleet_operator.kube import Invalid, KubeError
+from voxfleet_operator.kube_errors import Invalid, KubeError
 from voxfleet_operator.ledger_archive import LedgerArchive
 from voxfleet_operator.metering.budget_accounts import BudgetAccounts
 from voxfleet_operator.queue import Key

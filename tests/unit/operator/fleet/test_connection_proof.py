@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from voxfleet_api.conditions import Reason
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.ledger import IDENTITY_CONTEXT
-from voxfleet_api.protocol import Identity, identity_claim
+from voxfleet_api.machine_messages import Identity, identity_claim
 from voxfleet_operator.fleet.dialer import DialError
 from voxfleet_operator.fleet.ssh.connection_proof import MAX_ANSWER_BYTES, ConnectionProof
 

@@ -11,8 +11,9 @@ import pytest
 from tests.unit.operator.decisions.bodies import LEASE_SECONDS, mac_agent
 from tests.unit.operator.fleet.idle_session import idle_session
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.protocol import AttemptKey, LedgerPage, Problem, RenewRequest
+from voxfleet_api.protocol import LedgerPage, Problem, RenewRequest
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.identity import MacRejected
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, Order

@@ -15,10 +15,11 @@ from tests.rig.ledger_row import ledger_row
 from tests.unit.operator.decisions.bodies import mac_agent
 from tests.unit.operator.fleet.idle_session import idle_session
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.ledger import Activity, SignedRow, sign
-from voxfleet_api.protocol import AttemptKey, AttemptState, AttemptStatus, LedgerPage, LedgerSpan
+from voxfleet_api.protocol import AttemptState, AttemptStatus, LedgerPage, LedgerSpan
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.mac_view import Order, Outcome
 from voxfleet_operator.fleet.mailbox import Letter

@@ -9,19 +9,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.rig.ledger_row import ledger_row
 
 from voxfleet_agent.ledger import public_key_text
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.ledger import Activity, ChainHead, SignedRow, row_hash, sign
-from voxfleet_api.protocol import (
-    AttemptKey,
-    AttemptState,
-    AttemptStatus,
-    LedgerChain,
-    LedgerSpan,
-    MachineFacts,
-    PoolFacts,
-    ShardProgress,
-)
+from voxfleet_api.machine_messages import MachineFacts, PoolFacts
+from voxfleet_api.protocol import AttemptState, AttemptStatus, LedgerChain, LedgerSpan, ShardProgress
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
 from voxfleet_operator.fleet.older_chains import OlderChain, StoredHead, left_to_read

@@ -7,7 +7,8 @@ import inspect
 
 import pytest
 
-from voxfleet_api.protocol import AttemptKey, AttemptRequest, Problem
+from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.protocol import AttemptRequest, Problem
 from voxfleet_operator.fleet.delivery import CALLS_AT_ONCE, Delivery
 from voxfleet_operator.fleet.mac_view import PENDING, AgentAnswer, AgentRefused, Fleet, Order, Outcome
 from voxfleet_operator.fleet.mailbox import MAX_ANSWERS, MAX_ORDERS, Letter, Mailbox

@@ -20,7 +20,7 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.ledger import IDENTITY_CONTEXT
-from voxfleet_api.protocol import Identity, identity_claim
+from voxfleet_api.machine_messages import Identity, identity_claim
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.dialer import CONNECTION_LIMITS, AgentConnection
 from voxfleet_operator.fleet.event_pace import EventPace

@@ -11,12 +11,13 @@ from tests.unit.operator.decisions.memory_api import Clock
 from tests.unit.operator.decisions.memory_fleet import Agent, facts
 from tests.unit.operator.decisions.world import World
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_acceptance import AcceptanceCheck
 from voxfleet_api.kinds.mac_agent import MacExclusion
 from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import AttemptKey, MachineFacts
+from voxfleet_api.machine_messages import MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.reconcile.mac.status import mac_status

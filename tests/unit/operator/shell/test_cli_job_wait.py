@@ -15,7 +15,8 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_cli.explain import explain, looks_around
 from voxfleet_cli.surroundings import Surroundings, read_surroundings
-from voxfleet_operator.kube import Forbidden, Kube
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import Forbidden
 
 NOW = datetime(2026, 11, 20, 22, tzinfo=UTC)
 ACCEPTED = {

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 import pytest
 from kubernetes.aio.client import Configuration
 
-from voxfleet_operator import kube as kube_module
-from voxfleet_operator.kube import ApiUnavailable, Forbidden, Kube
+from voxfleet_operator import first_calls
+from voxfleet_operator.first_calls import patiently
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import ApiUnavailable, Forbidden
 
 
 @pytest.fixture
@@ -84,10 +86,10 @@ async def serve(answers: list[tuple[int, bytes]]) -> tuple[asyncio.Server, int]:
 
 
 async def test_a_start_waits_for_an_api_server_that_starts_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kube_module, "START_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(first_calls, "START_PAUSE_SECONDS", 0.01)
     server, port = await serve([STARTING, NO_ROLES_YET, STARTING, NO_ROLES_YET, UID])
     async with server, kube_at(port) as kube:
-        assert await kube.patiently(kube.kube_system_uid, asyncio.Event()) == "a-uid"
+        assert await patiently(kube.kube_system_uid, asyncio.Event()) == "a-uid"
 
 
 async def test_a_start_ends_when_it_is_told_to_or_has_waited_long_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,12 +98,12 @@ async def test_a_start_ends_when_it_is_told_to_or_has_waited_long_enough(monkeyp
         stop = asyncio.Event()
         stop.set()
         with pytest.raises(ApiUnavailable, match="503"):
-            await kube.patiently(kube.kube_system_uid, stop)
+            await patiently(kube.kube_system_uid, stop)
         with pytest.raises(Forbidden, match="RBAC"):
-            await kube.patiently(kube.kube_system_uid, stop)
-        monkeypatch.setattr(kube_module, "START_SECONDS", -1.0)
-        monkeypatch.setattr(kube_module, "START_FORBIDDEN_SECONDS", -1.0)
+            await patiently(kube.kube_system_uid, stop)
+        monkeypatch.setattr(first_calls, "START_SECONDS", -1.0)
+        monkeypatch.setattr(first_calls, "START_FORBIDDEN_SECONDS", -1.0)
         with pytest.raises(ApiUnavailable, match="503"):
-            await kube.patiently(kube.kube_system_uid, asyncio.Event())
+            await patiently(kube.kube_system_uid, asyncio.Event())
         with pytest.raises(Forbidden, match="RBAC"):
-            await kube.patiently(kube.kube_system_uid, asyncio.Event())
+            await patiently(kube.kube_system_uid, asyncio.Event())

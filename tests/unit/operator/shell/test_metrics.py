@@ -18,11 +18,12 @@ from tests.unit.operator.golden.mac_states import CONNECTED
 from tests.unit.operator.golden.schedule_states import schedule_states
 from tests.unit.operator.golden.shard_states import shard_states
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import KINDS, MacAgent, MachineHourStatement
 from voxfleet_api.ledger import Activity
-from voxfleet_api.protocol import AttemptKey, AttemptState
+from voxfleet_api.protocol import AttemptState
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.event_reasons import EventReason, announced
 from voxfleet_operator.events import EventRecorder

@@ -10,7 +10,8 @@ from tests.unit.operator.decisions.job_objects import a_job
 from voxfleet_api.conditions import Reason
 from voxfleet_operator.composition import secret_reader
 from voxfleet_operator.fleet.mac_view import SecretMissing
-from voxfleet_operator.kube import ApiUnavailable, Kube, KubeError, SecretForbidden, SecretNotFound
+from voxfleet_operator.kube import Kube
+from voxfleet_operator.kube_errors import ApiUnavailable, KubeError, SecretForbidden, SecretNotFound
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.credentials import Blocked, job_credentials
 

@@ -7,7 +7,7 @@ import traceback
 import pytest
 
 from voxfleet_api.kinds import AudioBatchJob
-from voxfleet_operator.kube import Unreadable, parse
+from voxfleet_operator.kube_objects import Unreadable, parse
 
 
 def test_neither_message_nor_traceback_quotes_a_value() -> None:
