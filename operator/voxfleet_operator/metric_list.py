@@ -103,6 +103,13 @@ ARCHIVE_SECONDS = histogram(
     "voxfleet_archive_call_duration_seconds",
     "Time of a call to the ledger archive, of several requests, that succeeded.",
 )
+NIGHT_OVERDUE_SECONDS = gauge(
+    "voxfleet_nightly_csv_overdue_seconds",
+    "For how long the oldest night is over that has no CSV in the archive yet; 0 while each has.",
+)
+NIGHTS = counter(
+    "voxfleet_nightly_csv_total", "CSVs of nights. Result: written, or failed (it is tried again).", "result"
+)
 
 # Work.
 JOBS = gauge("voxfleet_jobs", "Jobs by state: the reason of their Complete condition.", "state")

@@ -1,0 +1,60 @@
+"""Which night is next, when it is closed, and which months of the archive its rows may lie in. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from voxfleet_billing.instants import milliseconds_of, moment_milliseconds, moment_of
+from voxfleet_billing.nightly.night_csv import NightFrame
+from voxfleet_billing.nightly.nightly_format import Closed, NightManifest
+from voxfleet_billing.nights import NightClock
+from voxfleet_operator.fleet.verified_row import NO_MONTH
+
+GRACE = timedelta(hours=12)
+"""From the end of a night. Rows that are missing by then are in the CSV of a later night."""
+_DAY = timedelta(days=1)
+
+
+def next_night(previous: NightManifest | None, clock: NightClock, now: datetime) -> NightFrame | None:
+    """The first night that is over and has no manifest; None while the next one is still to end.
+
+    Nights follow each other without a gap, also where the price book has moved their border meanwhile. The first one of
+    an archive is the last that is over.
+    """
+    if previous is None:
+        night = clock.night_of(now) - _DAY
+        start = clock.end_of(night - _DAY)
+    else:
+        start = moment_of(milliseconds_of(previous.until))
+        night = max(datetime.fromisoformat(previous.night).date() + _DAY, clock.night_of(start))
+    end = clock.end_of(night)
+    if end > now:
+        return None
+    return NightFrame(night.isoformat(), moment_milliseconds(start), moment_milliseconds(end), clock)
+
+
+def closing_reason(frame: NightFrame, awaited: Iterable[str], now: datetime) -> Closed | None:
+    """None: rows of it are expected. `awaited`: the Macs that may have some."""
+    if not any(True for _ in awaited):
+        return Closed.ALL_ROWS_ARCHIVED
+    return Closed.DEADLINE if now >= moment_of(frame.end) + GRACE else None
+
+
+def overdue_seconds(frame: NightFrame | None, now: datetime) -> float:
+    """For how long the night is over."""
+    return 0.0 if frame is None else max(0.0, (now - moment_of(frame.end)).total_seconds())
+
+
+def months_of(frame: NightFrame, previous: NightManifest | None) -> tuple[str, ...]:
+    """The months of which all Macs are looked at. Rows of broken clocks belong to no month."""
+    start, end = moment_of(frame.start), moment_of(frame.end)
+    found = {NO_MONTH, f"{start:%Y-%m}", f"{end:%Y-%m}"}
+    if previous is None:
+        found.add(f"{start.replace(day=1) - _DAY:%Y-%m}")
+    return tuple(sorted(found))
+
+
+def open_sources(previous: NightManifest | None) -> frozenset[tuple[str, str]]:
+    """The Macs' months to which rows may have been added since the night before."""
+    return frozenset(source.key for source in (() if previous is None else previous.sources) if not source.final)
