@@ -138,6 +138,12 @@ def left_out(mac: str, month: str, before: NightSource | None, first: str, probl
     return before.model_copy(update={"since": since, "final": False, "problem": problem})
 
 
+def nothing_new(before: NightSource) -> NightSource:
+    """Of a Mac's month to which nothing is added any more."""
+    chains = tuple(chain.model_copy(update={"after": chain.through}) for chain in before.chains)
+    return before.model_copy(update={"chains": chains, "rows": 0})
+
+
 def path_of(name: str) -> str:
     return f"{FOLDER}/{name}"
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from voxfleet_billing.instants import milliseconds_of, moment_milliseconds, moment_of
+from voxfleet_billing.instants import milliseconds_of, moment_milliseconds, moment_of, month_bounds
 from voxfleet_billing.nightly.night_csv import NightFrame
-from voxfleet_billing.nightly.nightly_format import Closed, NightManifest
+from voxfleet_billing.nightly.nightly_format import Closed, NightManifest, NightSource
 from voxfleet_billing.nights import NightClock
 from voxfleet_operator.fleet.verified_row import NO_MONTH
 
 GRACE = timedelta(hours=12)
 """From the end of a night. Rows that are missing by then are in the CSV of a later night."""
+EARLIER_MONTHS = 2
 _DAY = timedelta(days=1)
 
 
@@ -46,15 +47,23 @@ def overdue_seconds(frame: NightFrame | None, now: datetime) -> float:
     return 0.0 if frame is None else max(0.0, (now - moment_of(frame.end)).total_seconds())
 
 
-def months_of(frame: NightFrame, previous: NightManifest | None) -> tuple[str, ...]:
-    """The months of which all Macs are looked at. Rows of broken clocks belong to no month."""
-    start, end = moment_of(frame.start), moment_of(frame.end)
-    found = {NO_MONTH, f"{start:%Y-%m}", f"{end:%Y-%m}"}
-    if previous is None:
-        found.add(f"{start.replace(day=1) - _DAY:%Y-%m}")
-    return tuple(sorted(found))
+def months_of(frame: NightFrame) -> tuple[str, ...]:
+    """The months of which all Macs are looked at: those of the night and the two before it, in which a Mac that was
+    away may have rows for the first time. Rows of broken clocks belong to no month.
+    """
+    months = {f"{moment_of(frame.end):%Y-%m}"}
+    first = moment_of(frame.start)
+    for _ in range(1 + EARLIER_MONTHS):
+        months.add(f"{first:%Y-%m}")
+        first = first.replace(day=1) - _DAY
+    return (NO_MONTH, *sorted(months))
 
 
 def open_sources(previous: NightManifest | None) -> frozenset[tuple[str, str]]:
-    """The Macs' months to which rows may have been added since the night before."""
+    """The Macs' months of whatever age to which rows may have been added since the night before."""
     return frozenset(source.key for source in (() if previous is None else previous.sources) if not source.final)
+
+
+def is_told(source: NightSource, frame: NightFrame) -> bool:
+    """Whether all rows of the month are in CSVs already: nothing was added, and no row of it begins in this night."""
+    return source.final and month_bounds(source.month)[1] <= frame.start

@@ -36,6 +36,7 @@ from voxfleet_billing.nightly.nightly_format import (
     NightFile,
     NightManifest,
     NightSource,
+    nothing_new,
     path_of,
 )
 from voxfleet_billing.nights import NightClock
@@ -47,7 +48,14 @@ from voxfleet_operator.leader import NotLeader
 from voxfleet_operator.ledger_archive import ArchiveBusy, LedgerArchive
 from voxfleet_operator.metrics import NightlyMetrics
 from voxfleet_operator.nightly.awaited import awaited_macs
-from voxfleet_operator.nightly.decide import closing_reason, months_of, next_night, open_sources, overdue_seconds
+from voxfleet_operator.nightly.decide import (
+    closing_reason,
+    is_told,
+    months_of,
+    next_night,
+    open_sources,
+    overdue_seconds,
+)
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
 from voxfleet_shared import crash_points
 
@@ -180,19 +188,16 @@ class NightlyWriter:
         self, csv: NightCsv, frame: NightFrame, previous: NightManifest | None
     ) -> tuple[NightSource, ...]:
         keys = set(open_sources(previous))
-        for month in months_of(frame, previous):
+        for month in months_of(frame):
             keys |= {(mac, month) for mac in await self._ask(partial(_macs, month=month))}
         before = {source.key: source for source in (() if previous is None else previous.sources)}
         found: list[NightSource] = []
         for mac, month in sorted(keys):
-            read = partial(
-                read_source,
-                mac=mac,
-                month=month,
-                csv=csv,
-                before=before.get((mac, month)),
-                is_first_night=previous is None,
-            )
+            earlier = before.get((mac, month))
+            if earlier is not None and is_told(earlier, frame):
+                found.append(nothing_new(earlier))
+                continue
+            read = partial(read_source, mac=mac, month=month, csv=csv, before=earlier, is_first_night=previous is None)
             source = await self._ask(read)
             if source is not None:
                 found.append(source)

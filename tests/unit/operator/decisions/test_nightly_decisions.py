@@ -16,12 +16,12 @@ from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptUsage
 from voxfleet_billing.instants import moment_of, text_of
 from voxfleet_billing.nightly.night_csv import NightFrame
-from voxfleet_billing.nightly.nightly_format import Closed, NightManifest
+from voxfleet_billing.nightly.nightly_format import Closed, NightManifest, NightSource
 from voxfleet_billing.nights import UTC_DAYS, NightClock
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.nightly.awaited import awaited_macs
-from voxfleet_operator.nightly.decide import GRACE, closing_reason, months_of, next_night, overdue_seconds
+from voxfleet_operator.nightly.decide import GRACE, closing_reason, is_told, months_of, next_night, overdue_seconds
 
 BERLIN = NightClock(ZoneInfo("Europe/Berlin"), time(7))
 END = datetime(2026, 11, 21, tzinfo=UTC)
@@ -88,9 +88,12 @@ def test_a_night_waits_for_its_rows_for_half_a_day_at_most() -> None:
 def test_the_months_whose_macs_are_looked_at() -> None:
     frame = next_night(None, BERLIN, datetime(2026, 12, 1, 7, tzinfo=UTC))
     assert frame is not None
-    assert months_of(frame, None) == ("1970-01", "2026-10", "2026-11", "2026-12")
+    assert months_of(frame) == ("1970-01", "2026-09", "2026-10", "2026-11", "2026-12")
+    source = NightSource(mac="mac-a", month="2026-11", since=text_of(frame.start), final=True, chains=())
+    assert not is_told(source, frame)
     following = next_night(manifest_of(frame), BERLIN, datetime(2026, 12, 2, 7, tzinfo=UTC))
-    assert following is not None and months_of(following, manifest_of(frame)) == ("1970-01", "2026-12")
+    assert following is not None and is_told(source, following)
+    assert not is_told(source.model_copy(update={"final": False}), following)
 
 
 def assigned(shard: AudioShard, at: str) -> AudioShard:

@@ -123,6 +123,19 @@ async def test_a_row_of_a_month_that_is_over_is_late_once() -> None:
     assert late == [[], [f"chain-1#{number}" for number in range(3, 6)], []]
 
 
+async def test_a_month_that_stays_open_is_looked_at_for_as_long() -> None:
+    world, mac = NightlyWorld(now=AFTERWARDS), SignedMac()
+    attempts(mac, hours(20, 22))
+    world.archive(mac, 3)
+    writer = world.writer()
+    while world.now.month != 3:
+        await writer.step()
+        world.now += DAY
+    world.archive(mac)
+    await writer.step()
+    assert [line["row"] for line in world.lines(world.nights()[-1])] == [f"chain-1#{number}" for number in range(3, 6)]
+
+
 async def test_a_process_that_died_between_manifest_and_csv_leaves_the_same_csv() -> None:
     world, mac = a_night()
     undisturbed = world.twin()
@@ -164,23 +177,23 @@ async def test_of_two_leaders_the_first_manifest_counts() -> None:
 async def test_a_mac_that_cannot_be_read_holds_up_no_other_and_its_rows_come_later() -> None:
     world, other = a_night()
     mac = SignedMac(name="mac-02", chain_id="chain-2")
-    attempts(mac, hours(20))
+    attempts(mac, hours(20, 25))  # the second one is in the archive before the first night is closed
     world.archive(mac)
-    attempts(mac, hours(21))
-    (path,) = [path for path in world.store.objects if "/mac-02/rows/" in path]
-    whole = world.store.objects[path]
-    world.store.objects[path] = whole.replace(b"speech", b"spoken")
     writer = world.writer()
     await writer.step()
-    assert {line["mac"] for line in world.lines(NIGHT)} == {other.name}
+    (path,) = [path for path in world.store.objects if "/mac-02/rows/2026-11-21" in path]
+    whole = world.store.objects[path]
+    world.store.objects[path] = whole.replace(b"speech", b"spoken")
+    world.now += DAY
+    await writer.step()
+    assert {line["mac"] for line in world.lines("2026-11-21")} == {other.name}
     reason, note = world.events[-1]
     assert reason is EventReason.NIGHT_NOT_CLOSED and path in note and "restore it from a copy" in note
     world.store.objects[path] = whole
-    world.archive(mac)
     world.now += DAY
     await writer.step()
-    late = [line["row"] for line in world.lines("2026-11-21") if line["late"]]
-    assert late == [f"chain-2#{number}" for number in range(6)]
+    late = [(line["row"], line["night"]) for line in world.lines("2026-11-22") if line["late"]]
+    assert late == [(f"chain-2#{number}", "2026-11-21") for number in range(3, 6)]
 
 
 async def test_an_archive_that_is_down_is_told_once_and_tried_again() -> None:
@@ -251,7 +264,7 @@ async def test_what_an_attempt_is_settled_as_later_changes_no_csv() -> None:
     world.archive(mac)
     writer = world.writer()
     await writer.step()
-    mac.clock += timedelta(hours=6)
+    mac.clock += timedelta(hours=1)  # in the segment of the same day, which grows
     uid = mac.rows[1].row.shard_uid
     mac.attempt(uid, work=TimeClass.ORPHANED)
     world.archive(mac)
