@@ -135,7 +135,7 @@ def left_out(mac: str, month: str, before: NightSource | None, first: str, probl
     if before is None:
         return NightSource(mac=mac, month=month, since=first, final=False, chains=(), problem=problem)
     since = first if before.problem is None else before.since
-    return before.model_copy(update={"since": since, "final": False, "problem": problem})
+    return before.model_copy(update={"since": since, "final": False, "rows": 0, "problem": problem})
 
 
 def nothing_new(before: NightSource) -> NightSource:
