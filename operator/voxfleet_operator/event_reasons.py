@@ -138,8 +138,19 @@ FACTS: Mapping[Announced, EventFacts] = {
     ),
     **_facts(
         Action.FINALIZE,
-        normal=(Reason.FINALIZING, Reason.FINISHED),
-        warning=(Reason.CLIPS_FAILED, Reason.FAILED, Reason.FINALIZE_DEADLINE_EXCEEDED),
+        normal=(
+            Reason.FINALIZING,
+            Reason.FINISHED,
+            Reason.NOT_TOLD_BY_ROWS,
+            Reason.TAIL_WITHIN_SLO,
+            Reason.WITHIN_BUDGET,
+        ),
+        warning=(
+            Reason.CLIPS_FAILED,
+            Reason.FAILED,
+            Reason.FINALIZE_DEADLINE_EXCEEDED,
+            Reason.TAIL_BEYOND_SLO,
+        ),
     ),
     **_facts(
         Action.SCHEDULE,

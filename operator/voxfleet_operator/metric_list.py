@@ -130,6 +130,17 @@ QUARANTINE_BUDGET = gauge(
     "voxfleet_jobs_quarantine_budget_used_ratio",
     "Of the running job that is nearest to its contract's limits: quarantined clips, divided by what is allowed.",
 )
+LIMIT_USED = gauge(
+    "voxfleet_jobs_limit_used_ratio",
+    "Of the job that is nearest to the limit of its contract, or furthest beyond it, ended or not: what was found,"
+    " divided by what is allowed. Absent while no job has such a limit.",
+    "limit",
+)
+JOBS_BEYOND_LIMITS = gauge(
+    "voxfleet_jobs_beyond_limits",
+    "Jobs that broke what their contract promises, until they are deleted, by the condition that is False.",
+    "condition",
+)
 ATTEMPTS = counter(
     "voxfleet_attempts_total",
     "Attempts ended, by outcome and failure class; `none`: without one, `OtherFailure`: one of a newer agent.",

@@ -46,7 +46,7 @@ async def test_the_csvs_of_nights_have_each_row_that_statements_count() -> None:
     await pass_hours(world, 1)
     nights = writer(world)
     await nights.step()
-    for number in range(3):
+    for number in range(2):
         world.api.add(job_body(f"night-{number}"))
         await world.settle()
         for _ in range(24):

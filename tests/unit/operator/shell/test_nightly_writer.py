@@ -305,9 +305,9 @@ async def test_each_row_is_in_one_csv_whatever_is_late(
     world = NightlyWorld(now=datetime(2026, 11, 28, 0, 5, tzinfo=UTC))
     writer = world.writer()
     await writer.step()  # the night before, of which there are no rows
-    for step, mac, count in steps:
+    for step, number, count in steps:
         if step == SETTLED:
-            world.archive(macs[mac], count)
+            world.archive(macs[number], count)
         elif step == CLOSED:
             world.now += DAY
             await writer.step()
