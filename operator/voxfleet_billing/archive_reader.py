@@ -7,7 +7,7 @@ newest index again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -97,7 +97,13 @@ def segment_lines(store: ArchiveStore, index: MonthIndex, entry: SegmentEntry) -
 
 def settlements(store: ArchiveStore, index: MonthIndex) -> Mapping[tuple[str, int], SettledWork]:
     """By shard uid and attempt. Raises ArchiveError."""
-    return _settlements(store, index, index.segments)
+    found = _settlements(store, index, index.segments)
+    for record in index.estimates:
+        for item in record.attempts:
+            key, estimated = (record.shard_uid, item.attempt), item.estimated_milliseconds
+            beside = found.get(key, SettledWork(item.work, 0, record.owner))
+            found[key] = replace(beside, estimated_milliseconds=estimated)
+    return found
 
 
 def read_rows(
@@ -142,7 +148,7 @@ def _content(store: ArchiveStore, index: MonthIndex, entry: SegmentEntry) -> byt
 
 def _settlements(
     store: ArchiveStore, index: MonthIndex, entries: tuple[SegmentEntry, ...]
-) -> Mapping[tuple[str, int], SettledWork]:
+) -> dict[tuple[str, int], SettledWork]:
     found: dict[tuple[str, int], SettledWork] = {}
     times: dict[tuple[str, int], str] = {}
     for entry in entries:

@@ -76,6 +76,11 @@ class LedgerArchive:
         self._again_at_seconds = 0.0
 
     @property
+    def answers(self) -> bool:
+        """Whether the last call came to an end, as far as is known."""
+        return self._failed is None
+
+    @property
     def again_seconds(self) -> float:
         """After how long it may be tried again."""
         return max(1.0, self._again_at_seconds - self._clock())

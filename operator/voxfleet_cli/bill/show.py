@@ -110,6 +110,12 @@ def _print(month: str, by: By, totals: BillTotals, missing: str, output: ListOut
         columns = shutil.get_terminal_size((100, 24)).columns
         print("\nMachine-hours by " + by.value)
         print("\n".join(bars(lines, columns, plain=not draws())))
+    if totals.whole.estimated:
+        estimated = hours_text(totals.whole.estimated)
+        print(
+            f"{estimated} hours are estimated, of Macs that are gone, and in no sum: -o wide says where",
+            file=sys.stderr,
+        )
     if missing:
         print(missing, file=sys.stderr)
 

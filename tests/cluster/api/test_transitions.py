@@ -236,6 +236,29 @@ def test_a_final_statement_never_changes(statement: ApiServer) -> None:
     write(observedGeneration=2, machineSeconds="5.000")
 
 
+def test_a_settled_usage_never_changes(job: ApiServer) -> None:
+    def write(**usage: object) -> dict[str, Any]:
+        return patch(job, "AudioBatchJob", {"status": {"usage": usage}}, "status")
+
+    write(machineSeconds="4.000", rows=2)
+    write(machineSeconds="5.000", rows=3, settled=True)
+    for change in (
+        {"machineSeconds": "6.000"},
+        {"machineHours": "0.0020"},
+        {"rows": 4},
+        {"rows": None},
+        {"estimatedSeconds": "1.000"},
+        {"unverifiedAttempts": 1},
+        {"settled": False},
+        {"settled": None},
+    ):
+        with pytest.raises(Refused, match="a usage that is settled never changes"):
+            write(**change)
+    with pytest.raises(Refused, match="a usage that is settled never changes"):
+        patch(job, "AudioBatchJob", {"status": {"usage": None}}, "status")
+    patch(job, "AudioBatchJob", {"status": {"observedGeneration": 2, "usage": {"settled": True}}}, "status")
+
+
 @pytest.mark.parametrize("month", ["2026-13", "2026-1", "26-11", ""])
 def test_a_month_is_one(server: ApiServer, month: str) -> None:
     with pytest.raises(Refused, match=r"spec\.month"):

@@ -288,3 +288,58 @@ def test_a_statement_has_at_most_16_kilobytes() -> None:
     )
     full = status.model_copy(update={"cursors": cursors, "recent_use": used, "conditions": conditions})
     assert stored_bytes(full) < 16_000
+
+
+async def with_rows_while_the_archive_is_down(store: MemoryArchive) -> World:
+    world = World(seed=5, archive=store)
+    await worked(world)
+    store.down = True
+    world.api.add(job_body("second"))
+    await world.settle()
+    await pass_hours(world, 1)
+    assert world.fleet.view("mac-b").rows
+    world.api.user_deletes(MacAgent, "", "mac-b")
+    return world
+
+
+def told_of_left_rows(world: World) -> list[str]:
+    return [note for name, reason, note in world.journal.published if (name, reason) == ("mac-b", "RowsLeftBehind")]
+
+
+async def test_rows_of_a_macagent_that_is_deleted_while_the_archive_is_down_wait_for_it() -> None:
+    store = MemoryArchive()
+    world = await with_rows_while_the_archive_is_down(store)
+    await minutes(world, 30)
+    assert world.fleet.closings["mac-b"].takes_nothing, "nothing may run on a Mac that is none of the fleet's any more"
+    store.down = False
+    await minutes(world, 15)
+    assert "mac-b" not in world.fleet.ensured
+    (told,) = told_of_left_rows(world)
+    assert "wait for the archive" in told
+    await pass_hours(world, 2)
+    assert_the_archive_has_what_statements_count(world, store)
+
+
+async def test_rows_that_a_deleted_macagent_leaves_behind_are_named_and_read_once_it_is_back() -> None:
+    store = MemoryArchive()
+    world = await with_rows_while_the_archive_is_down(store)
+    await minutes(world, 90)
+    assert "mac-b" not in world.fleet.ensured
+    _, told = told_of_left_rows(world)
+    assert "mac-b#" in told and "apply the MacAgent again" in told
+    store.down = False
+    world.api.add(mac_agent("mac-b"))
+    await pass_hours(world, 3)
+    assert_the_archive_has_what_statements_count(world, store)
+
+
+async def minutes(world: World, count: int) -> None:
+    for _ in range(count * 2):
+        world.deliver()
+        world.clock.seconds += 30
+        for mac in world.agents:
+            world.refresh(mac)
+        world.queue.tick()
+        while world.queue.ready:
+            await world.reconcile(3)
+            world.deliver()
