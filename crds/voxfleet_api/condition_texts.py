@@ -48,6 +48,18 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
         "absent",
     ),
     ConditionType.QUARANTINED: ConditionText("AudioBatchJob", "Some clips are in quarantine.", "absent"),
+    ConditionType.OFFLINE_SLO_MET: ConditionText(
+        "AudioBatchJob",
+        "The p95 of a clip's inference keeps to the contract's `slo.offlineTailP95`. Absent without one, and until"
+        " results are merged.",
+        "True or absent",
+    ),
+    ConditionType.WITHIN_FAILURE_BUDGET: ConditionText(
+        "AudioBatchJob",
+        "Retries and quarantined audio keep to the contract's `failureBudget`. Absent without one, and until results"
+        " are merged or it is exhausted.",
+        "True or absent",
+    ),
     ConditionType.AVAILABLE: ConditionText("MacAgent", "The Mac takes attempts.", "True"),
     ConditionType.REACHABLE: ConditionText("MacAgent", "The agent has proven its identity and answers.", "True"),
     ConditionType.RUNTIME_COMPATIBLE: ConditionText("MacAgent", "Its MLX, macOS and Python fit.", "True"),
@@ -125,6 +137,17 @@ REASONS: Mapping[Reason, ReasonText] = {
     ),
     Reason.CLIPS_QUARANTINED: ReasonText(
         "Clips were refused for their own data.", "`voxfleet quarantine ls JOB` says which and why."
+    ),
+    Reason.TAIL_WITHIN_SLO: ReasonText("The p95 of a clip's inference is within the contract's `slo.offlineTailP95`."),
+    Reason.TAIL_BEYOND_SLO: ReasonText(
+        "The p95 of a clip's inference is beyond the contract's `slo.offlineTailP95`; the results count all the same.",
+        "Read report.html: smaller batches (`batching.ladder`) or faster Macs make it shorter.",
+    ),
+    Reason.WITHIN_BUDGET: ReasonText("Retries and quarantined audio of the whole job are within one Mac's budget."),
+    Reason.NOT_TOLD_BY_ROWS: ReasonText(
+        "The whole job had more retries or quarantined audio than one Mac may have, and each Mac less: a Mac stops at"
+        " its budget.",
+        "Nothing, unless it grows: report.html has the numbers.",
     ),
     Reason.ASSIGNED: ReasonText("An attempt of the shard is on a Mac."),
     Reason.COMMITTED: ReasonText("The shard's result is recorded."),

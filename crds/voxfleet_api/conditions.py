@@ -1,8 +1,9 @@
 """Condition types and reasons, and how a condition is set.
 
 True is the normal status of all types except `Failed`, `Halted`, `Suspended`, `Stalled` and `Quarantined`, which are
-present only when true, `Draining`, which is present while a Mac has `spec.drain`, and `AcceptancePassed`, which is
-present while a Mac requires or has an acceptance.
+present only when true, `Draining`, which is present while a Mac has `spec.drain`, `AcceptancePassed`, which is
+present while a Mac requires or has an acceptance, and `OfflineSLOMet` and `WithinFailureBudget`, which a job has once
+its contract's limits are told.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     QUARANTINED = "Quarantined"
+    OFFLINE_SLO_MET = "OfflineSLOMet"  # of a job with results, whose contract has slo.offlineTailP95
+    WITHIN_FAILURE_BUDGET = "WithinFailureBudget"  # the same of failureBudget
     AVAILABLE = "Available"
     REACHABLE = "Reachable"
     RUNTIME_COMPATIBLE = "RuntimeCompatible"
@@ -73,6 +76,11 @@ class Reason(StrEnum):
     CANCELLED = "Cancelled"
     FINALIZE_DEADLINE_EXCEEDED = "FinalizeDeadlineExceeded"
     CLIPS_QUARANTINED = "ClipsQuarantined"
+    # Its contract's limits.
+    TAIL_WITHIN_SLO = "TailWithinSLO"
+    TAIL_BEYOND_SLO = "TailBeyondSLO"
+    WITHIN_BUDGET = "WithinBudget"
+    NOT_TOLD_BY_ROWS = "NotToldByRows"
     # A shard's Committed condition.
     ASSIGNED = "Assigned"
     COMMITTED = "Committed"
@@ -204,3 +212,9 @@ def find(conditions: Iterable[Condition], type_: ConditionType) -> Condition | N
 def is_true(conditions: Iterable[Condition], type_: ConditionType) -> bool:
     present = find(conditions, type_)
     return present is not None and present.status == "True"
+
+
+def is_false(conditions: Iterable[Condition], type_: ConditionType) -> bool:
+    """One that is absent is not."""
+    present = find(conditions, type_)
+    return present is not None and present.status == "False"

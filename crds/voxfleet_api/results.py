@@ -94,6 +94,17 @@ class Counts(StatusModel):
         return self.succeeded + self.failed + self.quarantined + self.not_run
 
 
+class MeasuredResults(StatusModel):
+    """What the rows of a job's results come to, for the contract's limits."""
+
+    infer_p95_milliseconds: Annotated[
+        int | None,
+        Field(description="The p95 of a clip's inference, of clips with a result; absent: none was timed."),
+    ] = None
+    retries: Annotated[int, Field(description="Fetches and inferences of clips beyond the first.")] = 0
+    quarantined_audio_milliseconds: Annotated[int, Field(description="Audio of the quarantined clips.")] = 0
+
+
 class Commit(SpecModel):
     """commit.json: everything that an attempt delivers, inherited parts first."""
 

@@ -11,7 +11,7 @@ from voxfleet_report import figures
 from voxfleet_report.charts import Mark, Point, histogram, ladder
 from voxfleet_report.distribution import Distribution
 from voxfleet_report.job_report import JobReport, ReportedClip
-from voxfleet_report.limits import limit_checks
+from voxfleet_report.limits import shown_limits
 from voxfleet_report.machine_time_section import machine_tiles, machine_time_section
 from voxfleet_report.page import (
     Cell,
@@ -107,8 +107,8 @@ def _rtf(report: JobReport) -> Figure | None:
 
 def _limits(report: JobReport) -> h.Element:
     rows: list[Sequence[Cell]] = [
-        (check.name, check.found, check.limit, verdict(kept=check.kept, text=check.verdict))
-        for check in limit_checks(report)
+        (shown.name, shown.found, shown.limit, verdict(kept=shown.kept, text=shown.verdict))
+        for shown in shown_limits(report)
     ]
     columns = (Column("Limit"), Column("Found", number=True), Column("Contract", number=True), Column("Verdict"))
     return section("Limits of the contract", table("What was found, beside what the contract allows", columns, rows))

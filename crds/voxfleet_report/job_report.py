@@ -11,8 +11,9 @@ from pydantic import Field
 
 from voxfleet_api.base import Digest, Sha256Hex, StatusModel, Uid
 from voxfleet_api.ladder_table import LadderTable
+from voxfleet_api.limit_checks import ContractLimits
 from voxfleet_api.machine_time import MachineTime
-from voxfleet_api.results import Counts, FileRef
+from voxfleet_api.results import Counts, FileRef, MeasuredResults
 from voxfleet_report.distribution import Distribution
 
 MAX_CLIPS = 200
@@ -38,17 +39,6 @@ class ReportedMachine(StatusModel):
     versions: dict[str, str]
     dtype: str | None = None
     attempts: int
-
-
-class Limits(StatusModel):
-    """The contract's limits; None: no limit."""
-
-    quarantined_clips: int
-    quarantined_percent: int
-    retries_per_hour: int | None = None
-    quarantined_minutes: int | None = None
-    infer_p95_milliseconds: int | None = None
-    """slo.offlineTailP95."""
 
 
 class JobReport(StatusModel):
@@ -90,8 +80,18 @@ class JobReport(StatusModel):
     machines: tuple[ReportedMachine, ...]
     peak_rss_bytes: int
     """Of the lane that took most."""
-    limits: Limits
+    limits: ContractLimits
     machine_time: MachineTime | None
     """None: a run without a fleet, whose time is not metered."""
     files: tuple[FileRef, ...]
     """The result files and those of repro/."""
+
+    @property
+    def measured(self) -> MeasuredResults:
+        """As the job's status has it."""
+        infer = self.times.get("infer")
+        return MeasuredResults(
+            infer_p95_milliseconds=None if infer is None else infer.p95,
+            retries=self.retries,
+            quarantined_audio_milliseconds=self.quarantined_audio_milliseconds,
+        )

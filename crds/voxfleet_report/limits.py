@@ -1,67 +1,49 @@
-"""What a job found beside what its contract allows. Pure."""
+"""What a job found beside what its contract allows, as its report shows it. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from voxfleet_api.limit_checks import LimitCheck, LimitName, limit_checks
 from voxfleet_report import figures
 from voxfleet_report.job_report import JobReport
 from voxfleet_report.page import Figure
 
 
 @dataclass(frozen=True, slots=True)
-class LimitCheck:
+class ShownLimit:
     name: str
     found: Figure
     limit: str
     kept: bool | None
-    """None: there is no limit, or rows do not tell."""
-
-    @property
-    def verdict(self) -> str:
-        return "not told by rows" if self.kept is None else "kept" if self.kept else "exceeded"
+    verdict: str
 
 
-def limit_checks(report: JobReport) -> Iterator[LimitCheck]:
-    clips, limits = report.clips, report.limits
-    total = clips.total
-    yield LimitCheck(
-        "clips in quarantine",
-        Figure("limits.quarantinedClips", clips.quarantined, figures.count(clips.quarantined)),
-        f"at most {figures.count(limits.quarantined_clips)}",
-        clips.quarantined <= limits.quarantined_clips,
-    )
-    yield LimitCheck(
-        "share of clips in quarantine",
-        Figure(
-            "limits.quarantinedPercent",
-            figures.percent(clips.quarantined, total).removesuffix(" %"),
-            figures.percent(clips.quarantined, total),
-        ),
-        f"at most {limits.quarantined_percent} %",
-        clips.quarantined * 100 <= limits.quarantined_percent * total,
-    )
-    if limits.infer_p95_milliseconds is not None and "infer" in report.times:
-        p95 = report.times["infer"].p95
-        yield LimitCheck(
-            "p95 of a clip's inference",
-            Figure("limits.inferP95Milliseconds", p95, figures.duration(p95)),
-            f"at most {figures.duration(limits.infer_p95_milliseconds)}",
-            p95 <= limits.infer_p95_milliseconds,
-        )
-    if limits.retries_per_hour is not None:
-        yield LimitCheck(
-            "retries of the whole job",
-            Figure("limits.retries", report.retries, figures.count(report.retries)),
-            f"at most {figures.count(limits.retries_per_hour)} in an hour on one Mac",
-            True if report.retries <= limits.retries_per_hour else None,
-        )
-    if limits.quarantined_minutes is not None:
-        found = report.quarantined_audio_milliseconds
-        yield LimitCheck(
-            "audio in quarantine",
-            Figure("limits.quarantinedMilliseconds", found, figures.duration(found)),
-            f"at most {figures.count(limits.quarantined_minutes)} min on one Mac",
-            True if found <= limits.quarantined_minutes * 60_000 else None,
-        )
+def shown_limits(report: JobReport) -> Iterator[ShownLimit]:
+    """The verdicts are those of the job's conditions."""
+    for check in limit_checks(report.clips, report.measured, report.limits):
+        yield _shown(check, report)
+
+
+def _shown(check: LimitCheck, report: JobReport) -> ShownLimit:
+    found, clips = check.found, report.clips
+    match check.name:
+        case LimitName.QUARANTINED_CLIPS:
+            name, limit = "clips in quarantine", f"at most {figures.count(check.limit)}"
+            figure = Figure("limits.quarantinedClips", found, figures.count(found))
+        case LimitName.QUARANTINED_PERCENT:
+            name, limit = "share of clips in quarantine", f"at most {report.limits.quarantined_percent} %"
+            share = figures.percent(clips.quarantined, clips.total)
+            figure = Figure("limits.quarantinedPercent", share.removesuffix(" %"), share)
+        case LimitName.OFFLINE_TAIL_P95:
+            name, limit = "p95 of a clip's inference", f"at most {figures.duration(check.limit)}"
+            figure = Figure("limits.inferP95Milliseconds", found, figures.duration(found))
+        case LimitName.RETRIES_PER_HOUR:
+            name, limit = "retries of the whole job", f"at most {figures.count(check.limit)} in an hour on one Mac"
+            figure = Figure("limits.retries", found, figures.count(found))
+        case LimitName.QUARANTINED_MINUTES:
+            minutes = figures.count(report.limits.quarantined_minutes or 0)
+            name, limit = "audio in quarantine", f"at most {minutes} min on one Mac"
+            figure = Figure("limits.quarantinedMilliseconds", found, figures.duration(found))
+    return ShownLimit(name, figure, limit, check.kept, check.verdict)

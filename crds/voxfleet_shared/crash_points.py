@@ -26,6 +26,7 @@ CrashPoint = Literal[
     "delete-answered",
     "segments-archived",
     "index-archived",
+    "night-closed",
     # of the agent
     "reserved",
     "base-frozen",

@@ -16,6 +16,10 @@ class ObjectMissing(ArchiveError):
     """The archive answers, and has no such object."""
 
 
+class ObjectDamaged(ArchiveError):
+    """The archive answers, and an object is not what was stored."""
+
+
 class ArchiveStore(Protocol):
     """Objects by path, such as `2026-11/mac-a/index/00000001.json`. Each call ends within a minute.
 

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.ledger import Activity, RowOwner
-from voxfleet_billing.archive_access import ArchiveError, ArchiveStore, ObjectMissing
+from voxfleet_billing.archive_access import ArchiveStore, ObjectDamaged, ObjectMissing
 from voxfleet_billing.archive_format import (
     MonthIndex,
     SegmentEntry,
@@ -74,11 +74,11 @@ def newest_index(store: ArchiveStore, month: str, mac: str) -> KnownIndex | None
                 raise
             continue  # a newer one has just replaced it
         except ValidationError as error:
-            raise ArchiveError(
+            raise ObjectDamaged(
                 f"{store.uri}/{path}: is no index of an archive ({error.error_count()} faults); restore it from a copy"
             ) from error
         if (index.month, index.mac) != (month, mac) or f"{index.revision:08d}.json" != names[-1]:
-            raise ArchiveError(f"{store.uri}/{path}: is of another Mac, month or revision; restore it from a copy")
+            raise ObjectDamaged(f"{store.uri}/{path}: is of another Mac, month or revision; restore it from a copy")
         return KnownIndex(index.revision, content)
     return None
 
@@ -147,7 +147,7 @@ def _content(store: ArchiveStore, index: MonthIndex, entry: SegmentEntry) -> byt
     path = segment_path(index.month, index.mac, entry.name)
     content = store.get(path)
     if sha256_hex(content) != entry.sha256:
-        raise ArchiveError(
+        raise ObjectDamaged(
             f"{store.uri}/{path}: was changed, for its sha256 is not the one in the index; restore it from a copy"
         )
     return content

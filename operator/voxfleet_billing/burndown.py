@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
-from zoneinfo import ZoneInfo
+
+from voxfleet_billing.nights import UTC_DAYS, NightClock
 
 COLUMNS = (
     "date",
@@ -52,34 +53,6 @@ class BurndownNight:
             hours(self.forecast_remaining),
             "" if self.used is None else f"{Decimal(percent).quantize(Decimal('0.1'), ROUND_HALF_EVEN):f}",
         )
-
-
-@dataclass(frozen=True, slots=True)
-class NightClock:
-    """To which night a moment belongs. A night has the date of its evening, and ends when it closes."""
-
-    zone: ZoneInfo
-    closes_at: time
-
-    def night_of(self, moment: datetime) -> date:
-        local = moment.astimezone(self.zone)
-        return local.date() - timedelta(days=local.time() < self.closes_at)
-
-
-UTC_DAYS = NightClock(ZoneInfo("UTC"), time(0))
-"""Where the price book says nothing of nights."""
-
-
-def nights_of(month: str) -> list[date]:
-    """The nights of a month such as 2026-11."""
-    first = date.fromisoformat(f"{month}-01")
-    count = ((first + timedelta(days=32)).replace(day=1) - first).days
-    return [first + timedelta(days=day) for day in range(count)]
-
-
-def night_in(month: Sequence[date], clock: NightClock, start: str) -> date:
-    """The night of a row by its start, in RFC 3339. Hours of the month before its first night belong to that one."""
-    return min(max(clock.night_of(datetime.fromisoformat(start)), month[0]), month[-1])
 
 
 def burndown(

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from voxfleet_billing.archive_format import TimeClass
 from voxfleet_billing.bill_totals import Total
 from voxfleet_billing.budget_use import Payer, budget_uses
-from voxfleet_billing.burndown import UTC_DAYS, NightClock, night_in, nights_of
 from voxfleet_billing.charge import Charge, ChargeKind
 from voxfleet_billing.money import plain
+from voxfleet_billing.nights import UTC_DAYS, NightClock, night_in, nights_of
 from voxfleet_billing.price_book import PriceBook
 from voxfleet_report.month_report import BudgetLine, MonthReport, Part, Times
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -70,8 +69,7 @@ async def _plan(
         documents = read_documents(files, namespace, kube.namespace)
     except DocumentError as error:
         return fail(error, Exit.USAGE)
-    found = await find_out(kube, documents, audio_milliseconds, datetime.now(UTC))
-    plain = preview(replace(found, price_book=book))
+    plain = preview(await find_out(kube, documents, audio_milliseconds, book, datetime.now(UTC)))
     if output is Output.TEXT:
         print_explanation(Console(), plain)
     else:

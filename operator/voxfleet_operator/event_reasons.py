@@ -30,6 +30,8 @@ class EventReason(StrEnum):
     LEDGER_BEGUN_ANEW = "LedgerBegunAnew"
     MACHINE_REPLACED = "MachineReplaced"
     MAC_REBOOTED = "MacRebooted"
+    NIGHT_CLOSED = "NightClosed"
+    NIGHT_NOT_CLOSED = "NightNotClosed"
     OTHER_FAILURE = "OtherFailure"
     PRICE_BOOK_REFUSED = "PriceBookRefused"
     REQUEST_TOO_OLD = "RequestTooOld"
@@ -137,8 +139,19 @@ FACTS: Mapping[Announced, EventFacts] = {
     ),
     **_facts(
         Action.FINALIZE,
-        normal=(Reason.FINALIZING, Reason.FINISHED),
-        warning=(Reason.CLIPS_FAILED, Reason.FAILED, Reason.FINALIZE_DEADLINE_EXCEEDED),
+        normal=(
+            Reason.FINALIZING,
+            Reason.FINISHED,
+            Reason.NOT_TOLD_BY_ROWS,
+            Reason.TAIL_WITHIN_SLO,
+            Reason.WITHIN_BUDGET,
+        ),
+        warning=(
+            Reason.CLIPS_FAILED,
+            Reason.FAILED,
+            Reason.FINALIZE_DEADLINE_EXCEEDED,
+            Reason.TAIL_BEYOND_SLO,
+        ),
     ),
     **_facts(
         Action.SCHEDULE,
@@ -154,8 +167,8 @@ FACTS: Mapping[Announced, EventFacts] = {
     ),
     **_facts(
         Action.BILL,
-        normal=(EventReason.BUDGET_THRESHOLD_REACHED,),
-        warning=(EventReason.BUDGET_EXHAUSTED, EventReason.PRICE_BOOK_REFUSED),
+        normal=(EventReason.BUDGET_THRESHOLD_REACHED, EventReason.NIGHT_CLOSED),
+        warning=(EventReason.BUDGET_EXHAUSTED, EventReason.NIGHT_NOT_CLOSED, EventReason.PRICE_BOOK_REFUSED),
     ),
     **_facts(Action.SPLIT, warning=(Reason.SPLIT,)),
     **_facts(Action.CLEAN_UP, warning=(EventReason.CLEANUP_INCOMPLETE, Reason.DELETION_HANGS)),
@@ -289,6 +302,16 @@ TEXTS: Mapping[EventReason, EventText] = {
     ),
     EventReason.MAC_REBOOTED: EventText(
         "MacAgent", "The Mac was started anew.", "Nothing: attempts that it had are resumed."
+    ),
+    EventReason.NIGHT_CLOSED: EventText(
+        "Lease",
+        "A night is closed, and its CSV is in the ledger archive.",
+        "Nothing: `voxfleet bill nightly` reads it.",
+    ),
+    EventReason.NIGHT_NOT_CLOSED: EventText(
+        "Lease",
+        "The CSV of a night cannot be written, or leaves a Mac out; the note says why.",
+        "Mend the ledger archive. It is tried again, and rows that were left out are in the CSV of a later night.",
     ),
     EventReason.OTHER_FAILURE: EventText(
         "AudioBatchJob",

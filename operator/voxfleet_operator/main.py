@@ -7,12 +7,14 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import structlog
 
 from voxfleet_billing.archive_store import ArchiveError, open_archive
+from voxfleet_billing.nights import NightClock, night_clock
 from voxfleet_operator.background import BackgroundEnded, BackgroundTasks
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.composition import OperatorEnvironment, compose, secret_reader, wake_by_change
@@ -35,6 +37,7 @@ from voxfleet_operator.monitoring.mac_collector import MacCollector
 from voxfleet_operator.monitoring.process_collector import EventCollector, ProcessCollector
 from voxfleet_operator.monitoring.queue_collector import QueueCollector
 from voxfleet_operator.monitoring.schedule_collector import ScheduleCollector
+from voxfleet_operator.nightly.writer import NightlyEnvironment, NightlyWriter
 from voxfleet_operator.options import OperatorOptions
 from voxfleet_operator.price_book_file import PriceBookFile
 from voxfleet_operator.price_book_watch import PriceBookWatch
@@ -139,6 +142,21 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
             told = PriceBookWatch(prices, budgets, recorder.publish, lambda: leader.lease, lambda: queue.add(PLACEMENT))
             await told.look()  # before the first shard is placed
             background.start(stack, told.run(), "price-book")
+        if archive is not None:
+            nightly = NightlyWriter(
+                NightlyEnvironment(
+                    archive=archive,
+                    cache=cache,
+                    views=lambda: operator.fleet.views().values(),
+                    leader=leader,
+                    night_clock=partial(_night_clock, prices),
+                    publish=recorder.publish,
+                    synced=watch.synced.is_set,
+                    now=lambda: datetime.now(UTC),
+                    metrics=metrics.nightly,
+                )
+            )
+            background.start(stack, nightly.run(), "nightly")
         working = [background.start(stack, operator.workers.run(), f"worker-{number}") for number in range(WORKERS)]
         stack.push_async_callback(_stop_workers, queue, working)
         stack.callback(background.stopping)
@@ -153,6 +171,13 @@ def _archive(uri: str | None, metrics: OperatorMetrics) -> LedgerArchive | None:
     if uri is None:
         return None
     return LedgerArchive(open_archive(uri), clock=time.monotonic, metrics=metrics.archive)
+
+
+def _night_clock(prices: PriceBookFile | None) -> NightClock | None:
+    """None while there is a price book that was never read: nights are not closed by another clock than its own."""
+    if prices is not None and prices.book is None:
+        return None
+    return night_clock(None if prices is None else prices.book)
 
 
 def _start_watch(

@@ -103,6 +103,13 @@ ARCHIVE_SECONDS = histogram(
     "voxfleet_archive_call_duration_seconds",
     "Time of a call to the ledger archive, of several requests, that succeeded.",
 )
+NIGHT_OVERDUE_SECONDS = gauge(
+    "voxfleet_nightly_csv_overdue_seconds",
+    "For how long the oldest night is over that has no CSV in the archive yet; 0 while each has.",
+)
+NIGHTS = counter(
+    "voxfleet_nightly_csv_total", "CSVs of nights. Result: written, or failed (it is tried again).", "result"
+)
 
 # Work.
 JOBS = gauge("voxfleet_jobs", "Jobs by state: the reason of their Complete condition.", "state")
@@ -122,6 +129,17 @@ JOB_SECONDS = histogram(
 QUARANTINE_BUDGET = gauge(
     "voxfleet_jobs_quarantine_budget_used_ratio",
     "Of the running job that is nearest to its contract's limits: quarantined clips, divided by what is allowed.",
+)
+LIMIT_USED = gauge(
+    "voxfleet_jobs_limit_used_ratio",
+    "Of the job that is nearest to the limit of its contract, or furthest beyond it, ended or not: what was found,"
+    " divided by what is allowed. Absent while no job has such a limit.",
+    "limit",
+)
+JOBS_BEYOND_LIMITS = gauge(
+    "voxfleet_jobs_beyond_limits",
+    "Jobs that broke what their contract promises, until they are deleted, by the condition that is False.",
+    "condition",
 )
 ATTEMPTS = counter(
     "voxfleet_attempts_total",

@@ -79,6 +79,24 @@ class ArchiveMetrics:
         self._failures.inc()
 
 
+class NightlyMetrics:
+    """The CSVs of nights."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self._overdue = metric_list.NIGHT_OVERDUE_SECONDS.gauge(registry)
+        nights = metric_list.NIGHTS.counter(registry)
+        self._written, self._failed = nights.labels("written"), nights.labels("failed")
+
+    def overdue(self, seconds: float) -> None:
+        self._overdue.set(seconds)
+
+    def written(self) -> None:
+        self._written.inc()
+
+    def failed(self) -> None:
+        self._failed.inc()
+
+
 class OperatorMetrics:
     """The metrics of the operator, in a registry of their own."""
 
@@ -88,6 +106,7 @@ class OperatorMetrics:
         ProcessCollector(registry=self.registry)
         self.work = WorkMetrics(self.registry)
         self.archive = ArchiveMetrics(self.registry)
+        self.nightly = NightlyMetrics(self.registry)
         self._queue_seconds = cache(metric_list.QUEUE_SECONDS.histogram(self.registry).labels)
         self._work_seconds = cache(metric_list.WORK_SECONDS.histogram(self.registry).labels)
         # Looking up a label takes longer than counting.

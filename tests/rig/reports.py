@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from voxfleet_api.ladder_table import LadderTable, LadderTier
+from voxfleet_api.limit_checks import ContractLimits
 from voxfleet_api.machine_time import MachineTime, MacTime
 from voxfleet_api.results import Counts, FileRef
 from voxfleet_report.distribution import distribution
-from voxfleet_report.job_report import JobReport, Limits, ReportedClip, ReportedMachine
+from voxfleet_report.job_report import JobReport, ReportedClip, ReportedMachine
 from voxfleet_report.month_report import BudgetLine, MonthReport, Part, Times
 
 DIGEST = "sha256:" + "ab" * 32
@@ -65,7 +66,7 @@ def job_report(clips: int = 5000, names: Sequence[str] = HOSTILE) -> JobReport:
             ),
         ),
         peak_rss_bytes=5 * 2**30,
-        limits=Limits(
+        limits=ContractLimits(
             quarantined_clips=100,
             quarantined_percent=2,
             retries_per_hour=50,

@@ -32,7 +32,7 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_status import FailedClips, QuarantinedClips
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, PrinterColumn, Resource
 from voxfleet_api.machine_time import MachineTime
-from voxfleet_api.results import PlanResult
+from voxfleet_api.results import MeasuredResults, PlanResult
 
 MAX_ATTEMPTS = 16
 MAX_CHIP = 128
@@ -296,6 +296,9 @@ class AudioShardStatus(
     quarantine: QuarantinedClips = ()
     failures: FailedClips = ()
     warnings: WarningCounts = ()
+    measured: Annotated[
+        MeasuredResults | None, Field(description="Of a Finalize shard: what the job's results come to.")
+    ] = None
     scratch_high_water_bytes: Annotated[int, Field(description="Largest number of bytes that one attempt held.")] = 0
     scratch_residue_bytes: Annotated[int, Field(description="Bytes that ended attempts left behind.")] = 0
 

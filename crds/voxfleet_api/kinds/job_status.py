@@ -27,7 +27,7 @@ from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_source import AcceptedSource
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
-from voxfleet_api.results import PlanResult
+from voxfleet_api.results import MeasuredResults, PlanResult
 
 STATUS_CLIPS = 20
 """The most quarantined, and the most failed, clips that a status names."""
@@ -247,4 +247,8 @@ class AudioBatchJobStatus(
     ] = None
     usage: JobUsage = JobUsage()
     scratch: ScratchReport = ScratchReport()
+    measured: Annotated[
+        MeasuredResults | None,
+        Field(description="What the results come to, for the contract's limits. Absent until they are merged."),
+    ] = None
     results: Annotated[StoredFile | None, Field(description="index.json, the list of all result files.")] = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from voxfleet_cli.bill import burndown, dispute, export, reconcile, show, sign, verify
+from voxfleet_cli.bill import burndown, dispute, export, nightly, reconcile, show, sign, verify
 from voxfleet_cli.bill.inputs import EPILOG
 
 app = typer.Typer(name="bill", help="What machine-hours cost, and the proof of it.", no_args_is_help=True)
@@ -35,6 +35,11 @@ app.command(
     epilog="Example: voxfleet bill burndown --period 2026-11 --billing-key team-speech --archive s3://ledger/"
     f" --price-book price-book.yaml --plot --csv burndown.csv. {EPILOG}",
 )(burndown.burndown)
+app.command(
+    name="nightly",
+    epilog="Examples: voxfleet bill nightly --archive s3://ledger/; voxfleet bill nightly --night 2026-11-29 --archive"
+    f" file:///ledger --out night.csv. {EPILOG}",
+)(nightly.nightly)
 app.command(
     name="dispute",
     epilog="Example: voxfleet bill dispute 6f0c2a1e#1041 --archive s3://ledger/ --price-book price-book.yaml."

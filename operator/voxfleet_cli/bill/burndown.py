@@ -6,31 +6,21 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 
 from voxfleet_billing.archive_format import TimeClass
 from voxfleet_billing.archive_reader import month_indexes, read_rows
 from voxfleet_billing.archive_store import open_archive
-from voxfleet_billing.burndown import (
-    COLUMNS,
-    UTC_DAYS,
-    BurndownNight,
-    NightClock,
-    hours,
-    night_in,
-    nights_of,
-)
-from voxfleet_billing.burndown import (
-    burndown as nights_left,
-)
+from voxfleet_billing.burndown import COLUMNS, BurndownNight, hours
+from voxfleet_billing.burndown import burndown as nights_left
 from voxfleet_billing.exports.csv_file import write_csv
 from voxfleet_billing.exports.csv_text import csv_line
 from voxfleet_billing.money import MILLISECONDS_AN_HOUR
+from voxfleet_billing.nights import night_clock, night_in, nights_of
 from voxfleet_billing.price_book import Budget, PriceBook
 from voxfleet_cli.bill.charts import bars
 from voxfleet_cli.bill.inputs import (
@@ -74,7 +64,7 @@ def burndown(
         month, uri = this_or(period), named(archive)
         book = price_book(prices, None, kubeconfig, context)
         budget = _budget(book, billing_key, of_namespace)
-        clock = _clock(book)
+        clock = night_clock(book)
         nights = nights_of(month)
         used: Counter[date] = Counter()
         store = open_archive(uri)
@@ -102,12 +92,6 @@ def _budget(book: PriceBook | None, billing_key: str | None, namespace: str | No
         if (budget.billing_key, budget.namespace) == (billing_key, namespace):
             return budget
     raise NotFound(f"the price book has no budget of {billing_key or namespace}; add it below budgets")
-
-
-def _clock(book: PriceBook | None) -> NightClock:
-    if book is None or book.night is None:
-        return UTC_DAYS
-    return NightClock(ZoneInfo(book.night.time_zone), time.fromisoformat(book.night.closes_at))
 
 
 def _print(lines: Sequence[BurndownNight], output: Output, *, csv: bool, plot: bool) -> None:

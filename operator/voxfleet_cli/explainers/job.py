@@ -8,11 +8,13 @@ from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.failure_texts import TEXTS
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.job_status import EstimateBasis, FailedClip
+from voxfleet_api.limit_checks import LimitCheck
 from voxfleet_api.results import job_folder
 from voxfleet_billing.budget_use import BUDGET
 from voxfleet_cli.expected_cost_text import cost_text
 from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Related, attempts_of, reason_of
 from voxfleet_cli.job_wait import wait_of
+from voxfleet_operator.reconcile.job.contract_limits import job_limit_checks
 from voxfleet_operator.reconcile.job_life import takes_attempts
 
 _BASES: Mapping[str, str] = {
@@ -34,6 +36,7 @@ def _details(job: AudioBatchJob, related: Related) -> Plain:
         "quarantine": _clips(status.quarantine),
         "rest": _rest(job),
         "warnings": {warned.code: warned.clips for warned in status.warnings},
+        "limits": [_limit(check) for check in job_limit_checks(status)] if status.measured else [],
         "attempts": [line for shard in related.of(AudioShard) for line in attempts_of(shard)],
         "usage": status.usage.dump(),
         "bill": _bill(job),
@@ -56,6 +59,11 @@ def _estimate(job: AudioBatchJob) -> str | None:
     if any(is_true(status.conditions, type_) for type_ in ended):
         return None
     return "unknown until a shard has ended: no Mac that may run it has measured this model under this contract"
+
+
+def _limit(check: LimitCheck) -> Plain:
+    """What was found beside what the contract allows: the numbers of conditions, metrics and report."""
+    return {"limit": check.name.value, "verdict": check.verdict, "found": check.text}
 
 
 def _bill(job: AudioBatchJob) -> str | None:

@@ -8,15 +8,20 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from voxfleet_api.digest import digest_of
-from voxfleet_api.kinds import AudioBatchJob, MacAgent, VoiceContract
+from voxfleet_api.kinds import AudioBatchJob, MacAgent, MachineHourStatement, VoiceContract
+from voxfleet_billing.budget_use import month_of
+from voxfleet_billing.price_book import PriceBook
 from voxfleet_cli.job_preview.documents import JobDocuments
 from voxfleet_cli.job_preview.preview import JobFindings
 from voxfleet_operator.kube import Kube
 from voxfleet_operator.kube_errors import AlreadyExists, Forbidden, Invalid, NotFound
 from voxfleet_operator.kube_objects import Unreadable, parse
+from voxfleet_operator.metering.month_use import counted_milliseconds
 
 
-async def find_out(kube: Kube, documents: JobDocuments, audio_milliseconds: int | None, now: datetime) -> JobFindings:
+async def find_out(
+    kube: Kube, documents: JobDocuments, audio_milliseconds: int | None, book: PriceBook | None, now: datetime
+) -> JobFindings:
     """Raises a KubeError where the API server gives no answer at all."""
     namespace, name = documents.namespace, str(documents.job["metadata"].get("name", ""))
     notes: list[str] = []
@@ -32,6 +37,12 @@ async def find_out(kube: Kube, documents: JobDocuments, audio_milliseconds: int 
     except Forbidden:
         macs = None
         notes.append("the Macs: this user may not list MacAgents")
+    used = None
+    if book is not None and book.budgets:
+        try:
+            used = counted_milliseconds((await kube.list(MachineHourStatement))[0], month_of(now))
+        except Forbidden:
+            notes.append("what budgets have used: this user may not list MachineHourStatements")
     jobs, _ = await kube.list(AudioBatchJob, namespace)
     return JobFindings(
         job=job,
@@ -45,6 +56,8 @@ async def find_out(kube: Kube, documents: JobDocuments, audio_milliseconds: int 
         labels=labels,
         jobs=[other for other in jobs if other.metadata.name != name],
         audio_milliseconds=audio_milliseconds,
+        price_book=book,
+        used=used,
         notes=tuple(notes),
     )
 

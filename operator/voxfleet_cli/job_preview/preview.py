@@ -15,10 +15,12 @@ from voxfleet_api.kinds import AudioBatchJob, MacAgent
 from voxfleet_api.kinds.job_source import AcceptedSource
 from voxfleet_api.quantities import duration_milliseconds, hours_text, seconds_milliseconds
 from voxfleet_api.selectors import LabelSelector
+from voxfleet_billing.budget_use import Payer, budget_uses, month_of
 from voxfleet_billing.expected_cost import Rented, hourly_price
 from voxfleet_billing.price_book import PriceBook
 from voxfleet_cli.expected_cost_text import cost_text
 from voxfleet_cli.explainers.explanation import UNSEEN, Plain, without_empty
+from voxfleet_cli.job_preview.budget_outlook import STATEMENTS_LAG, BudgetOutlook
 from voxfleet_cli.mac_slots import slot_of
 from voxfleet_operator.placement.filters import no_access, pending_reason, static_reason
 from voxfleet_operator.placement.snapshot import MacSlot, Unavailable
@@ -59,6 +61,8 @@ class JobFindings:
     """The namespace's other jobs: that of spec.source, and those that may have run the same model."""
     audio_milliseconds: int | None = None
     price_book: PriceBook | None = None
+    used: Mapping[Payer, int] | None = None
+    """Milliseconds of this month by payer, as statements count them; None: they could not be read."""
     notes: tuple[str, ...] = ()
     """What could not be looked at, and why."""
 
@@ -84,7 +88,11 @@ def preview(given: JobFindings) -> Plain:
     waits = "" if fitting or not later else f"; it waits: {pending_reason(refusals, len(judged))}"
     lanes = sum(item.mac.free_lanes for item in fitting or later)
     names = [item.mac.name for item in fitting or later]
-    unseen = [OPERATOR_ALONE, *found.notes]
+    estimate = None if job is None or found.problems else _estimate(job, found, lanes, names)
+    budgets = [] if job is None else _budgets(job, found, estimate)
+    held = next((item.use.hold_reason for item in budgets if item.use.holds), None)
+    waits = waits or ("" if held is None else f"; it waits: {held}")
+    unseen = [OPERATOR_ALONE, *found.notes, *([STATEMENTS_LAG] if budgets else [])]
     if job is not None and names_clips_elsewhere(job.spec):
         unseen.append(MANIFEST_UNREAD)
     return without_empty(
@@ -98,7 +106,8 @@ def preview(given: JobFindings) -> Plain:
             "contract": found.contract,
             "macs": [_mac_line(item) for item in judged],
             "addresses": [] if job is None else _addresses(job, found),
-            "estimate": None if job is None or found.problems else _estimate(job, found, lanes, names),
+            "estimate": estimate,
+            "budgets": [item.line for item in budgets],
             "notLookedAt": unseen,
         }
     )
@@ -209,6 +218,17 @@ def _estimate(job: AudioBatchJob, found: JobFindings, lanes: int, macs: Collecti
             "cost": None if price is None else cost_text(expected_cost(price, ceil(machine_seconds), most_seconds)),
         }
     )
+
+
+def _budgets(job: AudioBatchJob, found: JobFindings, estimate: Plain | None) -> list[BudgetOutlook]:
+    """Those that the job counts to."""
+    if found.price_book is None or found.used is None:
+        return []
+    payer = Payer(found.namespace, job.spec.billing_key or "")
+    uses = budget_uses(found.price_book.budgets, found.used, month_of(found.now))
+    seconds = None if estimate is None else estimate.get("machineSeconds")
+    needed = None if seconds is None else 1000 * int(seconds)
+    return [BudgetOutlook(use, needed) for use in uses if use.concerns(payer)]
 
 
 def _pace(job: AudioBatchJob, found: JobFindings) -> tuple[float | None, str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 
@@ -16,12 +15,12 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.machine_time import MacTime
 from voxfleet_billing.archive_reader import month_indexes, read_rows, settlements
 from voxfleet_billing.archive_store import open_archive
-from voxfleet_billing.burndown import UTC_DAYS, NightClock
 from voxfleet_billing.charge import Charge
 from voxfleet_billing.charges import charges
 from voxfleet_billing.instants import moment_milliseconds
 from voxfleet_billing.job_time import job_times
 from voxfleet_billing.month_report import month_report
+from voxfleet_billing.nights import night_clock
 from voxfleet_billing.price_book import PriceBook
 from voxfleet_cli.bill.inputs import EPILOG, Archive, Period, Prices, UsageError, exit_codes, named, price_book, this_or
 from voxfleet_cli.command_line import Exit, Kubeconfig, KubeContext, Namespace, job_named, with_kube
@@ -79,7 +78,7 @@ def report(
         month, uri = this_or(period), named(archive)
         book = price_book(prices, namespace, kubeconfig, context)
         notes = () if book is not None else ("Without --price-book nothing has a price, and there are no budgets.",)
-        found = month_report(month, _lines(uri, month, book), book, _clock(book), notes)
+        found = month_report(month, _lines(uri, month, book), book, night_clock(book), notes)
         _write(out, month_page(found))
 
 
@@ -120,12 +119,6 @@ def _lines(uri: str, month: str, book: PriceBook | None) -> Iterator[Charge]:
         book,
         until=moment_milliseconds(datetime.now(UTC)),
     )
-
-
-def _clock(book: PriceBook | None) -> NightClock:
-    if book is None or book.night is None:
-        return UTC_DAYS
-    return NightClock(ZoneInfo(book.night.time_zone), time.fromisoformat(book.night.closes_at))
 
 
 def _write(file: Path, text: str) -> None:

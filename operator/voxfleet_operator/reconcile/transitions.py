@@ -17,6 +17,9 @@ from voxfleet_operator.event_reasons import Announced, EventReason, announced
 TOLD_OTHERWISE = frozenset({Reason.FAILS_TOO_OFTEN})
 """An exclusion has events of its own, which say until when."""
 
+NO_NEWS = frozenset({Reason.TAIL_WITHIN_SLO, Reason.WITHIN_BUDGET})
+"""Of a job that ends as it should: Finished says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
@@ -37,7 +40,7 @@ def transitions(before: Sequence[Condition], after: Sequence[Condition]) -> tupl
         if new.status == "Unknown" or (old is not None and (old.status, old.reason) == (new.status, new.reason)):
             continue
         reason = announced(new.reason)
-        if reason not in TOLD_OTHERWISE:
+        if reason not in TOLD_OTHERWISE | NO_NEWS:
             told.setdefault(reason, Announcement(reason, new.message))
     gone = known.get(ConditionType.STALLED)
     if gone is not None and find(after, ConditionType.STALLED) is None:

@@ -314,6 +314,12 @@ def test_plan_judges_a_job_and_writes_nothing(
         assert plain["macs"] == [{"name": "plan-mac", "fits": True, "lanes": 2}]
         assert plain["estimate"]["machineSeconds"] == 36
         assert plain["estimate"]["basedOn"] == "job done, under another contract"
+        book = tmp_path / "price-book.yaml"
+        book.write_text(f'budgets: [{{namespace: {jobs}, machineHoursPerMonth: "1", policy: Hold}}]')
+        _, plain = plan(written(tmp_path, ASKED), "--audio", "1h", "--price-book", str(book))
+        assert [line["then"] for line in plain["budgets"]] == [
+            "it fits: 0.0100 of the 1.0000 machine-hours that are left"
+        ]
 
         for changes, problem in (
             ({"modle": {}}, 'unknown field "spec.modle"'),

@@ -136,7 +136,7 @@ async def test_the_report_tells_what_the_rows_and_the_operator_say(job: Job) -> 
     told = MachineTime(macs=(mac,), audio_milliseconds=9, open_attempts=1, unverified_attempts=0)
     for attempt in (1, 2):
         context = job.context(job.finalize_spec(plan, commits, attempt))
-        await run_finalize(replace(context, machine_time=told))
+        result = await run_finalize(replace(context, machine_time=told))
         report = JobReport.load_json((job.folder / "report.json").read_bytes())
         html = (job.folder / "report.html").read_text(encoding="utf-8")
         assert html == job_page(report)
@@ -146,6 +146,11 @@ async def test_the_report_tells_what_the_rows_and_the_operator_say(job: Job) -> 
     assert [(clip.index, clip.failure_class, clip.reason) for clip in report.quarantined] == [
         (1, "DecodeError", "ends early")
     ]
+    assert result.measured == report.measured, "the operator is told what the report says"
+    assert report.measured.retries == sum(row.retries or 0 for row in rows)
+    assert report.measured.quarantined_audio_milliseconds == sum(
+        row.audio_milliseconds for row in rows if row.status is ClipStatus.QUARANTINED
+    )
     assert report.audio_milliseconds == sum(row.audio_milliseconds for row in rows)
     assert report.times["latency"].clips == 5 and report.rtf is not None
     metrics = json.loads((job.folder / "repro/metrics.json").read_bytes())["timings"]["succeeded"]

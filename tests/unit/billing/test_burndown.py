@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_billing.burndown import COLUMNS, NightClock, burndown, hours, night_in, nights_of
+from voxfleet_billing.burndown import COLUMNS, burndown, hours
+from voxfleet_billing.nights import NightClock, night_in, nights_of
 
 HOUR = 3_600_000
 BERLIN = NightClock(ZoneInfo("Europe/Berlin"), time(7))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from voxfleet_agent.logs import logger
 from voxfleet_agent.stages.finalize.merge import ResultFiles, RowOffsets, added_bytes, require_one_row_each
-from voxfleet_agent.stages.finalize.report import report_files
+from voxfleet_agent.stages.finalize.report import job_report, report_files
 from voxfleet_agent.stages.finalize.repro import RunRecords, repro_files
 from voxfleet_agent.stages.finalize.spool import Spool
 from voxfleet_agent.stages.finalize.transcript_formats import WRITERS
@@ -107,7 +107,7 @@ async def _write_index(
     runs = await _read_runs(files, commits)
     contents = repro_files(ctx.spec, finalize_spec, plan, runs, merged.metrics.metrics(), results)
     described = [*results, *(file_ref(name, content) for name, content in contents.items())]
-    contents |= report_files(
+    report = job_report(
         ctx.spec,
         finalize_spec,
         plan,
@@ -118,6 +118,7 @@ async def _write_index(
         described,
         ctx.machine_time,
     )
+    contents |= report_files(report)
     for name, content in contents.items():
         await files.write(name, content)
     index = ResultIndex(
@@ -138,6 +139,7 @@ async def _write_index(
         quarantine=merged.tally.first_quarantined,
         failures=merged.tally.first_failed,
         warnings=index.warnings,
+        measured=report.measured,
     )
 
 

@@ -9,10 +9,9 @@ from voxfleet_agent.stages.finalize.job_metrics import JobMetricsSum
 from voxfleet_api.attempt_spec import AttemptSpec, FinalizeSpec
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds.job_model import ModelSource
-from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.ladder_table import LadderTable
+from voxfleet_api.limit_checks import ContractLimits
 from voxfleet_api.machine_time import MachineTime
-from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.results import REPORT_DATA_NAME, REPORT_NAME, Counts, FileRef, PlanFile
 from voxfleet_api.rows import ClipStatus, ResultRow
 from voxfleet_api.run_record import RunRecord
@@ -23,7 +22,6 @@ from voxfleet_report.job_report import (
     MAX_MACHINES,
     MAX_TEXT,
     JobReport,
-    Limits,
     ReportedClip,
     ReportedMachine,
 )
@@ -46,7 +44,7 @@ class ClipSum:
                 _list(self.failed, row)
 
 
-def report_files(
+def job_report(
     spec: AttemptSpec,
     finalize_spec: FinalizeSpec,
     plan: PlanFile,
@@ -56,11 +54,10 @@ def report_files(
     metrics: JobMetricsSum,
     files: Sequence[FileRef],
     machine_time: MachineTime | None,
-) -> dict[str, bytes]:
-    """File contents by path below the job's folder."""
+) -> JobReport:
     found, times = metrics.metrics(), metrics.clip_times()
     runs = sorted(runs, key=lambda run: (run.shard_uid, run.attempt))
-    report = JobReport(
+    return JobReport(
         namespace=spec.namespace,
         name=spec.job.name,
         uid=spec.job.uid,
@@ -86,10 +83,14 @@ def report_files(
         ladders=_ladders(runs),
         machines=_machines(runs),
         peak_rss_bytes=max((run.readings.peak_rss_bytes for run in runs), default=0),
-        limits=_limits(spec.contract),
+        limits=ContractLimits.of(spec.contract),
         machine_time=machine_time,
         files=tuple(files),
     )
+
+
+def report_files(report: JobReport) -> dict[str, bytes]:
+    """File contents by path below the job's folder."""
     return {REPORT_DATA_NAME: canonical_json(report.dump()), REPORT_NAME: job_page(report).encode()}
 
 
@@ -104,17 +105,6 @@ def _list(listed: list[ReportedClip], row: ResultRow) -> None:
                 reason="" if error is None else error.reason[:MAX_TEXT],
             )
         )
-
-
-def _limits(contract: VoiceContractSpec) -> Limits:
-    budget, tail = contract.failure_budget, contract.slo.offline_tail_p95
-    return Limits(
-        quarantined_clips=contract.quarantine.max_clips,
-        quarantined_percent=contract.quarantine.max_percent,
-        retries_per_hour=budget.retries_per_hour,
-        quarantined_minutes=budget.quarantined_minutes,
-        infer_p95_milliseconds=None if tail is None else duration_milliseconds(tail),
-    )
 
 
 def _model(model: ModelSource | None, revision: str | None) -> str | None:

@@ -16,6 +16,7 @@ from voxfleet_api.kinds.audio_shard import ShardCommit, Stage
 from voxfleet_api.kinds.job_status import AcceptedContract, AudioBatchJobStatus, ClipCounts, JobEstimate, JobPlan
 from voxfleet_api.results import PlanResult
 from voxfleet_operator.metering.usage import machine_time, usage_bound
+from voxfleet_operator.reconcile.job.contract_limits import limit_conditions
 from voxfleet_operator.reconcile.job.estimate import job_estimate, meaningful
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.source import SourceRefusal, find_source
@@ -350,6 +351,8 @@ class _JobDecider:
                 Reason.CLIPS_QUARANTINED,
                 "clips were refused for their own data; status.quarantine and errors.jsonl say which and why",
             )
+        for found in limit_conditions(status, self._shards):
+            self._conditions.set(found.type, found.status, found.reason, found.message)
         return fitted_job(status.model_copy(update={"conditions": self._conditions.result()}))
 
     def _estimate(self, status: AudioBatchJobStatus, *, ended: bool) -> JobEstimate | None:

@@ -51,6 +51,7 @@ def with_facts(
                 high_water_bytes=max((shard.status.scratch_high_water_bytes for shard in shards.all), default=0),
                 residue_bytes=sum(shard.status.scratch_residue_bytes for shard in shards.all),
             ),
+            "measured": None if shards.finalize is None else shards.finalize.status.measured,
             "results": stored_index(job, shards.finalize),
         }
     )

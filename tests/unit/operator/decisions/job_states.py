@@ -13,6 +13,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_status import AudioBatchJobStatus
+from voxfleet_api.results import MeasuredResults
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_findings import Blocker
@@ -151,7 +152,7 @@ def _halted() -> dict[str, AudioBatchJob]:
 
 
 def _ended() -> dict[str, AudioBatchJob]:
-    running, accepted, strict = running_job(), accepted_job(), _strict_job()
+    running, accepted, strict, limited = running_job(), accepted_job(), _strict_job(), limited_job()
     done = (committed(running, Stage.PROCESS, 0, succeeded=60), committed(running, Stage.PROCESS, 1, succeeded=40))
     poison = committed(running, Stage.PROCESS, 1, succeeded=39, quarantined=1)
     clips_failed = committed(running, Stage.PROCESS, 1, succeeded=39, failed=1)
@@ -162,6 +163,13 @@ def _ended() -> dict[str, AudioBatchJob]:
     found = {
         "complete": _with(running, ending(running, *done)),
         "complete with quarantine": _with(running, ending(running, done[0], poison)),
+        "complete within its contract's limits": _with(limited, with_measured(limited, 12_000, 3, 60_000, *done)),
+        "complete beyond its tail SLO, with many retries": _with(
+            limited, with_measured(limited, 45_000, 51, 60_000, *done)
+        ),
+        "failed for its failure budget": _with(
+            limited, ending(limited, done[0], failed(limited, 1, "FailureBudgetExhausted"))
+        ),
         "failed for a shard": _with(running, ending(running, done[0], failed(running, 1, "AttemptsExhausted"))),
         "failed for its plan": _with(accepted, decided(accepted, unplannable)),
         "failed for some clips": _with(running, ending(running, done[0], clips_failed)),
@@ -195,6 +203,28 @@ def _strict_job(**quarantine: object) -> AudioBatchJob:
     spec = a_contract(quarantine={"maxPercent": 0, **quarantine}).spec
     accepted = {"digest": digest_of(spec), "spec": spec.dump()}
     return _accepted_before(a_job({"contract": accepted, "plan": PLAN}))
+
+
+def limited_job() -> AudioBatchJob:
+    """A job whose contract has every limit."""
+    budget = {"retriesPerHour": 50, "quarantinedMinutes": 30}
+    spec = a_contract(slo={"offlineTailP95": "30s"}, failureBudget=budget).spec
+    accepted = {"digest": digest_of(spec), "spec": spec.dump()}
+    return _accepted_before(a_job({"contract": accepted, "plan": PLAN}))
+
+
+def with_measured(
+    job: AudioBatchJob, infer_p95_milliseconds: int, retries: int, quarantined_milliseconds: int, *shards: AudioShard
+) -> AudioBatchJobStatus:
+    """The status once Finalize has told what the results come to."""
+    measured = MeasuredResults(
+        infer_p95_milliseconds=infer_p95_milliseconds,
+        retries=retries,
+        quarantined_audio_milliseconds=quarantined_milliseconds,
+    )
+    commit = {"attempt": 1, "sha256": sha("finalize")}
+    finalize = a_shard(job, Stage.FINALIZE, attempt=1, commit=commit, measured=measured.dump())
+    return decided(job, *shards, finalize)
 
 
 def _planned(job: AudioBatchJob) -> AudioShard:

@@ -32,7 +32,7 @@ from voxfleet_api.protocol import (
     ShardResult,
 )
 from voxfleet_api.ranges import decode
-from voxfleet_api.results import Counts, PlanResult
+from voxfleet_api.results import Counts, MeasuredResults, PlanResult
 from voxfleet_operator.fleet.closing import Closing, renews_leases
 from voxfleet_operator.fleet.lease_grants import LeaseGrants
 from voxfleet_operator.fleet.mac_view import AgentAnswer, AgentRefused, AgentUnreachable, MacView, Order, Outcome
@@ -252,6 +252,10 @@ class Agent:
         )
 
 
+MEASURED = MeasuredResults(infer_p95_milliseconds=12_000, retries=3, quarantined_audio_milliseconds=0)
+"""What the results of every job come to."""
+
+
 def commit_of(spec: AttemptSpec, clips: int) -> str:
     """A digest whose end tells how many clips were delivered."""
     return f"{sha(f'{spec.shard_uid}/{spec.attempt}')[:-4]}{clips:04x}"
@@ -275,7 +279,8 @@ def result_of(spec: AttemptSpec) -> ShardResult:
     not_run = len(decode(spec.finalize.not_run))
     covered = not_run + sum(int(ref.sha256[-4:], 16) for ref in spec.finalize.commits)
     assert covered == spec.finalize.total, "Finalize has to account for every clip exactly once"
-    return ShardResult(commit_sha256=commit, counts=Counts(succeeded=spec.finalize.total - not_run, not_run=not_run))
+    counts = Counts(succeeded=spec.finalize.total - not_run, not_run=not_run)
+    return ShardResult(commit_sha256=commit, counts=counts, measured=MEASURED)
 
 
 class MemoryFleet:

@@ -39,6 +39,8 @@ ONLY_WHEN_TRUE = (
     ConditionType.RECONCILING,
     ConditionType.QUARANTINED,
 )
+OF_LIMITS = (ConditionType.OFFLINE_SLO_MET, ConditionType.WITHIN_FAILURE_BUDGET)
+"""What a job's contract and results decide, whatever state the job is in."""
 TO_COME = "OfAnAgentToCome"
 
 
@@ -83,7 +85,7 @@ def test_a_condition_that_reports_trouble_is_there_only_while_there_is_some(kind
 def test_any_class_that_no_retry_mends_halts_a_job_as_the_one_in_the_table(failure_class: FailureClass) -> None:
     job = running_job()
     status = decided(job, failed(job, 0, failure_class), a_shard(job, Stage.PROCESS, 1, **LIVE))
-    found = {item.type: f"{item.status} {item.reason}" for item in status.conditions}
+    found = {item.type: f"{item.status} {item.reason}" for item in status.conditions if item.type not in OF_LIMITS}
     row = GOLDEN["AudioBatchJob"].rows["halted by a failed shard"]
     wanted = {type_: text for type_, text in row.items() if text and type_ not in (KSTATUS, EVENTS)}
     assert found == {type_: text.replace(FailureClass.MODEL_MISMATCH, failure_class) for type_, text in wanted.items()}
@@ -95,11 +97,12 @@ def shapes(kind: type[Resource]) -> set[frozenset[str]]:
 
 
 def _shape(resource: Resource) -> frozenset[str]:
-    """A failure class stands for all, and clips may be quarantined and a Secret missing in any state of a job."""
+    """A failure class stands for all, and clips may be quarantined, limits told and a Secret missing in any state."""
     items = [
         item
         for item in conditions_of(resource)
-        if item.type != ConditionType.QUARANTINED and not (item.type == ConditionType.STALLED and _runs(resource))
+        if item.type not in (ConditionType.QUARANTINED, *OF_LIMITS)
+        and not (item.type == ConditionType.STALLED and _runs(resource))
     ]
     return frozenset(f"{item.type} {item.status} {_reason(item.reason)}" for item in items)
 

@@ -15,6 +15,7 @@ from tests.rig.price_books import book, lessor
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioBatchJob, MacAgent
+from voxfleet_billing.budget_use import Payer
 from voxfleet_cli.explainers.explanation import Plain
 from voxfleet_cli.job_preview.documents import DocumentError, read_documents
 from voxfleet_cli.job_preview.preview import COULD_NOT_RUN, COULD_RUN, JobFindings, preview
@@ -326,6 +327,59 @@ def test_what_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
         read_documents([file], None, "speech")
     with pytest.raises(DocumentError, match="No such file"):
         read_documents([tmp_path / "none.yaml"], None, "speech")
+
+
+BUDGETS = [
+    {"billingKey": "team-speech", "machineHoursPerMonth": "10", "policy": "Hold"},
+    {"namespace": "speech", "machineHoursPerMonth": "100", "policy": "Warn"},
+    {"namespace": "other", "machineHoursPerMonth": "1", "policy": "Hold"},
+]
+
+
+def with_budgets(hours_used: int, audio_hours: int | None = None) -> JobFindings:
+    """An hour of machine time for ten of audio."""
+    return found(
+        job=job(billingKey="team-speech"),
+        jobs=[ran("earlier", "36000.000", "3600.000")],
+        audio_milliseconds=None if audio_hours is None else audio_hours * 3_600_000,
+        price_book=book(lessor(), budgets=BUDGETS),
+        used={Payer("speech", "team-speech"): hours_used * 3_600_000, Payer("other"): 9 * 3_600_000},
+    )
+
+
+@pytest.mark.parametrize(
+    ("hours_used", "audio_hours", "then"),
+    [
+        (4, 60, "it fits: 6.0000 of the 6.0000 machine-hours that are left"),
+        (
+            4,
+            70,
+            "the job takes 7.0000 machine-hours, and 6.0000 are left: then its shards wait until 2026-12-01, or until"
+            " the price book has more",
+        ),
+        (4, None, "6.0000 machine-hours are left; what the job takes is unknown"),
+        (10, 1, "it waits until 2026-12-01, or until the price book has more"),
+    ],
+)
+def test_a_plan_says_when_a_budget_would_hold_the_job(hours_used: int, audio_hours: int | None, then: str) -> None:
+    plain = preview(with_budgets(hours_used, audio_hours))
+    key, namespace = plain["budgets"]
+    assert (key["name"], key["policy"], key["then"]) == ("billing key team-speech", "Hold", then)
+    assert key["used"] == f"{hours_used}.0 of 10 machine-hours used in 2026-11"
+    assert namespace["name"] == "namespace speech" and "wait" not in namespace["then"]
+    waits = "; it waits: budget of billing key team-speech: 10.0 of 10 machine-hours used"
+    assert plain["state"] == COULD_RUN and (waits in plain["next"]) == (hours_used == 10)
+    assert any("no statement counts yet" in note for note in plain["notLookedAt"])
+
+
+def test_a_budget_that_only_warns_lets_the_job_go_on() -> None:
+    namespace = preview(with_budgets(95, 100))["budgets"][1]
+    assert namespace["then"] == "the job takes 10.0000 machine-hours, and 5.0000 are left: it goes on beyond the budget"
+
+
+def test_a_plan_without_statements_or_budgets_says_nothing_of_them() -> None:
+    assert "budgets" not in preview(replace(with_budgets(4), used=None))
+    assert "budgets" not in preview(replace(with_budgets(4), price_book=book(lessor())))
 
 
 def test_with_a_price_book_a_plan_has_a_cost() -> None:

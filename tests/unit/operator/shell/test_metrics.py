@@ -48,7 +48,7 @@ from voxfleet_operator.watch_health import LATE_SECONDS, RELIST_SECONDS, WATCH_S
 from voxfleet_shared.metric_specs import MetricType
 
 NOW = datetime(2026, 11, 20, 19, 0, tzinfo=UTC)
-LABELS = {"class", "code", "kind", "mac", "outcome", "resource", "result", "state", "verb"} | {
+LABELS = {"class", "code", "condition", "kind", "limit", "mac", "outcome", "resource", "result", "state", "verb"} | {
     "billing_key",
     "namespace",
 }

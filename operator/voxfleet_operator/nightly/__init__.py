@@ -1,0 +1,1 @@
+"""Closes nights: writes the CSV of each into the ledger archive, once."""
