@@ -10,6 +10,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
+import structlog
+
 from voxfleet_billing.archive_access import ArchiveError, ArchiveStore
 from voxfleet_operator.metrics import ArchiveMetrics
 
@@ -19,6 +21,8 @@ CALL_SECONDS = 90.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 300.0
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 
 class ArchiveBusy(Exception):
@@ -118,6 +122,8 @@ class LedgerArchive:
 
     def _fails(self, error: ArchiveError) -> None:
         self._metrics.failed()
+        if self._failed != str(error):  # before there is a statement, no condition tells it
+            log.warning("the ledger archive failed", reason=str(error))
         self._failed = str(error)
         self._again_at_seconds = self._clock() + self._pause_seconds
         self._pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * self._pause_seconds)
