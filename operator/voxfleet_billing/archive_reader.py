@@ -101,9 +101,14 @@ def settlements(store: ArchiveStore, index: MonthIndex) -> Mapping[tuple[str, in
     return MacMonth(store, index).settlements
 
 
-def read_rows(store: ArchiveStore, index: MonthIndex) -> Iterator[ArchivedRow]:
-    """Each chain's rows in their order. Raises ArchiveError."""
-    return MacMonth(store, index).rows()
+def read_rows(
+    store: ArchiveStore, index: MonthIndex, settled: Mapping[tuple[str, int], SettledWork] | None = None
+) -> Iterator[ArchivedRow]:
+    """Each chain's rows in their order. `settled`: what is known of their attempts, if it is not in the same segments.
+
+    Raises ArchiveError.
+    """
+    return MacMonth(store, index).rows(settled)
 
 
 class MacMonth:
@@ -126,9 +131,11 @@ class MacMonth:
                 found[key] = replace(beside, estimated_milliseconds=estimated)
         return found
 
-    def rows(self) -> Iterator[ArchivedRow]:
-        """Each chain's rows in their order. Raises ArchiveError."""
-        index, settled = self.index, self.settlements
+    def rows(self, settled: Mapping[tuple[str, int], SettledWork] | None = None) -> Iterator[ArchivedRow]:
+        """As `read_rows`."""
+        index = self.index
+        if settled is None:
+            settled = self.settlements
         for entry in sorted(index.segments, key=lambda entry: (entry.chain_id, entry.first_sequence)):
             for line in self._lines(entry):
                 if not line.startswith(SETTLEMENT):

@@ -35,7 +35,7 @@ def statements(archive: Path, size: Size) -> Iterator[MachineHourStatement]:
         )
         chains = frozenset(head.chain_id for head in found.index.heads)
         rows = (row for _, row in found.rows)
-        status = from_archive(empty, known, rows, chains, found.estimated_milliseconds, NOW)
+        status = from_archive(empty, known, rows, chains, NOW)
         used = tuple(NamespaceUse(namespace=name, machine_seconds="123456.789") for name in NAMESPACES)
         counted = empty.model_copy(update={"status": status.model_copy(update={"recent_use": used})})
         final = with_condition(counted, ConditionType.FINAL, True, Reason.FINAL, "", NOW)
