@@ -6,7 +6,7 @@ newest index again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
@@ -115,10 +115,11 @@ def read_rows(
         store = _Kept(store)
     if settled is None:
         settled = settlements(store, index)
+    ours = index.control_planes
     for entry in entries:
         for line in segment_lines(store, index, entry):
             if not line.startswith(SETTLEMENT):
-                yield _row(line, index, settled)
+                yield _row(line, ours, settled)
 
 
 class _Kept:
@@ -164,11 +165,11 @@ def _settlements(
     return found
 
 
-def _row(line: bytes, index: MonthIndex, settled: Mapping[tuple[str, int], SettledWork]) -> ArchivedRow:
+def _row(line: bytes, ours: Set[str], settled: Mapping[tuple[str, int], SettledWork]) -> ArchivedRow:
     signed = from_json(line, cache_strings="all")
     row = signed["row"]
     shard, attempt = row["shardUid"], row["attempt"]
-    if row["controlPlane"] != index.control_plane:
+    if row["controlPlane"] not in ours:
         time_class = TimeClass.FOREIGN.value
     elif row["activity"] != Activity.WORK.value:
         time_class = TimeClass.OVERHEAD.value
