@@ -199,6 +199,7 @@ class World:
         self.history.note("calm")
         self.loop.call_later(CALM_DOWN_SECONDS, renew_at_ease)
         self.network.heal()
+        self.archive.down = False
         self.site.jobs_at_fault = False
         for job in self.server.list("AudioBatchJob"):
             if job["spec"].get("suspend"):
