@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from voxfleet_api.kinds.mac_agent import OpeningHours, Weekday, Window
+from voxfleet_api.kinds.mac_availability import OpeningHours, Weekday, Window
 
 DAYS_AROUND = 9
 """How far around today windows are looked at."""

@@ -15,7 +15,7 @@ from typing import Annotated, Self
 from pydantic import Field
 
 from voxfleet_api.base import OPEN_VALUE, Month, Sha256Hex, StatusModel, Timestamp, Uid, open_enum
-from voxfleet_api.kinds.mac_agent import OpeningHours
+from voxfleet_api.kinds.mac_availability import OpeningHours
 from voxfleet_api.ledger import RowOwner
 
 

@@ -257,6 +257,7 @@ class Agent:
         assert live.claim is not None
         grant = await live.claim
         try:
+            await self.machine.wait_to_begin()
             await self._run_in_slot(live, grant.slot)
         except asyncio.CancelledError:
             if self.machine.process.alive and live.meter is not None:  # the lane's child takes its time to die

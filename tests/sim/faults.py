@@ -10,7 +10,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from tests.sim import people
-from tests.sim.machine import WRITE_SECONDS, Machine
+from tests.sim.machine import Machine
 from tests.sim.operator_process import MARGIN_SECONDS, OperatorProcess
 from tests.sim.virtual_loop import Process
 
@@ -225,7 +225,7 @@ def disk_slow(world: World) -> None:
     """Each state of an attempt lasts for seconds, so that calls meet it."""
     machine = _machine(world)
     machine.longest_write_seconds = world.random.choice([1.0, 4.0])
-    _later(world, world.random.uniform(20, 120), lambda: setattr(machine, "longest_write_seconds", WRITE_SECONDS))
+    _later(world, world.random.uniform(20, 120), machine.write_as_usual)
 
 
 def runtime_incompatible(world: World) -> None:

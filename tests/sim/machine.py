@@ -24,6 +24,7 @@ from voxfleet_api.protocol import AttemptState
 
 WRITE_SECONDS = 0.01
 """The longest that a sound disk takes for one write of the journal."""
+BUSY_WRITE_SECONDS, BUSY_BEGIN_SECONDS = 2.0, 20.0
 START = datetime(2026, 11, 20, 22, tzinfo=UTC)
 
 
@@ -54,6 +55,8 @@ class Site:
     """Between heartbeats of an event stream: longer than the real ones, to cost less."""
     lists_chains: bool = True
     """Whether the agents list their ledger chains; those of the version before do not."""
+    busy_agents: bool = False
+    """Whether agents have so much else to do that they write slowly and begin late. Calls meet those moments."""
     wall_offset: timedelta = timedelta()
     """By which all wall clocks are ahead of the time that has passed, because nights follow each other at once."""
     jobs_at_fault: bool = False
@@ -83,12 +86,20 @@ class Machine:
         self.process.alive = False
         self.agent: Agent | None = None
         self._site = site
+        self.write_as_usual()
         self.lanes = lanes
         self.capabilities = [item for item in Capability if item is not Capability.LEDGER_CHAINS or site.lists_chains]
         self._slept_seconds = 0.0
         self._asleep_since: float | None = None
         self._worked_on: list[AttemptKey] = []
         self.disk = self._new_disk(f"hardware-{host}", Ed25519PrivateKey.from_private_bytes(site.random.randbytes(32)))
+
+    def write_as_usual(self) -> None:
+        self.longest_write_seconds = BUSY_WRITE_SECONDS if self._site.busy_agents else WRITE_SECONDS
+
+    async def wait_to_begin(self) -> None:
+        if self._site.busy_agents:
+            await asyncio.sleep(self._site.event_random.uniform(0, BUSY_BEGIN_SECONDS))
 
     # Clocks
 

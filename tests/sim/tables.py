@@ -119,8 +119,10 @@ def _attributes(item: object) -> Iterator[tuple[str, object]]:
     yield from getattr(item, "__dict__", {}).items()
     for kind in type(item).__mro__:
         for name in getattr(kind, "__slots__", ()):
+            if name == "__weakref__":  # no table, and some versions of Python refuse to read it
+                continue
             value = getattr(item, name, _UNSET)
-            if value is not _UNSET and name != "__weakref__":  # any tool may watch an object through that one
+            if value is not _UNSET:
                 yield name, value
 
 

@@ -15,7 +15,7 @@ from tests.sim.api_server import ApiServer, key_of
 from tests.sim.faults import FAULTS
 from tests.sim.history import History
 from tests.sim.invariants import CountedMonth, EndedJob, ExhaustedShard, Left
-from tests.sim.machine import START, WRITE_SECONDS, Machine, Site
+from tests.sim.machine import START, Machine, Site
 from tests.sim.network import Network
 from tests.sim.object_store import ObjectStore
 from tests.sim.operator_process import CONTROL_PLANE, NAMESPACE, OperatorProcess
@@ -36,6 +36,10 @@ COSTLY = frozenset({"Failed", "Lost", "Refused"})
 """Outcomes of attempts that cost their shard a retry."""
 ENDS_WITHOUT_A_MAC = frozenset({"Finalizing"})
 """States of a job in which it ends even if no Mac is left."""
+LATE_BEGIN_SECONDS, LATE_DIGIT = 20.0, 5
+"""Every tenth seed runs agents that are late to begin."""
+BUSY_DIGIT = 5
+"""The seeds that end in it run busy agents."""
 CALM_DOWN_SECONDS = 20.0
 """From calm until the last call has ended that began before it."""
 CALM_SECONDS = 60.0
@@ -64,6 +68,7 @@ class World:
             self.edges,
             beat_seconds=scenario.timing.silence_seconds / 2.5,
             lists_chains=scenario.seed % 2 == 0,
+            busy_agents=scenario.seed % 10 == BUSY_DIGIT,
         )
         self.machines: dict[str, Machine] = {}
         self.archive = MemoryArchive()
@@ -216,7 +221,7 @@ class World:
         for machine in self.machines.values():
             machine.failure_rate = 0.0
             machine.disk_full, machine.runtime_compatible, machine.returns_work = False, True, False
-            machine.longest_write_seconds = WRITE_SECONDS
+            machine.write_as_usual()
             machine.wake()
             machine.wall_offset = timedelta()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 from voxfleet_agent.attempts import leases, spec_check
@@ -21,6 +21,7 @@ from voxfleet_agent.attempts.admission import (
     decide_mutation,
     decide_put,
 )
+from voxfleet_agent.attempts.background_tasks import BackgroundTasks
 from voxfleet_agent.attempts.closing import MacClosing
 from voxfleet_agent.attempts.event_feed import EventFeed, status_of
 from voxfleet_agent.attempts.execution import Execution
@@ -61,8 +62,7 @@ class Supervisor:
         self._tombstones: dict[str, int] = {}
         self._bound = Binding(None, None)
         self._admission = asyncio.Lock()
-        self._loops: list[asyncio.Task[None]] = []
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = BackgroundTasks(self._fail)
         self._lapsing: dict[AttemptKey, asyncio.Task[None]] = {}
         """Attempts whose lease has expired and that are being parked."""
         self.ready = False
@@ -94,13 +94,10 @@ class Supervisor:
         if owner is not None and control_plane not in (None, owner):
             raise ValueError(f"controlPlane: this agent is bound to {owner}; remove the field, or use a new stateDir")
         self._bound = Binding(owner or control_plane, None if epoch is None else int(epoch))
-        for coroutine in (
-            self._every(WATCH_SECONDS, self.watch),
-            self._every(TICK_SECONDS, self.tick),
-            self._every(SWEEP_SECONDS, self.sweep),
-            self._every(UNLOAD_SECONDS, self.unload_idle),
-        ):
-            self._loops.append(self._spawn(coroutine))
+        self._background.repeat(WATCH_SECONDS, self.watch)
+        self._background.repeat(TICK_SECONDS, self.tick)
+        self._background.repeat(SWEEP_SECONDS, self.sweep)
+        self._background.repeat(UNLOAD_SECONDS, self.unload_idle)
         self.ready = True
         _log.info(
             "recovered",
@@ -112,12 +109,11 @@ class Supervisor:
     async def shut_down(self) -> None:
         """Stops admitting attempts, parks those that wait or run, and seals their lane time."""
         self.ready, self.draining = False, True
-        for loop in self._loops:
-            loop.cancel()
+        self._background.stop_repeating()
         await asyncio.gather(*(self.park(live, "the agent stops") for live in list(self._live.values())))
         running = [live.task for live in self._live.values() if live.task is not None]
         # Attempts whose outcome is recorded still finish, and so do deletions.
-        await asyncio.gather(*running, *self._background, return_exceptions=True)
+        await asyncio.gather(*running, self._background.wait(), return_exceptions=True)
 
     # Calls that change something
 
@@ -169,7 +165,7 @@ class Supervisor:
                 live = await self._start(key, request, spec, asked_at_seconds)
                 for number in decision.supersedes:
                     older = self._live[AttemptKey(key.shard_uid, number)]
-                    self._spawn(self.park(older, "a newer attempt of its shard came"))
+                    self._background.start(self.park(older, "a newer attempt of its shard came"))
                 return await self.status(live)
         live = self._live[key]
         if self._has_lapsed(live):  # it resumes as any parked attempt does
@@ -208,9 +204,9 @@ class Supervisor:
                 self._tombstones[key.shard_uid] = max(self._tombstones.get(key.shard_uid, 0), key.attempt)
             stop = Action.STOP in actions
             if stop or (live.task is not None and not live.task.done()):
-                self._spawn(self._erase(live, stop=stop))
+                self._background.start(self._erase(live, stop=stop))
                 return False
-            await self._spawn(
+            await self._background.start(
                 self._erase(live, stop=False)
             )  # if it fails, the agent ends: only a restart erases the rest
             return True
@@ -303,7 +299,7 @@ class Supervisor:
         held = [live.lease for live in (self._live.values() if lives is None else lives)]
         for key in leases.expired(held, self._services.clock.lease_seconds(), self.closing.stop_at_seconds):
             if key not in self._lapsing:
-                self._lapsing[key] = self._spawn(self.park(self._live[key], "its lease expired"))
+                self._lapsing[key] = self._background.start(self.park(self._live[key], "its lease expired"))
                 self._lapsing[key].add_done_callback(lambda task, key=key: self._lapsing.pop(key))  # type: ignore[misc] # bound here
 
     def _is_outdated(self, good_until: ClockReading | None) -> bool:
@@ -395,22 +391,6 @@ class Supervisor:
 
     def _bury(self, db: sqlite3.Connection, key: AttemptKey) -> None:
         attempt_table.add_tombstone(db, key, int(self._services.clock.wall().timestamp()))
-
-    async def _every(self, seconds: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            await work()
-
-    def _spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(coroutine)
-        self._background.add(task)
-        task.add_done_callback(self._reap)
-        return task
-
-    def _reap(self, task: asyncio.Task[None]) -> None:
-        self._background.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         """Ends the agent: memory may differ from the journal now, and only the next process can recover."""

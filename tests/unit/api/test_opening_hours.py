@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_api.kinds.mac_agent import OpeningHours
+from voxfleet_api.kinds.mac_availability import OpeningHours
 from voxfleet_api.opening_hours import UnusableHours, local_text, next_opening, standing, time_left
 
 BERLIN = "Europe/Berlin"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.rig.archived_month import MONTH_END, MONTH_START, ArchivedMac, ArchivedMonth, facts, row
 from tests.rig.price_books import book, lessor, rate, sku
 
-from voxfleet_api.kinds.mac_agent import OpeningHours
+from voxfleet_api.kinds.mac_availability import OpeningHours
 from voxfleet_billing.archived_row import ArchivedRow
 from voxfleet_billing.instants import text_of
 from voxfleet_billing.price_book import PriceBook

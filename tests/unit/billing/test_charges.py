@@ -16,7 +16,7 @@ from tests.rig.archived_month import (
 )
 from tests.rig.price_books import book, lessor, rate, sku
 
-from voxfleet_api.kinds.mac_agent import OpeningHours
+from voxfleet_api.kinds.mac_availability import OpeningHours
 from voxfleet_billing.charge import Charge, ChargeKind, Money
 from voxfleet_billing.charges import Unbillable
 from voxfleet_billing.instants import DAY_MILLISECONDS

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.rig.archived_month import MONTH_END, MONTH_START, facts
 
-from voxfleet_api.kinds.mac_agent import OpeningHours
+from voxfleet_api.kinds.mac_availability import OpeningHours
 from voxfleet_billing import idle
 from voxfleet_billing.idle import BusyTime, idle_days, merged, rented, without
 from voxfleet_billing.instants import DAY_MILLISECONDS, milliseconds_of, text_of

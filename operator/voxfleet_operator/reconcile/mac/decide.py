@@ -24,14 +24,22 @@ def records(shard: AudioShard, attempt: int, mac: MacView) -> bool:
     return any(record.attempt == attempt and stands_for(mac, record) for record in shard.status.attempts)
 
 
-def left_to_end(shards: Iterable[AudioShard], mac: MacView) -> tuple[str, ...]:
-    """The shards whose newest attempt is on this Mac and not over, each with its namespace."""
+def left_to_end(shards: Iterable[AudioShard], mac: MacView, control_plane: str) -> tuple[str, ...]:
+    """The shards with an attempt on this Mac that is not over, each with its namespace: their newest one, and what the
+    Mac still works on though its shard has given it up. Without contact, what was given up is over: its lease is.
+    """
     live = ((shard, current(shard.status)) for shard in shards if is_live(shard))
-    return tuple(
+    newest = (
         f"{shard.metadata.namespace}/{shard.metadata.name}"
         for shard, record in live
         if record is not None and stands_for(mac, record)
     )
+    given_up = (
+        f"{report.namespace}/{report.shard_name}"
+        for report in mac.attempts.values()
+        if mac.connected and report.control_plane == control_plane and not report.has_ended
+    )
+    return tuple(sorted({*newest, *given_up}))
 
 
 def is_ahead(report: AttemptStatus, shard: AudioShard | None) -> bool:

@@ -109,7 +109,7 @@ class MacReconciler:
         exclusion, refusing = self._exclusions.of(machine, clock_seconds), self._refusing.of(machine, clock_seconds)
         shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
         counts = mac.spec.drain is not None or phase is ClosingPhase.STOPPED
-        left = left_to_end(self._by_machine.of(view), view) if counts else ()
+        left = left_to_end(self._by_machine.of(view), view, context.options.control_plane) if counts else ()
         status = mac_status(mac, view, context.timestamp(), shown, left, refusing)
         written = await write_status(context, mac, status)
         if written is None:

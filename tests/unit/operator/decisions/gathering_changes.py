@@ -26,7 +26,8 @@ from tests.bench.stored_objects import (
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
-from voxfleet_api.kinds.mac_agent import Access, Drain, OpeningHours
+from voxfleet_api.kinds.mac_agent import Access, Drain
+from voxfleet_api.kinds.mac_availability import OpeningHours
 from voxfleet_api.protocol import AttemptState, AttemptStatus
 from voxfleet_api.selectors import LabelSelector
 from voxfleet_api.taints import Taint

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.operator.decisions.attempt_objects import record, report, shard_with, view_with
 from tests.unit.operator.decisions.bodies import job_body
 from tests.unit.operator.decisions.memory_api import Clock
 from tests.unit.operator.decisions.test_every_job_ends import MINUTE, lose, processing, until
@@ -16,12 +17,14 @@ from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.conditions import Condition, ConditionType, Reason, find, is_true
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds import AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord
+from voxfleet_api.protocol import AttemptState, AttemptStatus
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.fleet.closing import Closing
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.job_life import has_ended
+from voxfleet_operator.reconcile.mac.decide import left_to_end
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE
 from voxfleet_operator.reconcile.shard.status import is_live, retries_used
 from voxfleet_operator.registry import triggers
@@ -117,6 +120,31 @@ async def test_a_mac_that_finishes_takes_nothing_new_and_says_when_it_is_empty()
     empty = mac_condition(world, ConditionType.DRAINING)
     assert empty is not None and (empty.status, empty.reason) == ("False", Reason.DRAINED)
     assert [item for item in world.journal.published if item[0] == "mac-a" and item[1] == Reason.DRAINED]
+
+
+GIVEN_UP = shard_with(record(1, "mac-a", AttemptOutcome.LOST))
+
+
+@pytest.mark.parametrize(
+    ("shard", "reports", "control_plane", "left"),
+    [
+        (shard_with(record(1, "mac-a", AttemptOutcome.ASSIGNED)), (), "cp", ("team/job-00000",)),
+        (GIVEN_UP, (), "cp", ()),
+        (GIVEN_UP, (report(1, AttemptState.RUNNING),), "cp", ("team/job-00000",)),
+        (GIVEN_UP, (report(1, AttemptState.DELETING),), "cp", ("team/job-00000",)),
+        (GIVEN_UP, (report(1, AttemptState.FAILED),), "cp", ()),
+        (GIVEN_UP, (report(1, AttemptState.RUNNING),), "another", ()),
+    ],
+    ids=["assigned", "nothing", "works on", "is being deleted", "has ended", "another control plane's"],
+)
+def test_a_mac_is_empty_once_it_works_on_nothing_whatever_became_of_the_shard(
+    shard: AudioShard, reports: tuple[AttemptStatus, ...], control_plane: str, left: tuple[str, ...]
+) -> None:
+    assert left_to_end([shard], view_with(*reports), control_plane) == left
+
+
+def test_what_was_given_up_of_a_lost_mac_is_over() -> None:
+    assert left_to_end([GIVEN_UP], view_with(report(1, AttemptState.RUNNING), connected=False), "cp") == ()
 
 
 async def test_a_mac_takes_attempts_again_once_its_drain_is_taken_back() -> None:

@@ -26,7 +26,8 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_requirements import Requirements
-from voxfleet_api.kinds.mac_agent import Access, OpeningHours
+from voxfleet_api.kinds.mac_agent import Access
+from voxfleet_api.kinds.mac_availability import OpeningHours
 from voxfleet_api.ledger import Activity
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.placement.alike_macs import AlikeMacs

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import Configuration
 
 from voxfleet_operator import first_calls
 from voxfleet_operator.first_calls import patiently
 from voxfleet_operator.kube import Kube
-from voxfleet_operator.kube_errors import ApiUnavailable, Forbidden
+from voxfleet_operator.kube_errors import ApiUnavailable, Forbidden, NoCluster
 
 
 @pytest.fixture
@@ -63,6 +65,17 @@ async def test_a_credential_plugin_that_gives_no_token_is_waited_for_no_longer_t
         "GET /version: the API server asks for a token first, and the credential plugin that the kubeconfig names gave"
         " no answer within 0.1 s"
     )
+
+
+async def test_a_credential_plugin_that_hangs_at_the_start_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(**_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(kube_config, "load_kube_config", hang)
+    with pytest.raises(
+        NoCluster, match=r"plugin that /etc/kubeconfig names gave no token within 0.1 s; run it by hand"
+    ):
+        await Kube.connect(Path("/etc/kubeconfig"), timeout_seconds=0.1)
 
 
 STARTING = (503, b'{"message": "not all paths are installed"}')
