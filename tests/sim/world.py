@@ -357,7 +357,12 @@ class World:
                 if row.time_class != TimeClass.FOREIGN and row.sequence <= cursors.get(row.chain_id, -1)
             ]
             counted = sum(seconds_milliseconds(part.get("machineSeconds", "0.000")) for part in parts)
-            found.append(CountedMonth(f"{mac} in {month}", counted, sum(rows)))
+            estimated = sum(seconds_milliseconds(part.get("estimatedSeconds", "0.000")) for part in parts)
+            known = newest_index(self.archive, month, mac)
+            archived = 0 if known is None else known.index.estimated_milliseconds
+            found.append(CountedMonth(f"{mac} in {month}", counted, sum(rows), estimated, archived))
+            if estimated:
+                self.edges["statement.estimated"] += 1
         return found
 
     def archived_rows(self, month: str, mac: str) -> list[ArchivedRow]:
