@@ -109,6 +109,10 @@ class MonthIndex(StatusModel):
     """All that the archive has of one Mac in one month."""
 
     control_plane: Annotated[str, Field(max_length=64)]
+    later_control_planes: Annotated[
+        tuple[Annotated[str, Field(max_length=64)], ...],
+        Field(description="Clusters that were built anew and went on with this archive; their rows count, too."),
+    ] = ()
     mac: Annotated[str, Field(max_length=253)]
     month: Month
     revision: Annotated[int, Field(ge=0, description="0: not in the archive yet.")]
@@ -136,6 +140,11 @@ class MonthIndex(StatusModel):
 
     def head(self, chain_id: str, ledger_key: str) -> ArchivedHead | None:
         return next((item for item in self.heads if (item.chain_id, item.ledger_key) == (chain_id, ledger_key)), None)
+
+    @property
+    def control_planes(self) -> frozenset[str]:
+        """Those whose rows count here."""
+        return frozenset((self.control_plane, *self.later_control_planes))
 
     @property
     def estimated_milliseconds(self) -> int:

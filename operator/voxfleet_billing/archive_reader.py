@@ -6,7 +6,7 @@ newest index again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -136,10 +136,11 @@ class MacMonth:
         index = self.index
         if settled is None:
             settled = self.settlements
+        ours = index.control_planes
         for entry in sorted(index.segments, key=lambda entry: (entry.chain_id, entry.first_sequence)):
             for line in self._lines(entry):
                 if not line.startswith(SETTLEMENT):
-                    yield _row(line, index, settled)
+                    yield _row(line, ours, settled)
 
     def _lines(self, entry: SegmentEntry) -> Iterable[bytes]:
         if not self._keeps:
@@ -175,11 +176,11 @@ def _settlements(lines: Iterable[bytes]) -> dict[tuple[str, int], SettledWork]:
     return found
 
 
-def _row(line: bytes, index: MonthIndex, settled: Mapping[tuple[str, int], SettledWork]) -> ArchivedRow:
+def _row(line: bytes, ours: Set[str], settled: Mapping[tuple[str, int], SettledWork]) -> ArchivedRow:
     signed = from_json(line, cache_strings="all")
     row = signed["row"]
     shard, attempt = row["shardUid"], row["attempt"]
-    if row["controlPlane"] != index.control_plane:
+    if row["controlPlane"] not in ours:
         time_class = TimeClass.FOREIGN.value
     elif row["activity"] != Activity.WORK.value:
         time_class = TimeClass.OVERHEAD.value

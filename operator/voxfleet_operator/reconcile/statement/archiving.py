@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
@@ -152,6 +152,19 @@ def without_mac(now: str) -> Change:
         return Revision(index.next(facts=(*index.facts[:-1], ended)))
 
     return change
+
+
+def by_control_plane(uid: str, change: Change) -> Change:
+    """The change, by a control plane whose rows count from then on, too."""
+
+    def joined(index: MonthIndex, segment_of: SegmentOf) -> Revision | None:
+        revision = change(index, segment_of)
+        if revision is None or uid in index.control_planes:
+            return revision
+        later = (*index.later_control_planes, uid)
+        return replace(revision, index=revision.index.model_copy(update={"later_control_planes": later}))
+
+    return joined
 
 
 def finished(index: MonthIndex, _: SegmentOf) -> Revision | None:

@@ -16,6 +16,7 @@ from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MachineHourStatement
 from voxfleet_billing.archive_format import MonthIndex, SettlementRecord
 from voxfleet_billing.archive_reader import KnownIndex
+from voxfleet_operator.fleet.verified_row import NO_MONTH
 from voxfleet_operator.metering.statements import statement_name
 from voxfleet_operator.reconcile.archived_estimates import ArchivedEstimates
 from voxfleet_operator.reconcile.context import Context
@@ -84,7 +85,8 @@ class EstimateSettlement:
         again.
         """
         context, now = self._context, month_of(self._context.now())
-        for month in months_between(run.month, now, MONTHS):
+        first = now if run.month == NO_MONTH else run.month
+        for month in months_between(first, now, MONTHS):
             known = await self._archive.newest(mac, month)
             found = {} if known is None else replaced_by(known.index, run)
             if known is None or not found:

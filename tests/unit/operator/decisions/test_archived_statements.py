@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rig.memory_archive import MemoryArchive
+from tests.unit.operator.decisions import memory_fleet
 from tests.unit.operator.decisions.bodies import job_body, mac_agent
 from tests.unit.operator.decisions.test_growth import HOUR, pass_hours
 from tests.unit.operator.decisions.world import World
@@ -286,7 +288,9 @@ def test_a_statement_has_at_most_16_kilobytes() -> None:
         )
         for type_ in (ConditionType.ARCHIVED, ConditionType.FINAL)
     )
-    full = status.model_copy(update={"cursors": cursors, "recent_use": used, "conditions": conditions})
+    corrections = tuple(item.model_copy(update={"estimated_seconds": "999999999.999"}) for item in status.corrections)
+    parts = {"cursors": cursors, "recent_use": used, "conditions": conditions, "corrections": corrections}
+    full = status.model_copy(update=parts)
     assert stored_bytes(full) < 16_000
 
 
@@ -343,3 +347,29 @@ async def minutes(world: World, count: int) -> None:
         while world.queue.ready:
             await world.reconcile(3)
             world.deliver()
+
+
+async def test_a_cluster_that_is_built_anew_goes_on_with_the_months_of_the_lost_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its kube-system has another UID, and the Mac, whose agent begins anew for it, signs rows of that one."""
+    store = MemoryArchive()
+    world = World(seed=7, macs=1, archive=store)
+    await worked(world)
+    before = seconds_milliseconds(statements(world)["mac-a-2026-11"].machine_seconds)
+    for key in [key for key in world.api.objects if key.kind != "VoiceContract"]:
+        del world.api.objects[key]
+    monkeypatch.setattr(memory_fleet, "CONTROL_PLANE", "a-new-uid")
+    world.options = replace(world.options, control_plane="a-new-uid")
+    world.start_operator()
+    while await world.reconcilers["MachineHourStatement"].reconcile(RESTORE) is not None:
+        pass
+    world.api.add(mac_agent("mac-a"))
+    world.start_operator()
+    await worked(world)
+    index = indexes(store)["mac-a"]
+    assert index.control_planes == {"control-plane-uid", "a-new-uid"}
+    rows = list(read_rows(store, index))
+    assert not [row for row in rows if row.time_class == TimeClass.FOREIGN]
+    after = seconds_milliseconds(statements(world)["mac-a-2026-11"].machine_seconds)
+    assert after == sum(row.milliseconds for row in rows) > before
