@@ -145,6 +145,17 @@ def test_a_csv_by_mac_and_day() -> None:
     assert read(text, mapping) == [ComparedLine("mac-01 2026-11-20", 60_000, None, "", 2)]
 
 
+@pytest.mark.parametrize(("key", "sku"), [("row", "m5"), ("mac", None)])
+def test_a_sku_is_read_where_lines_are_rows(key: str, sku: str | None) -> None:
+    """Lines that are added up may be of several. A line without cells is none; one that is cut short has empty ones."""
+    mapping = load_mapping(f"columns: {{row: Row, mac: Mac, seconds: Secs, sku: Sku}}\nkey: [{key}]\n")
+    text = "Row,Mac,Secs,Sku\n\na,a,60,m5\na,a\n"
+    assert read(text, mapping) == [
+        ComparedLine("a", 60_000, None, "", 3, sku),
+        ComparedLine("a", 0, None, "", 4, None if sku is None else ""),
+    ]
+
+
 @pytest.mark.parametrize(
     ("mapping", "told"),
     [
