@@ -14,14 +14,15 @@ from pydantic_core import from_json
 from voxfleet_api.ledger import Activity
 from voxfleet_billing.archive_access import ArchiveStore
 from voxfleet_billing.archive_format import MonthIndex, SegmentEntry, SettlementRecord, TimeClass
-from voxfleet_billing.archive_reader import SETTLEMENT, SettledWork, read_rows, segment_lines
+from voxfleet_billing.archive_reader import SETTLEMENT, read_rows, segment_lines
 from voxfleet_billing.archived_row import ArchivedRow
 from voxfleet_billing.instants import milliseconds_of, text_of
 from voxfleet_billing.nightly.nightly_format import ChainPart, NightSource, is_of_night
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
 
-Settled = dict[tuple[str, int], SettledWork]
+Works = dict[tuple[str, int], str]
+"""What the work of an attempt was good for, by shard uid and attempt."""
 
 
 def night_rows(store: ArchiveStore, index: MonthIndex, source: NightSource, until: int) -> Iterator[ArchivedRow]:
@@ -44,16 +45,19 @@ def night_rows(store: ArchiveStore, index: MonthIndex, source: NightSource, unti
         while first is not None:
             read = entries[first:]
             wanted = tuple(item for item in read if _may_have_some(item, chain, days))
-            settled = _settled(store, index, read, chain.through)
+            works = _works(store, index, read, chain.through)
             rows = [
                 row
-                for row in read_rows(store, index.model_copy(update={"segments": wanted}), settled)
-                if is_of_night(began(row), row.sequence, chain, since, until)
+                for row in read_rows(store, index.model_copy(update={"segments": wanted}))
+                if row.time_class != TimeClass.FOREIGN and is_of_night(began(row), row.sequence, chain, since, until)
             ]
-            if first and any(_lacks_record(row, index, settled) for row in rows):
+            work = [row for row in rows if row.activity == Activity.WORK.value]
+            if first and any((row.shard_uid, row.attempt) not in works for row in work):
                 first -= 1  # its attempt began in the segment before, and was settled there
                 continue
-            yield from (row for row in rows if row.time_class != TimeClass.FOREIGN)
+            for row in work:
+                row.time_class = works.get((row.shard_uid, row.attempt), TimeClass.ORPHANED.value)
+            yield from rows
             break
 
 
@@ -71,22 +75,15 @@ def _may_have_some(entry: SegmentEntry, chain: ChainPart, days: tuple[str, str])
     return entry.last_sequence > chain.after or days[0] <= entry.day <= days[1]
 
 
-def _settled(store: ArchiveStore, index: MonthIndex, entries: Sequence[SegmentEntry], through: int) -> Settled:
+def _works(store: ArchiveStore, index: MonthIndex, entries: Sequence[SegmentEntry], through: int) -> Works:
     """What was said of attempts when row `through` was archived: what was added later stands behind a later row."""
-    found: Settled = {}
+    found: Works = {}
     for entry in entries:
         grew = entry.last_sequence > through
         for line in segment_lines(store, index, entry):
             if line.startswith(SETTLEMENT):
                 record = SettlementRecord.load(from_json(line)["settlement"])
-                for item in record.attempts:
-                    work = SettledWork(item.work, item.estimated_milliseconds, record.owner)
-                    found[record.shard_uid, item.attempt] = work
+                found.update({(record.shard_uid, item.attempt): str(item.work) for item in record.attempts})
             elif grew and from_json(line)["row"]["sequence"] > through:
                 break
     return found
-
-
-def _lacks_record(row: ArchivedRow, index: MonthIndex, settled: Settled) -> bool:
-    is_work = row.activity == Activity.WORK.value and row.control_plane == index.control_plane
-    return is_work and (row.shard_uid, row.attempt) not in settled

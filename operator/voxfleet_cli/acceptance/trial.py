@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,24 +43,49 @@ async def mac_to_try(kube: Kube, name: str) -> MacAgent:
 async def run_trial(kube: Kube, mac: MacAgent, body: Mapping[str, Any], timeout_seconds: float) -> AudioBatchJob:
     """The job once it has ended and its machine time is settled. Raises Refused when that takes too long.
 
-    However it ends, the MacAgent names the job no longer, and the job does not go on.
+    However it ends, also by Ctrl-C, the MacAgent names the job no longer, and the job does not go on.
     """
-    ref = ref_of(await kube.create(body, field_manager=CLI_MANAGER))
-    done = False
+    ref = await _create(kube, body)
     try:
         await _name_job(kube, mac, ref)
         async with asyncio.timeout(timeout_seconds):
             job = await _ended(kube, ref)
-        done = True
-        return job
-    except TimeoutError as error:
-        raise Refused(
-            f"job {ref.name} has not ended within {timeout_seconds:g} s and was cancelled: {await _standing(kube, ref)}"
-        ) from error
-    finally:
-        if not done:
-            await _quietly(lambda: kube.change_spec(AudioBatchJob, ref.namespace, ref.name, {"cancel": True}))
-        await _quietly(lambda: _name_job(kube, mac, None))
+    except BaseException as error:
+        told = await _undo(kube, mac, ref)
+        if isinstance(error, TimeoutError):
+            standing = await _standing(kube, ref)
+            raise Refused(f"job {ref.name} has not ended within {timeout_seconds:g} s; {told}: {standing}") from error
+        if isinstance(error, asyncio.CancelledError):
+            print(f"voxfleet: interrupted; {told}", file=sys.stderr)
+        raise
+    await _quietly(lambda: _name_job(kube, mac, None))
+    return job
+
+
+async def _create(kube: Kube, body: Mapping[str, Any]) -> AcceptanceJob:
+    """One that is made while somebody presses Ctrl-C does not go on, either."""
+    creating = asyncio.ensure_future(kube.create(body, field_manager=CLI_MANAGER))
+    try:
+        return ref_of(await asyncio.shield(creating))
+    except asyncio.CancelledError:
+        ref = ref_of(await creating)
+        print(f"voxfleet: interrupted; {await _cancel(kube, ref)}", file=sys.stderr)
+        raise
+
+
+async def _undo(kube: Kube, mac: MacAgent, ref: AcceptanceJob) -> str:
+    told = await _cancel(kube, ref)
+    await _quietly(lambda: _name_job(kube, mac, None))
+    return told
+
+
+async def _cancel(kube: Kube, ref: AcceptanceJob) -> str:
+    """What became of the job."""
+    named = f"job {ref.name} (namespace {ref.namespace})"
+    changed = await _quietly(
+        lambda: kube.change_spec(AudioBatchJob, ref.namespace, ref.name, {"cancel": True}, uid=ref.uid)
+    )
+    return f"{named} was cancelled" if changed else f"{named} may go on: voxfleet cancel {ref.name} -n {ref.namespace}"
 
 
 async def cited_rows(kube: Kube, job: AudioBatchJob) -> tuple[CitedRows, ...]:
@@ -133,12 +158,14 @@ def _said(job: AudioBatchJob) -> str:
     return state if waits is None else f"{state}; {waits}"
 
 
-async def _quietly(call: Callable[[], Any]) -> None:
-    """What is undone at the end must not hide why it ended."""
+async def _quietly(call: Callable[[], Awaitable[object]]) -> bool:
+    """What is undone at the end must not hide why it ended. False: it is not undone."""
     try:
         await call()
     except KubeError as error:
         print(f"voxfleet: not undone: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def now_text() -> str:

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from tests.rig.rights import Right, RoleWithout, bound_to, requests_of, rights_of
+from typer.testing import CliRunner
 
 from voxfleet_api import API_VERSION
+from voxfleet_cli.main import app
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.operator_account import OperatorAccount
 from voxfleet_dev.processes import Child, free_port
@@ -47,7 +49,8 @@ class Operator:
 
 @pytest.fixture
 def operator(account_here: OperatorAccount, tmp_path: Path) -> Iterator[Operator]:
-    made = Operator(account_here, tmp_path)
+    (tmp_path / "archive").mkdir()
+    made = Operator(account_here, tmp_path, "--archive", (tmp_path / "archive").as_uri())
     yield made
     made.child.stop()
 
@@ -98,6 +101,19 @@ def test_it_accepts_a_contract_answers_its_probes_and_frees_the_lease_on_sigterm
     lines = operator.log_lines()
     assert lines[-1]["event"] == "lease released"
     assert [line for line in lines if line["level"] in ("warning", "error", "critical")] == []
+
+
+def test_it_closes_the_last_night_in_its_archive(
+    operator: Operator, installed_crds: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    nights = tmp_path / "archive" / "nightly"
+    operator.child.start()
+    operator.child.wait_until(lambda: bool(list(nights.glob("*.csv"))), PATIENCE_SECONDS, "a night is closed")
+    closed = ("get", "events", "-n", namespace, "--field-selector", "reason=NightClosed", "-o", "name")
+    operator.child.wait_until(lambda: bool(installed_crds.kubectl(*closed).strip()), PATIENCE_SECONDS, "it is told")
+    assert 'voxfleet_nightly_csv_total{result="written"} 1.0' in operator.answer("/metrics")
+    told = CliRunner().invoke(app, ["bill", "nightly", "--archive", (tmp_path / "archive").as_uri()])
+    assert told.exit_code == 0 and "byte for byte" in told.output
 
 
 def test_a_standby_is_ready_does_not_lead_and_stops(
