@@ -175,6 +175,8 @@ Uri = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^(file:///|s
 """An absolute object address: `file:///folder/name`, `s3://bucket/name` or `https://host/name`."""
 Timestamp = Annotated[str, Field(max_length=32, json_schema_extra={"format": "date-time"})]
 """RFC 3339 in UTC, such as `2026-11-20T22:00:00Z`."""
+Month = Annotated[str, Field(max_length=7, pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
+"""A calendar month in UTC, such as `2026-11`."""
 Message = Annotated[str, Field(max_length=1024)]
 ObservedGeneration = Annotated[int, Field(description="metadata.generation that this status describes; -1: none yet.")]
 Decimal3 = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+\.[0-9]{3}$")]

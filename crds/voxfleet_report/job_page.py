@@ -12,7 +12,7 @@ from voxfleet_report.charts import Mark, Point, histogram, ladder
 from voxfleet_report.distribution import Distribution
 from voxfleet_report.job_report import JobReport, ReportedClip
 from voxfleet_report.limits import shown_limits
-from voxfleet_report.machine_time_section import machine_tiles, machine_time_section
+from voxfleet_report.machine_time_section import Costs, machine_tiles, machine_time_section
 from voxfleet_report.page import (
     Cell,
     Column,
@@ -39,8 +39,8 @@ _TIME_NAMES = {
 }
 
 
-def job_page(report: JobReport, note_below: str | None = None) -> str:
-    """`note_below`: what is to be said of where the figures come from."""
+def job_page(report: JobReport, note_below: str | None = None, costs: Costs = ()) -> str:
+    """`note_below`: what is to be said of where the figures come from. `costs`: by currency, where they are known."""
     return page(
         f"{report.namespace}/{report.name}: report",
         [
@@ -49,7 +49,7 @@ def job_page(report: JobReport, note_below: str | None = None) -> str:
                 paragraph(_outcome(report)),
                 note(note_below) if note_below else None,
             ],
-            _summary(report),
+            _summary(report, costs),
             _limits(report),
             _clips("Quarantine", "quarantined", report.quarantined, report.clips.quarantined),
             _clips("Failed clips", "failed", report.failed, report.clips.failed),
@@ -74,7 +74,7 @@ def _outcome(report: JobReport) -> h.Node:
     )
 
 
-def _summary(report: JobReport) -> h.Element:
+def _summary(report: JobReport, costs: Costs) -> h.Element:
     clips, latency = report.clips, report.times.get("latency")
     counted = {
         "clips": ("clips.total", clips.total),
@@ -92,7 +92,7 @@ def _summary(report: JobReport) -> h.Element:
                 ("audio", _milliseconds("audioMilliseconds", report.audio_milliseconds)),
                 ("latency p95", None if latency is None else _milliseconds("latency.p95Milliseconds", latency.p95)),
                 ("real-time factor", _rtf(report)),
-                *machine_tiles(report.machine_time),
+                *machine_tiles(report.machine_time, costs),
             ]
         ),
     )

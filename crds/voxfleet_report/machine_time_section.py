@@ -10,18 +10,24 @@ from voxfleet_api.machine_time import MachineTime, MacTime
 from voxfleet_api.quantities import hours_text, seconds_text
 from voxfleet_report import figures
 from voxfleet_report.charts import Bar, stacked_bars
-from voxfleet_report.page import Cell, Column, Figure, name, note, section, table, verdict
+from voxfleet_report.page import Cell, Column, Figure, figure, name, note, paragraph, section, table, verdict
 
 CLASSES = (("productive", "productive"), ("retry", "retry"), ("overhead", "overhead"))
 MAX_BARS = 16
 
 
-def machine_tiles(found: MachineTime | None) -> Iterator[tuple[str, Figure | None]]:
+Costs = Sequence[tuple[str, str]]
+"""Currency and exact amount."""
+
+
+def machine_tiles(found: MachineTime | None, costs: Costs) -> Iterator[tuple[str, Figure | None]]:
     total = 0 if found is None else sum(mac.machine_milliseconds for mac in found.macs)
     yield (
         "machine-hours",
         None if found is None else Figure("usage.machineSeconds", seconds_text(total), hours_text(total)),
     )
+    for currency, amount in costs:
+        yield f"cost in {currency}", Figure(f"cost.{currency}", amount, amount)
 
 
 def machine_time_section(found: MachineTime | None) -> h.Element:
@@ -47,9 +53,15 @@ def machine_time_section(found: MachineTime | None) -> h.Element:
             [_row(_mac(mac), f"mac.{_mac(mac)}", mac) for mac in found.macs],
             _row("all", "usage", _sum(found)),
         ),
+        paragraph("Audio of the clips that these attempts processed: ", figure(_audio(found)), "."),
         stacked_bars("chart-machine-hours", "Machine-hours by Mac", CLASSES, bars, hours_text) if bars else None,
         note(f"The chart shows the {MAX_BARS} that used most.") if len(found.macs) > MAX_BARS else None,
     )
+
+
+def _audio(found: MachineTime) -> Figure:
+    text = figures.duration(found.audio_milliseconds)
+    return Figure("usage.audioSeconds", seconds_text(found.audio_milliseconds), text)
 
 
 def _settled(found: MachineTime) -> h.Element:

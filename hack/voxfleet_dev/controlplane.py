@@ -143,6 +143,14 @@ class ControlPlane:
         self._start_etcd()
         self.start_apiserver()
 
+    def lose_everything(self) -> None:
+        """Kill both servers and start them on an empty etcd, as after its disk was lost."""
+        self.kill_apiserver()
+        self.etcd.kill()
+        shutil.rmtree(self._etcd_data)
+        self._start_etcd()
+        self.start_apiserver()
+
     def kubectl(self, *arguments: str, input: str | None = None, timeout_seconds: float = 60.0) -> str:
         """Run kubectl against this server; returns its output. Raises KubectlFailed, subprocess.TimeoutExpired."""
         answer = subprocess.run(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -38,7 +39,7 @@ from voxfleet_dev.demo_report import Report, gather
 from voxfleet_dev.locations import REPOSITORY
 from voxfleet_dev.mac import FleetTls, Mac
 from voxfleet_dev.operator_process import OperatorProcess
-from voxfleet_dev.processes import ChildFailed, exit_on_signals
+from voxfleet_dev.processes import ChildFailed, exit_on_signals, free_port
 from voxfleet_dev.sshd import generate_identity
 from voxfleet_models.whisper_tiny.model import AnotherModel
 from voxfleet_operator.reconcile.schedule.slot_job import job_name, timestamp
@@ -46,6 +47,9 @@ from voxfleet_packages.fetch import PackageUnavailable
 
 EXAMPLES = REPOSITORY / "examples"
 KEEPER_FILE = "keeper.json"
+SHELL_FILE = "env"
+OF_LESSOR = ("billing", "availability")
+"""What a demo's Mac has of the example's spec: the rest are addresses and keys."""
 OPERATOR_NAMESPACE = "voxfleet-system"
 NAMESPACE, JOB, SCHEDULE = "speech", "nightly", "calls"
 TIMEOUT_SECONDS = 600.0
@@ -105,7 +109,10 @@ def run(folder: Path, model: DemoModel, *, keep: bool) -> int:
         release = ChartRelease(control_plane, OPERATOR_NAMESPACE)
         release.install(yaml.safe_load((EXAMPLES / "values.yaml").read_text()))
         control_plane.kubectl("wait", "--for=condition=Established", "--all", "crd", "--timeout=30s")
-        operator = stack.enter_context(release.pod(folder / "operator", "--progress-interval-seconds=1"))
+        health_port = free_port()
+        (folder / "archive").mkdir()  # as a volume has to be there
+        flags = ("--progress-interval-seconds=1", f"--archive={_archive(folder)}", f"--health-port={health_port}")
+        operator = stack.enter_context(release.pod(folder / "operator", *flags))
         _print("Helm has installed the chart; the operator runs under its ServiceAccount, with its rights alone")
         asked = datetime.now(UTC).replace(microsecond=0)
         _apply_examples(control_plane, macs, f"file://{folder}/shared", job_model, asked)
@@ -119,7 +126,8 @@ def run(folder: Path, model: DemoModel, *, keep: bool) -> int:
         report.print(console)
         _print(f"summary in {summary}; {time.monotonic() - started:.0f} s from start to end")
         if keep:
-            _print_commands(control_plane)
+            (folder / SHELL_FILE).write_text(_exports(folder, control_plane, health_port))
+            _print_commands(control_plane, folder)
             keeper = psutil.Process()
             (folder / KEEPER_FILE).write_text(json.dumps({"pid": keeper.pid, "started": keeper.create_time()}))
             _close_output()
@@ -181,7 +189,8 @@ def _apply_examples(
         for secret in mac.secret_manifests(OPERATOR_NAMESPACE):
             control_plane.apply(secret)
         example = yaml.safe_load((EXAMPLES / f"{mac.name}.yaml").read_text())
-        control_plane.apply({**example, "spec": mac.mac_agent_manifest()["spec"]})
+        of_lessor = {field: example["spec"][field] for field in OF_LESSOR if field in example["spec"]}
+        control_plane.apply({**example, "spec": {**mac.mac_agent_spec(), **of_lessor}})
     control_plane.apply(EXAMPLES / "namespace.yaml", EXAMPLES / "contract.yaml")
     job = yaml.safe_load((EXAMPLES / "job.yaml").read_text())
     job["spec"]["model"] = job_model
@@ -221,11 +230,30 @@ def _as_promised(job: AudioBatchJob, report: Report) -> bool:
     return complete and report.ledger_verified and report.scratch_residue_bytes == 0
 
 
-def _print_commands(control_plane: ControlPlane) -> None:
+def _archive(folder: Path) -> str:
+    return (folder / "archive").as_uri()
+
+
+def _exports(folder: Path, control_plane: ControlPlane, health_port: int) -> str:
+    """For a shell: the cluster, the programs, the ledger archive, the clips, and the operator's metrics."""
+    programs = f"{Path(sys.executable).parent}:{control_plane.kubectl_path.parent}"
+    values = {
+        "KUBECONFIG": control_plane.kubeconfig,
+        "KUBECACHEDIR": folder / "kubectl-cache",
+        "VOXFLEET_ARCHIVE": _archive(folder),
+        "SHARED": folder / "shared",
+        "OPERATOR_METRICS": f"http://127.0.0.1:{health_port}/metrics",
+    }
+    lines = [f"export {name}={shlex.quote(str(value))}" for name, value in values.items()]
+    return "\n".join([*lines, f"export PATH={shlex.quote(programs)}:$PATH", ""])
+
+
+def _print_commands(control_plane: ControlPlane, folder: Path) -> None:
     console.print(f"""
 Everything goes on running; `make demo-stop` ends it.
 
   export KUBECONFIG={control_plane.kubeconfig}
+  source {folder / SHELL_FILE}     (the same, and the PATH; docs/tutorials goes on from there)
 
   {control_plane.kubectl_path} get abj,ash,abs,mac,mhs,vc -A
   .venv/bin/voxfleet why {JOB} -n {NAMESPACE}     (or `kubectl voxfleet why`, with .venv/bin in the PATH)

@@ -158,13 +158,16 @@ class Mac:
             "apiVersion": "voxfleet.dev/v1alpha1",
             "kind": "MacAgent",
             "metadata": {"name": self.name},
-            "spec": {
-                **self._transport(),
-                "tokenSecretRef": {"name": self.name, "key": TOKEN_KEY},
-                "ledgerPublicKey": self.ledger_public_key,
-                "access": [{"namespaceSelector": {}, "uriPrefixes": self._allow}],
-                "disconnect": {"lostAfter": self.lost_after},
-            },
+            "spec": self.mac_agent_spec(),
+        }
+
+    def mac_agent_spec(self) -> dict[str, object]:
+        return {
+            **self._transport(),
+            "tokenSecretRef": {"name": self.name, "key": TOKEN_KEY},
+            "ledgerPublicKey": self.ledger_public_key,
+            "access": [{"namespaceSelector": {}, "uriPrefixes": self._allow}],
+            "disconnect": {"lostAfter": self.lost_after},
         }
 
     def https(self) -> dict[str, object]:

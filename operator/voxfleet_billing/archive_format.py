@@ -14,9 +14,8 @@ from typing import Annotated, Self
 
 from pydantic import Field
 
-from voxfleet_api.base import OPEN_VALUE, Sha256Hex, StatusModel, Timestamp, Uid, open_enum
+from voxfleet_api.base import OPEN_VALUE, Month, Sha256Hex, StatusModel, Timestamp, Uid, open_enum
 from voxfleet_api.kinds.mac_availability import OpeningHours
-from voxfleet_api.kinds.machine_hour_statement import Month
 from voxfleet_api.ledger import RowOwner
 
 
@@ -39,16 +38,32 @@ class SettledAttempt(StatusModel):
     estimated_milliseconds: Annotated[
         int, Field(ge=0, description="Machine time that no signed row proves, because the Mac is gone.")
     ] = 0
+    proven_chain_id: Annotated[
+        str | None, Field(max_length=64, description="The chain of its rows that the estimate is beside; absent: none.")
+    ] = None
+    proven_sequence: Annotated[int, Field(ge=-1, description="The newest of those rows. A later one replaces it.")] = -1
 
 
 class SettlementRecord(StatusModel):
-    """How the attempts of a shard were settled. Of several records, each attempt's last one counts."""
+    """How the attempts of a shard were settled. Of several records, each attempt's last one counts.
+
+    One that comes with rows lies beside them in a segment, one that estimates is in the index.
+    """
 
     owner: RowOwner
     shard_uid: Uid
     billing_key: str | None = None
     settled_at: Timestamp
     attempts: tuple[SettledAttempt, ...]
+
+
+class ReplacedEstimate(StatusModel):
+    """An estimate in the index of another month, which never changes, and which signed rows have replaced."""
+
+    shard_uid: Uid
+    attempt: Annotated[int, Field(ge=1)]
+    month: Month
+    milliseconds: Annotated[int, Field(ge=0)]
 
 
 class SegmentEntry(StatusModel):
@@ -94,12 +109,24 @@ class MonthIndex(StatusModel):
     """All that the archive has of one Mac in one month."""
 
     control_plane: Annotated[str, Field(max_length=64)]
+    later_control_planes: Annotated[
+        tuple[Annotated[str, Field(max_length=64)], ...],
+        Field(description="Clusters that were built anew and went on with this archive; their rows count, too."),
+    ] = ()
     mac: Annotated[str, Field(max_length=253)]
     month: Month
     revision: Annotated[int, Field(ge=0, description="0: not in the archive yet.")]
     segments: tuple[SegmentEntry, ...] = ()
     heads: tuple[ArchivedHead, ...] = ()
     facts: tuple[MacFacts, ...] = ()
+    estimates: Annotated[
+        tuple[SettlementRecord, ...],
+        Field(description="Of attempts that have no rows, as their Macs are gone. Rows that come later replace them."),
+    ] = ()
+    replaced_estimates: Annotated[
+        tuple[ReplacedEstimate, ...],
+        Field(description="Estimates of earlier, final months whose attempts have rows in this one."),
+    ] = ()
     replaced: Annotated[
         tuple[str, ...], Field(description="Segments of the revision before that this one has no more. Soon deleted.")
     ] = ()
@@ -113,6 +140,15 @@ class MonthIndex(StatusModel):
 
     def head(self, chain_id: str, ledger_key: str) -> ArchivedHead | None:
         return next((item for item in self.heads if (item.chain_id, item.ledger_key) == (chain_id, ledger_key)), None)
+
+    @property
+    def control_planes(self) -> frozenset[str]:
+        """Those whose rows count here."""
+        return frozenset((self.control_plane, *self.later_control_planes))
+
+    @property
+    def estimated_milliseconds(self) -> int:
+        return sum(item.estimated_milliseconds for record in self.estimates for item in record.attempts)
 
 
 def index_path(month: str, mac: str, revision: int) -> str:

@@ -6,8 +6,9 @@ newest index again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -97,37 +98,57 @@ def segment_lines(store: ArchiveStore, index: MonthIndex, entry: SegmentEntry) -
 
 def settlements(store: ArchiveStore, index: MonthIndex) -> Mapping[tuple[str, int], SettledWork]:
     """By shard uid and attempt. Raises ArchiveError."""
-    return _settlements(store, index, index.segments)
+    return MacMonth(store, index).settlements
 
 
 def read_rows(
     store: ArchiveStore, index: MonthIndex, settled: Mapping[tuple[str, int], SettledWork] | None = None
 ) -> Iterator[ArchivedRow]:
-    """Each chain's rows in their order. `settled`: what `settlements` read of the same index. Raises ArchiveError."""
-    entries = sorted(index.segments, key=lambda entry: (entry.chain_id, entry.first_sequence))
-    if sum(entry.size_bytes for entry in entries) <= MAX_KEPT_BYTES:
-        store = _Kept(store)
-    if settled is None:
-        settled = settlements(store, index)
-    for entry in entries:
-        for line in segment_lines(store, index, entry):
-            if not line.startswith(SETTLEMENT):
-                yield _row(line, index, settled)
+    """Each chain's rows in their order. `settled`: what is known of their attempts, if it is not in the same segments.
+
+    Raises ArchiveError.
+    """
+    return MacMonth(store, index).rows(settled)
 
 
-class _Kept:
-    """Gets each object once."""
+class MacMonth:
+    """A Mac's month, whose segments are got and checked once if together they are small enough to be kept."""
 
-    def __init__(self, store: ArchiveStore) -> None:
+    def __init__(self, store: ArchiveStore, index: MonthIndex) -> None:
+        self.index = index
         self._store = store
-        self._found: dict[str, bytes] = {}
-        self.uri = store.uri
-        self.names, self.create, self.delete = store.names, store.create, store.delete
+        self._keeps = sum(entry.size_bytes for entry in index.segments) <= MAX_KEPT_BYTES
+        self._kept: dict[str, list[bytes]] = {}
 
-    def get(self, path: str) -> bytes:
-        if path not in self._found:
-            self._found[path] = self._store.get(path)
-        return self._found[path]
+    @cached_property
+    def settlements(self) -> Mapping[tuple[str, int], SettledWork]:
+        """By shard uid and attempt. Raises ArchiveError."""
+        found = _settlements(line for entry in self.index.segments for line in self._lines(entry))
+        for record in self.index.estimates:
+            for item in record.attempts:
+                key, estimated = (record.shard_uid, item.attempt), item.estimated_milliseconds
+                beside = found.get(key, SettledWork(item.work, 0, record.owner))
+                found[key] = replace(beside, estimated_milliseconds=estimated)
+        return found
+
+    def rows(self, settled: Mapping[tuple[str, int], SettledWork] | None = None) -> Iterator[ArchivedRow]:
+        """As `read_rows`."""
+        index = self.index
+        if settled is None:
+            settled = self.settlements
+        ours = index.control_planes
+        for entry in sorted(index.segments, key=lambda entry: (entry.chain_id, entry.first_sequence)):
+            for line in self._lines(entry):
+                if not line.startswith(SETTLEMENT):
+                    yield _row(line, ours, settled)
+
+    def _lines(self, entry: SegmentEntry) -> Iterable[bytes]:
+        if not self._keeps:
+            return segment_lines(self._store, self.index, entry)
+        found = self._kept.get(entry.name)
+        if found is None:
+            found = self._kept[entry.name] = list(segment_lines(self._store, self.index, entry))
+        return found
 
 
 def _content(store: ArchiveStore, index: MonthIndex, entry: SegmentEntry) -> bytes:
@@ -140,29 +161,26 @@ def _content(store: ArchiveStore, index: MonthIndex, entry: SegmentEntry) -> byt
     return content
 
 
-def _settlements(
-    store: ArchiveStore, index: MonthIndex, entries: tuple[SegmentEntry, ...]
-) -> Mapping[tuple[str, int], SettledWork]:
+def _settlements(lines: Iterable[bytes]) -> dict[tuple[str, int], SettledWork]:
     found: dict[tuple[str, int], SettledWork] = {}
     times: dict[tuple[str, int], str] = {}
-    for entry in entries:
-        for line in segment_lines(store, index, entry):
-            if not line.startswith(SETTLEMENT):
-                continue
-            record = SettlementRecord.load(from_json(line)["settlement"])
-            for item in record.attempts:
-                key = (record.shard_uid, item.attempt)
-                if record.settled_at >= times.get(key, ""):
-                    times[key] = record.settled_at
-                    found[key] = SettledWork(item.work, item.estimated_milliseconds, record.owner)
+    for line in lines:
+        if not line.startswith(SETTLEMENT):
+            continue
+        record = SettlementRecord.load(from_json(line)["settlement"])
+        for item in record.attempts:
+            key = (record.shard_uid, item.attempt)
+            if record.settled_at >= times.get(key, ""):
+                times[key] = record.settled_at
+                found[key] = SettledWork(item.work, item.estimated_milliseconds, record.owner)
     return found
 
 
-def _row(line: bytes, index: MonthIndex, settled: Mapping[tuple[str, int], SettledWork]) -> ArchivedRow:
+def _row(line: bytes, ours: Set[str], settled: Mapping[tuple[str, int], SettledWork]) -> ArchivedRow:
     signed = from_json(line, cache_strings="all")
     row = signed["row"]
     shard, attempt = row["shardUid"], row["attempt"]
-    if row["controlPlane"] != index.control_plane:
+    if row["controlPlane"] not in ours:
         time_class = TimeClass.FOREIGN.value
     elif row["activity"] != Activity.WORK.value:
         time_class = TimeClass.OVERHEAD.value

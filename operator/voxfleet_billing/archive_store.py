@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from voxfleet_billing.archive_access import ArchiveError, ArchiveStore, ObjectMissing
 from voxfleet_billing.archive_folder import ArchiveFolder
 
-__all__ = ["ArchiveError", "ArchiveStore", "ObjectMissing", "open_archive"]
+__all__ = ["ArchiveError", "ArchiveStore", "ObjectMissing", "open_archive", "opened"]
 
 
 def open_archive(uri: str) -> ArchiveStore:
@@ -21,3 +22,9 @@ def open_archive(uri: str) -> ArchiveStore:
 
         return ArchiveBucket(parts.netloc, unquote(parts.path).strip("/"))
     raise ArchiveError(f"{uri}: is no address of an archive; write file:///folder or s3://bucket/prefix")
+
+
+@cache
+def opened(uri: str) -> ArchiveStore:
+    """The same for each Mac that a process works on. Raises ArchiveError."""
+    return open_archive(uri)

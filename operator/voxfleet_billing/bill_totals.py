@@ -142,11 +142,15 @@ def statement_totals(statements: Iterable[MachineHourStatement], month: str, by:
             part = Total(machine=milliseconds, by_class={time_class: milliseconds})
             groups[_statement_group(statement, time_class, by)].include(part)
             whole.include(part)
-        rest = Total(audio=seconds_milliseconds(statement.status.audio_seconds), rows=statement.status.rows)
+        rest = Total(
+            audio=seconds_milliseconds(statement.status.audio_seconds),
+            rows=statement.status.rows,
+            estimated=seconds_milliseconds(statement.status.estimated_seconds),
+        )
         whole.include(rest)
         if by is By.MAC:
             groups[statement.spec.mac].include(rest)
-    used = {name: total for name, total in groups.items() if total.machine or total.rows}
+    used = {name: total for name, total in groups.items() if total.machine or total.rows or total.estimated}
     return BillTotals(dict(sorted(used.items())), whole)
 
 

@@ -10,10 +10,11 @@ tolerance: {milliseconds: 1000, cost: "0.01"}
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from operator import attrgetter
 from typing import Annotated, Self
 
 import yaml
@@ -21,9 +22,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from voxfleet_api.base import SpecModel
 from voxfleet_billing.charge import Charge, ChargeKind
-from voxfleet_billing.line_comparison import ComparedLine, Tolerance
+from voxfleet_billing.compared_line import ComparedLine, Tolerance
 
 _SEPARATOR = " "
+_OF_A_SKU = (ChargeKind.USAGE, ChargeKind.IDLE)
 _MILLISECONDS = {"milliseconds": Decimal(1), "seconds": Decimal(1_000), "hours": Decimal(3_600_000)}
 
 
@@ -114,6 +116,16 @@ class CsvMapping(SpecModel):
         """Whether each key stands in one line only."""
         return KeyField.ROW in self.key
 
+    @property
+    def compares_sku(self) -> bool:
+        """Lines that are added up may be of several."""
+        return self.once and self.columns.sku is not None and KeyField.SKU not in self.key
+
+    @property
+    def unit(self) -> str | None:
+        """Of the time; None without one."""
+        return next((unit for unit in _MILLISECONDS if unit in self.columns.dump()), None)
+
     def limits(self) -> Tolerance:
         return Tolerance(self.tolerance.milliseconds, Decimal(self.tolerance.cost))
 
@@ -123,6 +135,7 @@ FOCUS_MAPPING = CsvMapping(
         row="x_RowId",
         mac="ResourceName",
         start="x_WallStart",
+        sku="SkuId",
         namespace="SubAccountId",
         billing_key="x_BillingKey",
         lessor="x_LessorName",
@@ -154,60 +167,77 @@ def load_mapping(text: str) -> CsvMapping:
 
 def their_lines(content: Iterable[str], mapping: CsvMapping) -> Iterator[ComparedLine]:
     """Of a CSV with a header. Raises MappingError naming the line."""
-    reader = csv.DictReader(content, delimiter=mapping.delimiter, strict=True)
+    rows = csv.reader(content, delimiter=mapping.delimiter, strict=True)
     try:
-        header = reader.fieldnames or ()
-        columns: Mapping[str, str] = mapping.columns.dump()
-        missing = [column for column in columns.values() if column not in header]
-        if missing:
-            raise MappingError(f"the CSV has no column {', '.join(missing)}; its header is {', '.join(header)}")
-        kind, wanted = columns.get("kind", ""), set(mapping.kinds)
-        for cells in reader:
-            if not kind or cells.get(kind) in wanted:
-                yield _their_line(cells, columns, mapping, reader.line_num)
+        read = _TheirLine(next(rows, []), mapping)
+        for cells in rows:
+            line = read(cells, rows.line_num)
+            if line is not None:
+                yield line
     except csv.Error as error:
-        raise MappingError(f"line {reader.line_num}: {error}") from error
+        raise MappingError(f"line {rows.line_num}: {error}") from error
 
 
 def our_lines(charges: Iterable[Charge], mapping: CsvMapping) -> Iterator[ComparedLine]:
     """The lines of ours that the file is about, in the same terms."""
-    with_time = any(unit in mapping.columns.dump() for unit in _MILLISECONDS)
-    with_cost = mapping.columns.cost is not None
+    kinds, key = frozenset(mapping.kinds), [_OURS[field] for field in mapping.key]
+    columns = mapping.columns
+    with_time, with_cost = mapping.unit is not None, columns.cost is not None
+    with_currency, with_sku = columns.currency is not None, mapping.compares_sku
     for charge in charges:
-        if charge.kind not in mapping.kinds:
+        if charge.kind not in kinds:
             continue
         money = charge.money if with_cost else None
         yield ComparedLine(
-            key=_SEPARATOR.join(_ours(charge, field) for field in mapping.key),
-            milliseconds=charge.milliseconds if with_time else None,
-            cost=None if money is None else money.billed_cost,
-            currency="" if money is None or mapping.columns.currency is None else money.currency,
+            _SEPARATOR.join([value(charge) for value in key]),
+            charge.milliseconds if with_time else None,
+            None if money is None else money.billed_cost,
+            money.currency if money is not None and with_currency else "",
+            sku=charge.sku if with_sku and charge.sku and charge.kind in _OF_A_SKU else None,
         )
 
 
-def _their_line(
-    cells: Mapping[str, str | None], columns: Mapping[str, str], mapping: CsvMapping, number: int
-) -> ComparedLine:
-    def text(field: str) -> str:
-        return (cells.get(columns.get(field, "")) or "").strip()
+class _TheirLine:
+    """Reads a line of a CSV with this header."""
 
-    try:
-        key = _SEPARATOR.join(_theirs(field, text, mapping) for field in mapping.key)
-        unit = next((unit for unit in _MILLISECONDS if unit in columns), None)
-        time = None
-        if unit is not None:
-            exact = _number(text(unit) or "0", mapping) * _MILLISECONDS[unit]
-            time = int(exact.to_integral_value())
-        cost = _number(text("cost"), mapping) if "cost" in columns else None
-    except (ValueError, InvalidOperation) as error:
-        raise MappingError(f"line {number}: {error}") from error
-    return ComparedLine(key, time, cost, text("currency"), number)
+    def __init__(self, header: Sequence[str], mapping: CsvMapping) -> None:
+        columns: Mapping[str, str] = mapping.columns.dump()
+        missing = [column for column in columns.values() if column not in header]
+        if missing:
+            raise MappingError(f"the CSV has no column {', '.join(missing)}; its header is {', '.join(header)}")
+        self._mapping, self._kinds, self._width = mapping, frozenset(map(str, mapping.kinds)), len(header)
+        place = {field: header.index(column) for field, column in columns.items()}
+        self._kind, self._sku = place.get("kind"), place.get("sku") if mapping.compares_sku else None
+        self._cost, self._currency = place.get("cost"), place.get("currency")
+        self._time = None if mapping.unit is None else place[mapping.unit]
+        self._factor = _MILLISECONDS.get(mapping.unit or "", Decimal(0))
+        self._day = place.get("day", place.get("start", 0))
+        self._key = [None if field is KeyField.DAY else place[field] for field in mapping.key]
 
+    def __call__(self, cells: list[str], number: int) -> ComparedLine | None:
+        """None for one of another kind, or without cells. Raises MappingError."""
+        if not cells or (self._kind is not None and self._cell(cells, self._kind) not in self._kinds):
+            return None
+        try:
+            return ComparedLine(
+                _SEPARATOR.join([self._key_part(cells, place) for place in self._key]),
+                None if self._time is None else self._milliseconds(self._cell(cells, self._time)),
+                None if self._cost is None else _number(self._cell(cells, self._cost), self._mapping),
+                "" if self._currency is None else self._cell(cells, self._currency),
+                number,
+                None if self._sku is None else self._cell(cells, self._sku),
+            )
+        except (ValueError, InvalidOperation) as error:
+            raise MappingError(f"line {number}: {error}") from error
 
-def _theirs(field: KeyField, text: Callable[[str], str], mapping: CsvMapping) -> str:
-    if field is not KeyField.DAY:
-        return text(field)
-    return _day(text("day") or text("start"), mapping)
+    def _cell(self, cells: list[str], place: int) -> str:
+        return cells[place].strip() if place < len(cells) else ""
+
+    def _key_part(self, cells: list[str], place: int | None) -> str:
+        return _day(self._cell(cells, self._day), self._mapping) if place is None else self._cell(cells, place)
+
+    def _milliseconds(self, text: str) -> int:
+        return int((_number(text or "0", self._mapping) * self._factor).to_integral_value())
 
 
 def _day(text: str, mapping: CsvMapping) -> str:
@@ -217,34 +247,21 @@ def _day(text: str, mapping: CsvMapping) -> str:
     return (moment if moment.tzinfo is None else moment.astimezone(UTC)).date().isoformat()
 
 
-def _ours(charge: Charge, field: KeyField) -> str:
-    match field:
-        case KeyField.ROW:
-            return charge.row_name
-        case KeyField.MAC:
-            return charge.mac
-        case KeyField.HARDWARE_ID:
-            return charge.hardware_id
-        case KeyField.DAY:
-            return charge.start[:10]
-        case KeyField.START:
-            return charge.start
-        case KeyField.LANE:
-            return charge.lane
-        case KeyField.SKU:
-            return charge.sku
-        case KeyField.NAMESPACE:
-            return charge.namespace
-        case KeyField.JOB:
-            return charge.owner_name
-        case KeyField.BILLING_KEY:
-            return charge.billing_key
-        case KeyField.LESSOR_BILLING_KEY:
-            return charge.lessor_billing_key
-        case KeyField.LESSOR:
-            return charge.lessor
-        case KeyField.KIND:
-            return charge.kind.value
+_OURS: Mapping[KeyField, Callable[[Charge], str]] = {
+    KeyField.ROW: attrgetter("row_name"),
+    KeyField.MAC: attrgetter("mac"),
+    KeyField.HARDWARE_ID: attrgetter("hardware_id"),
+    KeyField.DAY: lambda charge: charge.start[:10],
+    KeyField.START: attrgetter("start"),
+    KeyField.LANE: attrgetter("lane"),
+    KeyField.SKU: attrgetter("sku"),
+    KeyField.NAMESPACE: attrgetter("namespace"),
+    KeyField.JOB: attrgetter("owner_name"),
+    KeyField.BILLING_KEY: attrgetter("billing_key"),
+    KeyField.LESSOR_BILLING_KEY: attrgetter("lessor_billing_key"),
+    KeyField.LESSOR: attrgetter("lessor"),
+    KeyField.KIND: lambda charge: charge.kind.value,
+}
 
 
 def _number(text: str, mapping: CsvMapping) -> Decimal:

@@ -196,7 +196,7 @@ def _signed_seconds(milliseconds: int) -> str:
 
 def _class(evidence: Evidence, signed: SignedRow) -> Plain:
     row, attempt, record = signed.row, evidence.attempt, evidence.record
-    if row.control_plane != evidence.index.control_plane:
+    if row.control_plane not in evidence.index.control_planes:
         found: str = TimeClass.FOREIGN
     elif row.activity is not Activity.WORK:
         found = TimeClass.OVERHEAD

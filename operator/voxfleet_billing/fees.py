@@ -25,6 +25,12 @@ class FeeShares:
         payer = (line.namespace, line.billing_key)
         payers[payer] = payers.get(payer, 0) + line.milliseconds
 
+    def include(self, other: FeeShares) -> None:
+        for lessor, found in other._milliseconds.items():
+            payers = self._milliseconds.setdefault(lessor, {})
+            for payer, used in found.items():
+                payers[payer] = payers.get(payer, 0) + used
+
     def lines(self, lessor: Lessor, month: str) -> Iterator[Charge]:
         """The shares of each fee sum to it exactly. A fee that nobody caused stays whole, without a namespace."""
         payers = sorted((payer, used) for payer, used in self._milliseconds.get(lessor.name, {}).items() if used)

@@ -1,9 +1,11 @@
-"""Machine time of one job by Mac, out of the lines of a bill. Pure."""
+"""Machine time of one job by Mac, and its cost, out of the lines of a bill. Pure."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
 
 from voxfleet_api.machine_time import MAX_MACS, MacTime
 from voxfleet_billing.archive_format import TimeClass
@@ -11,12 +13,30 @@ from voxfleet_billing.bill_totals import Total
 from voxfleet_billing.charge import Charge, ChargeKind
 
 
-def job_times(charges: Iterable[Charge], uid: str) -> tuple[MacTime, ...]:
-    """`uid`: the job's. Those that used most first; the Macs beyond MAX_MACS are one entry without a name."""
+@dataclass(frozen=True, slots=True)
+class JobLines:
+    macs: tuple[MacTime, ...]
+    """Those that used most first; the Macs beyond MAX_MACS are one entry without a name."""
+    costs: tuple[tuple[str, Decimal], ...]
+    """By currency: what is billed of the job's own lines, as `voxfleet bill show --by job` has it."""
+    unpriced: int
+    """Lines with time and without a price."""
+
+
+def job_lines(charges: Iterable[Charge], uid: str) -> JobLines:
+    """`uid`: the job's."""
     totals: defaultdict[str, Total] = defaultdict(Total)
+    whole = Total()
     for charge in charges:
-        if charge.kind is ChargeKind.USAGE and charge.owner_uid == uid and charge.time_class != TimeClass.FOREIGN:
+        if charge.owner_uid != uid or charge.time_class == TimeClass.FOREIGN:
+            continue
+        whole.add(charge)
+        if charge.kind is ChargeKind.USAGE:
             totals[charge.mac].add(charge)
+    return JobLines(_mac_times(totals), tuple(sorted(whole.costs.items())), whole.unpriced)
+
+
+def _mac_times(totals: dict[str, Total]) -> tuple[MacTime, ...]:
     ordered = sorted(totals, key=lambda mac: (-totals[mac].machine, mac))
     rest = Total()
     for mac in ordered[MAX_MACS:]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
-from enum import StrEnum
 from itertools import islice
 from types import TracebackType
 from typing import Self
+
+from voxfleet_billing.compared_line import ComparedLine, Difference, DifferenceKind, Tolerance
 
 _CACHE_KIBIBYTES = 32 * 1024
 _BATCH_LINES = 5_000
@@ -21,7 +21,7 @@ _BILLION = Decimal(10**9)
 _MAX_AMOUNT = Decimal(9 * 10**9)
 
 _INSERT = """
-    INSERT INTO {side} VALUES (?, ?, ?, ?, ?, 1) ON CONFLICT (key) DO UPDATE SET
+    INSERT INTO {side} VALUES (?, ?, ?, ?, ?, ?, 1) ON CONFLICT (key) DO UPDATE SET
     time = time + excluded.time, cost = cost + excluded.cost, lines = lines + 1,
     currency = iif(currency = excluded.currency, currency, currency || '+' || excluded.currency)
 """
@@ -29,46 +29,6 @@ _INSERT = """
 
 class TooLarge(ValueError):
     """An amount beyond nine billions."""
-
-
-class DifferenceKind(StrEnum):
-    MISSING = "Missing"  # ours has the line, theirs does not
-    UNKNOWN = "Unknown"  # theirs has the line, ours does not
-    TWICE = "Twice"  # theirs has the line more often
-    TIME = "Time"  # the hours differ
-    COST = "Cost"  # the amounts differ
-    CURRENCY = "Currency"
-
-
-@dataclass(frozen=True, slots=True)
-class ComparedLine:
-    key: str
-    """What identifies the line on both sides."""
-    milliseconds: int | None
-    """None: it says nothing of time."""
-    cost: Decimal | None
-    currency: str = ""
-    number: int = 0
-    """Of the line in its file; 0 for one that is in none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerance:
-    milliseconds: int = 0
-    cost: Decimal = Decimal(0)
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    kind: DifferenceKind
-    key: str
-    our_milliseconds: int | None
-    their_milliseconds: int | None
-    our_cost: Decimal | None
-    their_cost: Decimal | None
-    currency: str
-    their_line: int
-    """The first one; 0 if it is in no file."""
 
 
 class LineComparison:
@@ -83,7 +43,7 @@ class LineComparison:
             f"PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -{_CACHE_KIBIBYTES};"
             + "".join(
                 f"CREATE TABLE {side} (key TEXT PRIMARY KEY, time INTEGER, cost INTEGER, currency TEXT, line INTEGER,"
-                " lines INTEGER) WITHOUT ROWID;"
+                " sku TEXT, lines INTEGER) WITHOUT ROWID;"
                 for side in ("ours", "theirs")
             )
         )
@@ -110,11 +70,12 @@ class LineComparison:
     def differences(self) -> Iterator[Difference]:
         """Ordered by key."""
         rows = self._database.execute(
-            "SELECT o.key, o.time, t.time, o.cost, t.cost, o.currency, t.currency, t.line, t.lines, o.lines"
+            "SELECT o.key, o.time, t.time, o.cost, t.cost, o.currency, t.currency, o.sku, t.sku,"
+            " t.line, t.lines, o.lines"
             " FROM ours o LEFT JOIN theirs t ON t.key = o.key"
             " WHERE t.key IS NULL OR t.lines > o.lines OR o.time IS NOT t.time OR o.cost IS NOT t.cost"
-            " OR o.currency IS NOT t.currency"
-            " UNION ALL SELECT t.key, NULL, t.time, NULL, t.cost, NULL, t.currency, t.line, t.lines, 0"
+            " OR o.currency IS NOT t.currency OR o.sku <> t.sku"
+            " UNION ALL SELECT t.key, NULL, t.time, NULL, t.cost, NULL, t.currency, NULL, t.sku, t.line, t.lines, 0"
             " FROM theirs t LEFT JOIN ours o ON o.key = t.key WHERE o.key IS NULL"
             " ORDER BY 1"
         )
@@ -132,6 +93,8 @@ class LineComparison:
         their_cost: int | None,
         our_currency: str | None,
         their_currency: str | None,
+        our_sku: str | None,
+        their_sku: str | None,
         line: int | None,
         lines: int | None,
         our_lines: int,
@@ -149,6 +112,8 @@ class LineComparison:
             kind = DifferenceKind.CURRENCY
         elif _differ(our_cost, their_cost, _billionths(self._tolerance.cost)):
             kind = DifferenceKind.COST
+        elif our_sku is not None and their_sku is not None and our_sku != their_sku:
+            kind = DifferenceKind.SKU
         if kind is None:
             return None
         return Difference(
@@ -158,8 +123,9 @@ class LineComparison:
             their_time,
             _amount(our_cost),
             _amount(their_cost),
-            our_currency or their_currency or "",
+            _both(our_currency, their_currency),
             line or 0,
+            _both(our_sku, their_sku),
         )
 
     def _add(self, side: str, lines: Iterable[ComparedLine]) -> int:
@@ -172,6 +138,7 @@ class LineComparison:
                 None if line.cost is None else _billionths(line.cost),
                 line.currency,
                 line.number,
+                line.sku,
             )
             for line in islice(rest, _BATCH_LINES)
         ]:
@@ -183,6 +150,10 @@ class LineComparison:
 def _differ(ours: int | None, theirs: int | None, tolerance: int) -> bool:
     """Whether both say something, and not the same."""
     return ours is not None and theirs is not None and abs(ours - theirs) > tolerance
+
+
+def _both(ours: str | None, theirs: str | None) -> str:
+    return f"{ours} / {theirs}" if ours and theirs and ours != theirs else ours or theirs or ""
 
 
 def _billionths(amount: Decimal) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import InitVar, dataclass, field
 from datetime import date
 from decimal import Decimal
+from itertools import chain
 
 from voxfleet_billing.archive_format import MacFacts
 from voxfleet_billing.charge import Money
@@ -14,6 +16,9 @@ from voxfleet_billing.price_book import Commitment, Lessor, PriceBook, Rate, Rou
 
 NO_LESSOR = "no price: the Mac had no lessor; set spec.billing.lessor and sku of its MacAgent"
 NO_PRICE_BOOK = "no price book was given"
+
+Hours = Mapping[str, Decimal]
+"""Of commitments, by their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +38,19 @@ class OpenCommitment:
     lessor: Lessor
     commitment: Commitment
     left_hours: Decimal
-    left_cost: Decimal
 
     @property
     def name(self) -> str:
         return f"{self.lessor.name}/{self.commitment.sku or 'any'}/{self.commitment.first}"
 
+    @property
+    def left_cost(self) -> Decimal:
+        return EXACT.multiply(self.left_hours, self.commitment.hourly)
+
     def take(self, quantity: Decimal) -> Decimal:
         """Returns what this much of it cost."""
-        cost = EXACT.multiply(quantity, self.commitment.hourly)
         self.left_hours = EXACT.subtract(self.left_hours, quantity)
-        self.left_cost = EXACT.subtract(self.left_cost, cost)
-        return cost
+        return EXACT.multiply(quantity, self.commitment.hourly)
 
 
 @dataclass(slots=True)
@@ -53,19 +59,36 @@ class Pricing:
 
     book: PriceBook | None
     month: str
+    left: InitVar[Hours | None] = None
+    """None: nothing of the commitments is used yet."""
     commitments: dict[str, list[OpenCommitment]] = field(default_factory=dict)
     """By lessor; those to a SKU first."""
     _prices: dict[tuple[str | None, str | None, str | None, str], Price] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, left: Hours | None) -> None:
         for lessor in () if self.book is None else self.book.lessors:
             chosen = [commitment for commitment in lessor.commitments if applies_in(commitment, self.month)]
             self.commitments[lessor.name] = [
-                OpenCommitment(
-                    lessor, entry, entry.hours_per_month, EXACT.multiply(entry.hours_per_month, entry.hourly)
-                )
+                OpenCommitment(lessor, entry, entry.hours_per_month)
                 for entry in sorted(chosen, key=lambda entry: (entry.sku is None, entry.sku or ""))
             ]
+        if left is not None:
+            for found in self._open():
+                found.left_hours = left[found.name]
+
+    def hours_left(self) -> Hours:
+        return {found.name: found.left_hours for found in self._open()}
+
+    def use(self, hours: Hours) -> bool:
+        """Takes these from the commitments, if all of them are left."""
+        if any(hours[found.name] > found.left_hours for found in self._open()):
+            return False
+        for found in self._open():
+            found.take(hours[found.name])
+        return True
+
+    def _open(self) -> Iterator[OpenCommitment]:
+        return chain.from_iterable(self.commitments.values())
 
     def price(self, facts: MacFacts | None, price_class: str | None, day: str) -> Price:
         """Of a day such as `2026-11-20`."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
 from voxfleet_billing.archive_format import MonthIndex, SegmentEntry, segment_path
-from voxfleet_billing.archive_store import ArchiveStore, ObjectMissing, open_archive
+from voxfleet_billing.archive_store import ArchiveStore, ObjectMissing, opened
 from voxfleet_billing.chain_links import SettledUpTo
 from voxfleet_billing.mac_verification import MacReport, verify_mac
 
@@ -23,7 +22,7 @@ class Task:
 
 def run_task(task: Task) -> MacReport:
     """Raises ArchiveError."""
-    store = _opened(task.uri)
+    store = opened(task.uri)
     return verify_mac(
         task.indexes,
         lambda index, entry: segment_bytes(store, index, entry),
@@ -38,8 +37,3 @@ def segment_bytes(store: ArchiveStore, index: MonthIndex, entry: SegmentEntry) -
         return store.get(segment_path(index.month, index.mac, entry.name))
     except ObjectMissing:
         return None
-
-
-@cache
-def _opened(uri: str) -> ArchiveStore:
-    return open_archive(uri)

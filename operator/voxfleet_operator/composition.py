@@ -135,6 +135,7 @@ def _make_fleet(environment: OperatorEnvironment) -> MacFleet:
         now=environment.now,
         timing=environment.timing,
         stored_head=StoredStatements(cache).head,
+        settles=lambda: environment.archive is None or environment.archive.answers,
     )
 
 

@@ -35,6 +35,7 @@ class EventReason(StrEnum):
     OTHER_FAILURE = "OtherFailure"
     PRICE_BOOK_REFUSED = "PriceBookRefused"
     REQUEST_TOO_OLD = "RequestTooOld"
+    ROWS_LEFT_BEHIND = "RowsLeftBehind"
     RUNS_MISSED = "RunsMissed"
     STOPPED_UNSEEN = "StoppedUnseen"
     UNBLOCKED = "Unblocked"
@@ -232,7 +233,12 @@ FACTS: Mapping[Announced, EventFacts] = {
     **_facts(
         Action.SETTLE,
         normal=(Reason.ARCHIVED, Reason.FINAL, Reason.MONTH_OPEN),
-        warning=(Reason.ARCHIVE_UNAVAILABLE, Reason.NO_ARCHIVE, Reason.ROWS_EXPECTED),
+        warning=(
+            EventReason.ROWS_LEFT_BEHIND,
+            Reason.ARCHIVE_UNAVAILABLE,
+            Reason.NO_ARCHIVE,
+            Reason.ROWS_EXPECTED,
+        ),
     ),
     **_facts(Action.VERIFY, normal=(Reason.VERIFIED,), warning=(EventReason.LEDGER_BEGUN_ANEW, Reason.ROW_REFUSED)),
     **_facts(
@@ -321,6 +327,12 @@ TEXTS: Mapping[EventReason, EventText] = {
         "AudioBatchSchedule",
         "`requestedAt` names a time that lies too far back to start a run.",
         "Write the time of now.",
+    ),
+    EventReason.ROWS_LEFT_BEHIND: EventText(
+        "MacAgent",
+        "A MacAgent was deleted, and rows of its Mac are not settled: the ledger archive does not answer, or attempts"
+        " are open.",
+        "Mend the archive within the hour. After it, apply the MacAgent again and drain it first.",
     ),
     EventReason.RUNS_MISSED: EventText(
         "AudioBatchSchedule",

@@ -10,15 +10,21 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
+import structlog
+
 from voxfleet_billing.archive_access import ArchiveError, ArchiveStore
+from voxfleet_billing.archive_probe import OverwritesObjects, check_creates_once
 from voxfleet_operator.metrics import ArchiveMetrics
 
 CALLS_AT_ONCE = 2
 """Of eight workers so many can wait for it."""
 CALL_SECONDS = 90.0
+PROBE_SECONDS = 15.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 5.0, 300.0
 
 T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 
 class ArchiveBusy(Exception):
@@ -71,14 +77,30 @@ class LedgerArchive:
         self._run = run
         self._metrics = metrics or ArchiveMetrics()
         self._calls = 0
+        self._checked = False
         self._failed: str | None = None
         self._pause_seconds = FIRST_PAUSE_SECONDS
         self._again_at_seconds = 0.0
 
     @property
+    def answers(self) -> bool:
+        """Whether the last call came to an end, as far as is known."""
+        return self._failed is None
+
+    @property
     def again_seconds(self) -> float:
         """After how long it may be tried again."""
         return max(1.0, self._again_at_seconds - self._clock())
+
+    async def refuse_overwriting(self) -> None:
+        """At the start. Raises OverwritesObjects; an archive that is down is asked again later."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self.call(lambda _: None)
+        except OverwritesObjects:
+            raise
+        except (ArchiveError, TimeoutError) as error:
+            log.warning("the ledger archive does not answer yet", error=str(error))
 
     async def call(self, work: Callable[[ArchiveStore], T]) -> T:
         """Raises ArchiveError, at once while the archive is down, and ArchiveBusy."""
@@ -88,7 +110,7 @@ class LedgerArchive:
             raise ArchiveBusy
         self._calls += 1
         started = self._clock()
-        running = asyncio.ensure_future(self._run(lambda: work(self._store)))
+        running = asyncio.ensure_future(self._run(lambda: work(self._checked_store())))
         running.add_done_callback(self._ended)
         try:
             async with asyncio.timeout(CALL_SECONDS):
@@ -106,6 +128,13 @@ class LedgerArchive:
         self._metrics.answered(self._clock() - started)
         return result
 
+    def _checked_store(self) -> ArchiveStore:
+        """Before its first use, which may be long after the start: it may have been down."""
+        if not self._checked:
+            check_creates_once(self._store)
+            self._checked = True
+        return self._store
+
     def _ended(self, running: asyncio.Future[T]) -> None:
         self._calls -= 1
         if not running.cancelled():
@@ -113,6 +142,8 @@ class LedgerArchive:
 
     def _fails(self, error: ArchiveError) -> None:
         self._metrics.failed()
+        if self._failed != str(error):  # before there is a statement, no condition tells it
+            log.warning("the ledger archive failed", reason=str(error))
         self._failed = str(error)
         self._again_at_seconds = self._clock() + self._pause_seconds
         self._pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * self._pause_seconds)

@@ -79,6 +79,8 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
         background.start(stack, heartbeat.run(), "heartbeat")
         metrics = OperatorMetrics()
         archive = _archive(options.archive, metrics)
+        if archive is not None:
+            await archive.refuse_overwriting()
         connect = partial(Kube.connect, options.kubeconfig, observe=metrics.api_requested)
         kube = await stack.enter_async_context(await connect())
         control_plane = await patiently(kube.kube_system_uid, stop)

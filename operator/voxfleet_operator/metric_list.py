@@ -157,7 +157,10 @@ CLIPS = counter(
     "voxfleet_clips_total", "Clips of committed shards. Outcome: succeeded, failed, quarantined or not_run.", "outcome"
 )
 MACHINE_SECONDS = counter(
-    "voxfleet_machine_seconds_total", "Verified machine time of attempts, as their shards record it."
+    "voxfleet_machine_seconds_total",
+    "Verified machine time of attempts, as their shards record it. Class: productive, retry or overhead; the work of an"
+    " attempt counts once it has ended.",
+    "class",
 )
 AUDIO_SECONDS = counter("voxfleet_audio_seconds_total", "Audio that attempts processed, as their verified rows say.")
 PLACEMENT_SECONDS = histogram(

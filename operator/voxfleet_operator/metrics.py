@@ -33,6 +33,7 @@ JOB_RESULTS: tuple[Announced, ...] = (
 first failure grow."""
 REFUSED_VERBS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 RUN_STARTED, RUN_MISSED = "started", "missed"
+PRODUCTIVE, RETRY, OVERHEAD = MACHINE_CLASSES = ("productive", "retry", "overhead")
 
 
 class WorkMetrics:
@@ -55,6 +56,8 @@ class WorkMetrics:
             self.job_seconds.labels(str(result))
         for run in (RUN_STARTED, RUN_MISSED):
             self.runs.labels(run)
+        for machine_class in MACHINE_CLASSES:
+            self.machine_seconds.labels(machine_class)
 
     def placed(self, seconds: float, pending_shards: int, waiting_jobs: int) -> None:
         self.placement_seconds.observe(seconds)

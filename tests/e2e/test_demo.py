@@ -1,4 +1,4 @@
-"""`make demo`, run to its end, interrupted, and kept running."""
+"""`make demo`, run to its end and interrupted. test_invoice_tutorial keeps it running."""
 
 from __future__ import annotations
 
@@ -70,19 +70,4 @@ def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(TIMEOUT_SECONDS) == 130
     wait_for_processes_to_end(started)
-    assert below(folder) == []
-
-
-def test_keep_returns_while_everything_runs_and_stop_ends_it(tmp_path: Path) -> None:
-    folder = tmp_path / "demo"
-    with demo(folder, "--keep") as process:
-        printed, _ = process.communicate(timeout=TIMEOUT_SECONDS)  # to the end of its output, as a pipe does
-    assert process.returncode == 0, printed.decode()
-    assert b"explain audiobatchjob.spec" in printed
-    assert f"KUBECONFIG={folder}/control-plane/kubeconfig".encode() in printed
-    running = below(folder)
-    assert len(running) > 3
-    with demo(folder, "--stop") as process:
-        assert process.wait(TIMEOUT_SECONDS) == 0
-    wait_for_processes_to_end(running)
     assert below(folder) == []

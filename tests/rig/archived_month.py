@@ -9,8 +9,9 @@ from voxfleet_api.ledger import RowOwner
 from voxfleet_billing.archive_format import MacFacts, MonthIndex
 from voxfleet_billing.archived_row import ArchivedRow
 from voxfleet_billing.charge import Charge
-from voxfleet_billing.charges import Settlements, charges
+from voxfleet_billing.charges import charges
 from voxfleet_billing.instants import milliseconds_of, month_bounds, text_of
+from voxfleet_billing.mac_charges import Settlements
 from voxfleet_billing.price_book import PriceBook
 
 MONTH = "2026-11"

@@ -33,6 +33,7 @@ from voxfleet_billing.instants import DAY_MILLISECONDS, month_bounds, text_of
 ROWS_AN_ATTEMPT = 3
 NIGHT_STARTS = 20 * 3_600_000
 SETUP, WORK, CLEANUP = 4_321, 540_123, 1_234
+AUDIO_FACTOR = 40
 NAMESPACES = ("speech", "calls", "archive", "research")
 KEY = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"a fleet of generated Macs").digest())
 PUBLIC_KEY = base64.b64encode(KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
@@ -59,10 +60,38 @@ def write_month(folder: Path, size: Size, say: Callable[[str], None] = lambda _:
             say(f"{number + 1} of {size.macs} Macs")
 
 
+@dataclass(frozen=True)
+class JobSums:
+    """What the rows of one night's job come to."""
+
+    rows: int
+    seconds: dict[str, int]
+    """In milliseconds, by the names that its status has for them."""
+
+
+def job_sums(size: Size, place: int) -> JobSums:
+    """By arithmetic, of any night. `place`: of its namespace."""
+    attempts = [attempt for attempt in range(size.attempts_a_night) if attempt % len(NAMESPACES) == place]
+    work = {"retrySeconds": 0, "productiveSeconds": 0}
+    for attempt in attempts:
+        work["productiveSeconds" if attempt % 2 else "retrySeconds"] += size.macs * (WORK + attempt)
+    seconds = work | {"overheadSeconds": size.macs * len(attempts) * (SETUP + CLEANUP)}
+    totals = {"machineSeconds": sum(seconds.values()), "audioSeconds": AUDIO_FACTOR * sum(work.values())}
+    return JobSums(size.macs * len(attempts) * ROWS_AN_ATTEMPT, seconds | totals)
+
+
+def job_uid(night: int, place: int) -> str:
+    return f"00000000-0000-4000-8000-{night:04d}{place:08d}"
+
+
+def mac_name(number: int) -> str:
+    return f"mac-{number:04d}"
+
+
 class _Mac:
     def __init__(self, folder: Path, size: Size, number: int) -> None:
         self._folder, self._size, self._number = folder, size, number
-        self._name = f"mac-{number:04d}"
+        self._name = mac_name(number)
         self._hardware = hashlib.sha256(self._name.encode()).hexdigest()[:32]
         self._chain = hashlib.sha256(f"{self._name} chain".encode()).hexdigest()[:32]
         self._sequence, self._head = 0, GENESIS_HASH
@@ -109,7 +138,7 @@ class _Mac:
                 kind="AudioBatchJob",
                 namespace=NAMESPACES[attempt % len(NAMESPACES)],
                 name=f"nightly-{night + 1:02d}",
-                uid=f"00000000-0000-4000-8000-{night:04d}{attempt % len(NAMESPACES):08d}",
+                uid=job_uid(night, attempt % len(NAMESPACES)),
             )
             for activity, milliseconds in (("Setup", SETUP), ("Work", WORK + attempt), ("Cleanup", CLEANUP)):
                 lines.append(self._row(owner, shard, 1 + attempt % 2, activity, moment, milliseconds))
@@ -137,7 +166,7 @@ class _Mac:
         row = {
             "activity": activity,
             "attempt": attempt,
-            "audioMilliseconds": milliseconds * 40 if works else 0,
+            "audioMilliseconds": milliseconds * AUDIO_FACTOR if works else 0,
             "billingKey": "team-speech",
             "bootId": "boot-1",
             "chainId": self._chain,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING
 
 from tests.sim import people
@@ -315,6 +316,13 @@ def watch_late(world: World) -> None:
             operator.watch.lag_seconds = world.random.choice([1.0, 5.0, 20.0])
 
 
+def archive_unreachable(world: World) -> None:
+    """What is settled meanwhile is counted later. Its own chance, so that all else goes as it would without."""
+    seconds = Random(world.scenario.seed).choice([30, 120, 400])  # noqa: S311 # no secret
+    world.archive.down = True
+    _later(world, seconds, lambda: setattr(world.archive, "down", False))
+
+
 def clock_stepped(world: World) -> None:
     """The wall clock of one machine or replica jumps; monotonic clocks do not."""
     step = timedelta(seconds=world.random.choice([-7200, -300, -5, 5, 300, 7200]))
@@ -369,6 +377,7 @@ FAULTS: dict[str, Fault] = {
         watch_broken,
         watch_late,
         clock_stepped,
+        archive_unreachable,
     )
 }
 

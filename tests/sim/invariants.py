@@ -96,14 +96,22 @@ class CountedMonth:
     name: str
     counted_milliseconds: int
     archived_milliseconds: int
+    counted_estimate_milliseconds: int = 0
+    archived_estimate_milliseconds: int = 0
 
 
-def statements_count_what_is_archived(months: Iterable[CountedMonth], archived: Sequence[str]) -> list[str]:
+def statements_count_what_is_archived(months: Sequence[CountedMonth], archived: Sequence[str]) -> list[str]:
     """`archived`: the hash of each row, in all months of all Macs."""
     broken = [
         f"{month.name} counts {month.counted_milliseconds} ms, its archive has {month.archived_milliseconds} ms"
         for month in months
         if month.counted_milliseconds != month.archived_milliseconds
+    ]
+    broken += [
+        f"{month.name} estimates {month.counted_estimate_milliseconds} ms,"
+        f" its archive {month.archived_estimate_milliseconds} ms"
+        for month in months
+        if month.counted_estimate_milliseconds != month.archived_estimate_milliseconds
     ]
     twice = len(archived) - len(set(archived))
     return [*broken, f"{twice} rows are archived twice"] if twice else broken

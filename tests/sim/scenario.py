@@ -61,7 +61,7 @@ def scenario(seed: int) -> Scenario:
     random = Random(seed)  # noqa: S311 # a run that can be repeated, no secret
     themed = random.random() < THEMED_SHARE
     faults = random.choice(THEMES)(random) if themed else _faults(random)
-    return Scenario(
+    found = Scenario(
         seed=seed,
         lanes=tuple(random.choice([1, 1, 2]) for _ in range(random.randint(2 if themed else 1, 3))),
         lease_seconds=random.choice([30, 60, 90]),
@@ -74,6 +74,13 @@ def scenario(seed: int) -> Scenario:
         gone_macs_removed=random.random() < 0.7,
         replicas=2 if random.random() < 0.5 or OF_REPLICAS & {fault.kind for fault in faults} else 1,
     )
+    return replace(found, faults=(*found.faults, *_beside(seed)))
+
+
+def _beside(seed: int) -> tuple[PlannedFault, ...]:
+    """A fault that came later: with a chance of its own, it leaves all other seeds as they were."""
+    random = Random(f"outage {seed}")  # noqa: S311 # a run that can be repeated, no secret
+    return (PlannedFault(random.uniform(1, 300), ARCHIVE_FAULT),) if random.random() < ARCHIVE_SHARE else ()
 
 
 def _job(random: Random, number: int, *, themed: bool) -> PlannedJob:
@@ -101,7 +108,7 @@ def _job(random: Random, number: int, *, themed: bool) -> PlannedJob:
 def _faults(random: Random) -> tuple[PlannedFault, ...]:
     """Each seed has a few kinds of fault, so that each kind also meets a quiet world."""
     count = random.choice([0, 1, 2, 4, 8])
-    kinds = random.sample(sorted(FAULTS.keys() - IN_THEMES_ALONE), min(count, random.randint(1, 4)))
+    kinds = random.sample(sorted(FAULTS.keys() - IN_THEMES_ALONE - {ARCHIVE_FAULT}), min(count, random.randint(1, 4)))
     if not kinds:
         return ()
     until = random.choice([60, 150, 300])
@@ -200,6 +207,8 @@ def _what_a_job_leaves_runs_again(random: Random) -> tuple[PlannedFault, ...]:
     )
 
 
+ARCHIVE_FAULT = "archive-unreachable"
+ARCHIVE_SHARE = 0.08
 THEMED_SHARE = 0.25
 DEADLY_SHARE = 0.03
 """Of jobs, of which one clip brings down the attempts that get to it."""

@@ -95,6 +95,9 @@ def test_a_row_that_is_counted_or_archived_twice_is_found() -> None:
     assert invariants.statements_count_what_is_archived([sound], ["a", "b"]) == []
     twice = invariants.statements_count_what_is_archived([replace(sound, counted_milliseconds=800)], ["a", "b", "a"])
     assert twice == ["mac-0 in 2026-11 counts 800 ms, its archive has 700 ms", "1 rows are archived twice"]
+    unarchived = replace(sound, counted_estimate_milliseconds=5)
+    told = invariants.statements_count_what_is_archived([unarchived], [])
+    assert told == ["mac-0 in 2026-11 estimates 5 ms, its archive 0 ms"]
 
 
 def test_a_shard_that_busy_macs_used_up_is_found() -> None:

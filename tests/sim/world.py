@@ -204,6 +204,7 @@ class World:
         self.history.note("calm")
         self.loop.call_later(CALM_DOWN_SECONDS, renew_at_ease)
         self.network.heal()
+        self.archive.down = False
         self.site.jobs_at_fault = False
         for job in self.server.list("AudioBatchJob"):
             if job["spec"].get("suspend"):
@@ -356,7 +357,12 @@ class World:
                 if row.time_class != TimeClass.FOREIGN and row.sequence <= cursors.get(row.chain_id, -1)
             ]
             counted = sum(seconds_milliseconds(part.get("machineSeconds", "0.000")) for part in parts)
-            found.append(CountedMonth(f"{mac} in {month}", counted, sum(rows)))
+            estimated = sum(seconds_milliseconds(part.get("estimatedSeconds", "0.000")) for part in parts)
+            known = newest_index(self.archive, month, mac)
+            archived = 0 if known is None else known.index.estimated_milliseconds
+            found.append(CountedMonth(f"{mac} in {month}", counted, sum(rows), estimated, archived))
+            if estimated:
+                self.edges["statement.estimated"] += 1
         return found
 
     def archived_rows(self, month: str, mac: str) -> list[ArchivedRow]:

@@ -22,6 +22,8 @@ from voxfleet_agent.yaml_validation import aliases
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import KINDS
 from voxfleet_api.kinds.resource import ObjectMeta
+from voxfleet_billing.csv_mapping import load_mapping
+from voxfleet_billing.price_book import load_price_book
 from voxfleet_cli.main import app as cli_app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -68,17 +70,19 @@ def documents() -> Iterator[Found]:
         texts = [*blocks(page, "yaml"), *(body for text in blocks(page, "sh") for body in HEREDOC.findall(text))]
         for text in texts:
             for part in re.split(r"^---$", text, flags=re.MULTILINE):
-                yield Found(page.name, re.sub(r"\$(PWD|HOME)", "/somewhere", part))
+                yield Found(page.name, re.sub(r"\$(PWD|HOME|SHARED)", "/somewhere", part))
 
 
 def commands() -> Iterator[Found]:
     """Command lines of ours, in shell blocks and in the text."""
     for page in PAGES:
         lines = [line for text in blocks(page, "sh") for line in HEREDOC.sub("", text).splitlines()]
+        lines += [line[2:] for text in blocks(page, "console") for line in text.splitlines() if line.startswith("$ ")]
         spans = SPAN.findall(BLOCK.sub("", page.read_text()))
         for line in dict.fromkeys([*lines, *spans]):
-            words = list(shlex.shlex(line, posix=True, punctuation_chars="&|;"))
-            for command in re.split(r" (?:&&|\|\||\||;) ", shlex.join(words).replace("'&&'", "&&").replace("'|'", "|")):
+            lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;")
+            lexer.wordchars += "$"
+            for command in re.split(r" (?:&&|\|\||\||;) ", shlex.join(lexer).replace("'&&'", "&&").replace("'|'", "|")):
                 called = shlex.split(command)
                 while called and called[0] in ("sudo", "kubectl"):
                     called = called[1:]
@@ -105,6 +109,12 @@ def test_a_document_is_what_the_api_accepts(found: Found) -> None:
     if "stateDir" in content:
         AgentConfig.load(content)
         return
+    if "lessors" in content:
+        load_price_book(found.text)
+        return
+    if "columns" in content:
+        load_mapping(found.text)
+        return
     if content["apiVersion"] != API_VERSION:
         assert found.text.strip() in OF_OTHERS
         return
@@ -115,7 +125,8 @@ def test_a_document_is_what_the_api_accepts(found: Found) -> None:
 
 
 @pytest.mark.parametrize("found", [*commands()], ids=str)
-def test_a_command_is_what_the_program_accepts(found: Found) -> None:
+def test_a_command_is_what_the_program_accepts(found: Found, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOXFLEET_ARCHIVE", "file:///ledger")  # pages export it once
     program, *words = shlex.split(found.text)
     parse(program, words)
 
@@ -137,6 +148,7 @@ def test_the_pages_are_read() -> None:
         "empty-a-mac.md",
         "try-a-real-model.md",
         "use-gitops.md",
+        "from-nightly-batch-to-invoice.md",
     }
     told = {found.text for found in commands()}
     assert {
@@ -145,6 +157,7 @@ def test_the_pages_are_read() -> None:
         "voxfleet-agent install --config agent.yaml --user voxfleet",
         "voxfleet operator --namespace voxfleet-system",
         "voxfleet why nightly -n speech",
+        "voxfleet bill verify --period '$MONTH'",
     } <= told
 
 

@@ -11,6 +11,7 @@ from voxfleet_api.base import (
     OPEN_VALUE,
     Digest,
     Message,
+    Month,
     ObservedGeneration,
     Ranges,
     Sha256Hex,
@@ -135,6 +136,13 @@ class AudioShardSpec(
     ] = None
 
 
+class AttemptEstimate(StatusModel):
+    """Lane time of an attempt whose Mac is gone: from its assignment until contact was lost, less its verified rows."""
+
+    milliseconds: Annotated[int, Field(ge=1, description="The most that it can have used beside its rows.")]
+    month: Annotated[Month, Field(description="When it was estimated: that month's statement has it.")]
+
+
 class AttemptUsage(StatusModel):
     """Verified ledger rows of one attempt."""
 
@@ -153,6 +161,9 @@ class AttemptUsage(StatusModel):
     given_up: Annotated[
         bool, Field(description="True if its Mac stayed away or was removed, so that signed rows may be missing here.")
     ] = False
+    estimate: Annotated[
+        AttemptEstimate | None, Field(description="What no signed row proves, if its Mac is gone. In no other sum.")
+    ] = None
 
     @property
     def machine_milliseconds(self) -> int:

@@ -16,9 +16,11 @@ from voxfleet_api.base import (
     Sha256Hex,
     StatusModel,
     Timestamp,
+    cel,
     list_map,
     list_set,
     open_enum,
+    validations,
 )
 from voxfleet_api.clip_warnings import WarningCounts
 from voxfleet_api.conditions import Conditions
@@ -107,6 +109,10 @@ class JobUsage(StatusModel):
     retry_seconds: Annotated[Decimal3, Field(description="Seconds of work of attempts that were superseded.")] = "0.000"
     overhead_seconds: Annotated[Decimal3, Field(description="Seconds of setup and cleanup.")] = "0.000"
     audio_seconds: Annotated[Decimal3, Field(description="Audio of the processed clips.")] = "0.000"
+    estimated_seconds: Annotated[
+        Decimal3 | None,
+        Field(description="Seconds of attempts that no signed row proves, as their Macs are gone; in no other sum."),
+    ] = None
     rows: Annotated[int, Field(description="Signed rows in the sum.")] = 0
     unverified_attempts: Annotated[
         int, Field(description="Attempts of which signed rows may be missing, because their Macs stayed away.")
@@ -183,7 +189,35 @@ class StoredFile(StatusModel):
     sha256: Annotated[Sha256Hex, Field(description="sha256 of its bytes.")]
 
 
-class AudioBatchJobStatus(StatusModel):
+_AMOUNTS = (
+    "machineHours",
+    "machineSeconds",
+    "productiveSeconds",
+    "retrySeconds",
+    "overheadSeconds",
+    "audioSeconds",
+    "estimatedSeconds",
+    "rows",
+    "unverifiedAttempts",
+)
+_SAME_USAGE = " && ".join(
+    f"has(self.usage.{name}) == has(oldSelf.usage.{name})"
+    f" && (!has(self.usage.{name}) || self.usage.{name} == oldSelf.usage.{name})"
+    for name in _AMOUNTS
+)
+"""What a newer version adds is not named here, so that it may add it to a job that has ended."""
+
+
+class AudioBatchJobStatus(
+    StatusModel,
+    json_schema_extra=validations(
+        cel(
+            "!has(oldSelf.usage) || !has(oldSelf.usage.settled) || !oldSelf.usage.settled"
+            f" || (has(self.usage) && has(self.usage.settled) && self.usage.settled && {_SAME_USAGE})",
+            "a usage that is settled never changes; late rows count in statements",
+        ),
+    ),
+):
     observed_generation: ObservedGeneration = -1
     conditions: Conditions = ()
     start_time: Annotated[

@@ -9,6 +9,7 @@ from pydantic import Field
 from voxfleet_api.base import (
     OPEN_VALUE,
     Decimal3,
+    Month,
     ObservedGeneration,
     Sha256Hex,
     SpecModel,
@@ -26,9 +27,6 @@ MAX_CHAINS = 16
 MAX_NAMESPACES = 32
 MAX_TOTALS = 32
 MAX_CORRECTED_MONTHS = 32
-
-Month = Annotated[str, Field(max_length=7, pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$")]
-"""A calendar month in UTC, such as `2026-11`."""
 
 
 class MachineHourStatementSpec(SpecModel):
@@ -75,6 +73,9 @@ class StatementCorrection(StatusModel):
     month: Annotated[Month, Field(description="The month to which the time belongs.")]
     machine_seconds: Annotated[Decimal3, Field(description="Lane time, in no total of this or of that month.")]
     rows: Annotated[int, Field(ge=0, description="Signed rows.")]
+    estimated_seconds: Annotated[
+        Decimal3 | None, Field(description="What had been estimated of their attempts in that month; they replace it.")
+    ] = None
 
 
 class StatementArchive(StatusModel):

@@ -1,74 +1,69 @@
-"""Writes a month's bill as a file, with the manifest beside it."""
+"""Writes a month's bill as a file, with the manifest beside it.
+
+Each Mac's lines are made in a process, of which a few run at once, and put together in the Macs' order: how many there
+are makes no difference to the file. A Mac's rows are priced with what was left of the commitments when its process
+began. Commitments only become less: where all is left that the Mac took of them, it would take the same again, and
+where it is not, the Mac is priced once more.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from voxfleet_billing.archive_format import MonthIndex
-from voxfleet_billing.archived_row import ArchivedRow
-from voxfleet_billing.charge import Charge
-from voxfleet_billing.charges import Settlements, charges
-from voxfleet_billing.exports.csv_file import write_csv, write_text
-from voxfleet_billing.exports.focus import FocusVersion, focus_header, focus_lines
-from voxfleet_billing.exports.lessor import LessorTemplate, lessor_header, lessor_lines
+from voxfleet_billing.charges import month_charges
+from voxfleet_billing.exports.csv_file import CsvFile, whole_csv, write_text
+from voxfleet_billing.exports.mac_part import MacPart, PartTask, write_mac
 from voxfleet_billing.exports.manifest import Export, manifest
+from voxfleet_billing.exports.request import Request
 from voxfleet_billing.exports.tally import Tally
-from voxfleet_billing.price_book import PriceBook
+from voxfleet_billing.mac_processes import of_each, processes_for
+from voxfleet_billing.month_sums import MonthSums
+from voxfleet_billing.pricing import Pricing
 
-
-class ExportForm(StrEnum):
-    FOCUS_1_2 = "focus-1.2"
-    FOCUS_1_4 = "focus-1.4"
-    LESSOR = "lessor"
-
-
-FOCUS_VERSIONS = {ExportForm.FOCUS_1_2: FocusVersion.V1_2, ExportForm.FOCUS_1_4: FocusVersion.V1_4}
+MAX_PROCESSES = 2
+"""With this one they need some 200 MB; more would need more than 300 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedMonth:
-    """What the archive has of a month, and how its rows are read."""
+    """What the archive has of a month."""
 
-    period: str
+    uri: str
     indexes: Sequence[MonthIndex]
-    rows_of: Callable[[MonthIndex], Iterable[ArchivedRow]]
-    settlements_of: Callable[[MonthIndex], Settlements]
+    """One a Mac, by name."""
     idle_until: int
     """Milliseconds since 1970: what comes later is not idle yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    form: ExportForm
-    book: PriceBook | None
-    lessor: str | None
-    """Of this one alone."""
-    template: LessorTemplate | None
-    template_sha256: str | None
-    voxfleet_version: str
 
 
 def manifest_path(out: Path) -> Path:
     return out.with_name(f"{out.name}.manifest.json")
 
 
-def write_export(month: ArchivedMonth, request: Request, out: Path) -> tuple[Tally, dict[str, object]]:
+def write_export(
+    month: ArchivedMonth,
+    request: Request,
+    out: Path,
+    *,
+    processes: int | None = None,
+    seen: Callable[[MonthIndex], None] = lambda _: None,
+) -> tuple[Tally, dict[str, object]]:
     """Writes `out` and its manifest, which it returns; the same ledger and price book give the same bytes.
 
-    Raises Unbillable, Unpriced, NoMoney, OSError, and what the archive raises; then an earlier file stays.
+    `processes`: None: as many as are of use. `seen` is told of each Mac whose lines are written. Raises Unbillable,
+    Unpriced, NoMoney, ArchiveError, OSError; then an earlier file stays.
     """
-    tally = Tally()
-    lines = charges(
-        month.period, month.indexes, month.rows_of, month.settlements_of, request.book, until=month.idle_until
-    )
-    header, rows = _table(month.period, request, tally.counted(_of_lessor(lines, request.lessor)))
-    written = write_csv(out, header, rows)
+    if processes is None:
+        processes = processes_for(len(month.indexes), MAX_PROCESSES)
+    with whole_csv(out, request.header()) as file:
+        tally = _write_lines(file, month, request, processes, seen)
     facts = Export(
-        month.period,
+        request.period,
         request.form.value,
         request.lessor,
         None if request.book is None else request.book.digest,
@@ -77,21 +72,45 @@ def write_export(month: ArchivedMonth, request: Request, out: Path) -> tuple[Tal
         request.voxfleet_version,
         out.name,
     )
-    found = manifest(facts, month.indexes, written, tally)
+    found = manifest(facts, month.indexes, file.written(), tally)
     write_text(manifest_path(out), json.dumps(found, indent=2) + "\n")
     return tally, found
 
 
-def _table(period: str, request: Request, lines: Iterable[Charge]) -> tuple[str, Iterator[str]]:
-    if request.form is ExportForm.LESSOR:
-        if request.template is None:
-            raise ValueError("a lessor's format needs a template")
-        return lessor_header(request.template), lessor_lines(request.template, lines)
-    if request.book is None:
-        raise ValueError("FOCUS needs a price book")
-    version = FOCUS_VERSIONS[request.form]
-    return focus_header(version), focus_lines(version, period, lines, request.book)
+def _write_lines(
+    file: CsvFile, month: ArchivedMonth, request: Request, processes: int, seen: Callable[[MonthIndex], None]
+) -> Tally:
+    tally, sums, pricing = Tally(), MonthSums(), Pricing(request.book, request.period)
+    with (
+        TemporaryDirectory(prefix=f".{file.name}.parts-", dir=file.folder) as folder,
+        closing(_parts(month, request, pricing, Path(folder), processes)) as parts,  # no process writes there any more
+    ):
+        for index, part in zip(month.indexes, parts, strict=True):
+            file.append(part.file, part.lines)
+            part.file.unlink()
+            tally.include(part.tally)
+            sums.include(part.sums)
+            seen(index)
+    if request.book is not None:
+        file.add(request.lines(month_charges(request.period, request.book, pricing, sums), tally))
+    return tally
 
 
-def _of_lessor(lines: Iterable[Charge], lessor: str | None) -> Iterable[Charge]:
-    return lines if lessor is None else (line for line in lines if line.lessor == lessor)
+def _parts(
+    month: ArchivedMonth, request: Request, pricing: Pricing, folder: Path, processes: int
+) -> Generator[MacPart, None, None]:
+    """In the order of Macs; takes what they used from the commitments of `pricing`."""
+
+    def task(number: int) -> PartTask:
+        index, left = month.indexes[number], pricing.hours_left()
+        return PartTask(month.uri, index, request, month.idle_until, left, folder / f"{number}.csv")
+
+    with closing(of_each(write_mac, map(task, range(len(month.indexes))), processes)) as parts:
+        for number, part in enumerate(parts):
+            if pricing.use(part.used):
+                yield part
+                continue
+            again = write_mac(task(number))
+            if not pricing.use(again.used):
+                raise AssertionError(f"Mac {month.indexes[number].mac} used more of a commitment than was left")
+            yield again

@@ -23,6 +23,12 @@ class CurrencyTotal:
     billed_cost: Decimal = ZERO
     effective_cost: Decimal = ZERO
 
+    def include(self, other: CurrencyTotal) -> None:
+        self.list_cost = EXACT.add(self.list_cost, other.list_cost)
+        self.contracted_cost = EXACT.add(self.contracted_cost, other.contracted_cost)
+        self.billed_cost = EXACT.add(self.billed_cost, other.billed_cost)
+        self.effective_cost = EXACT.add(self.effective_cost, other.effective_cost)
+
 
 @dataclass(slots=True)
 class Tally:
@@ -52,3 +58,13 @@ class Tally:
                 sums.billed_cost = EXACT.add(sums.billed_cost, money.billed_cost)
                 sums.effective_cost = EXACT.add(sums.effective_cost, money.effective_cost)
             yield charge
+
+    def include(self, other: Tally) -> None:
+        for kind, found in other.kinds.items():
+            total = self.kinds.setdefault(kind, KindTotal())
+            total.lines += found.lines
+            total.milliseconds += found.milliseconds
+        for currency, sums in other.currencies.items():
+            self.currencies.setdefault(currency, CurrencyTotal()).include(sums)
+        self.corrections += other.corrections
+        self.unpriced += other.unpriced

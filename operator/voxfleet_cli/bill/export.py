@@ -5,30 +5,28 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from voxfleet_billing.archive_reader import month_indexes, read_rows, settlements
+from voxfleet_billing.archive_format import MonthIndex
+from voxfleet_billing.archive_reader import month_indexes
 from voxfleet_billing.archive_store import ArchiveError, open_archive
-from voxfleet_billing.archived_row import ArchivedRow
-from voxfleet_billing.charges import Unbillable
-from voxfleet_billing.exports.export import ArchivedMonth, ExportForm, Request, manifest_path, write_export
+from voxfleet_billing.exports.export import ArchivedMonth, manifest_path, write_export
 from voxfleet_billing.exports.focus import Unpriced
 from voxfleet_billing.exports.lessor import LessorTemplate, NoMoney, TemplateError, load_template
+from voxfleet_billing.exports.request import ExportForm, Request
 from voxfleet_billing.exports.tally import Tally
 from voxfleet_billing.instants import DAY_MILLISECONDS, moment_milliseconds, month_bounds
+from voxfleet_billing.mac_charges import Unbillable
 from voxfleet_billing.money import Amount
 from voxfleet_billing.price_book import PriceBook, PriceBookError
 from voxfleet_cli.bill import price_source
 from voxfleet_cli.bill.price_source import NotRead, read_price_book
+from voxfleet_cli.bill.progress import Bar
 from voxfleet_cli.command_line import Exit, Kubeconfig, KubeContext, Namespace, fail
 
 EPILOG = (
@@ -36,7 +34,6 @@ EPILOG = (
     " template, 3 the archive has nothing of the month, or there is no such ConfigMap, 4 the archive or the cluster"
     " gave no answer. Unless it is 0, an earlier file stays as it is."
 )
-PROGRESS_ROWS = 2000
 _PERIOD = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 
 
@@ -70,8 +67,8 @@ def export(
     try:
         start, end = _month(period)
         book = None if price_book is None else read_price_book(price_book, namespace, kubeconfig, context)
-        request = _request(form, book, lessor, template)
-        code = _export(period, min(end, max(start, _midnight())), archive, request, out)
+        request = _request(period, form, book, lessor, template)
+        code = _export(min(end, max(start, _midnight())), archive, request, out)
     except (WrongUsage, PriceBookError, TemplateError) as error:
         raise typer.Exit(fail(error, Exit.USAGE)) from error
     except NotRead as error:
@@ -95,7 +92,9 @@ def _midnight() -> int:
     return now - now % DAY_MILLISECONDS
 
 
-def _request(form: ExportForm, book: PriceBook | None, lessor: str | None, template: Path | None) -> Request:
+def _request(
+    period: str, form: ExportForm, book: PriceBook | None, lessor: str | None, template: Path | None
+) -> Request:
     """Raises WrongUsage, PriceBookError, TemplateError."""
     if form is not ExportForm.LESSOR and book is None:
         raise WrongUsage(f"--format {form} needs a --price-book: FOCUS asks for a cost in every line")
@@ -106,7 +105,7 @@ def _request(form: ExportForm, book: PriceBook | None, lessor: str | None, templ
     if form is ExportForm.LESSOR and lessor is None and book is not None and len(book.lessors) > 1:
         raise WrongUsage(f"--lessor: write one of {', '.join(entry.name for entry in book.lessors)}")
     columns, digest = _template(template)
-    return Request(form, book, lessor, columns, digest, version("voxfleet"))
+    return Request(period, form, book, lessor, columns, digest, version("voxfleet"))
 
 
 def _template(path: Path | None) -> tuple[LessorTemplate | None, str | None]:
@@ -121,22 +120,14 @@ def _template(path: Path | None) -> tuple[LessorTemplate | None, str | None]:
         raise TemplateError(f"{path}: {error}") from error
 
 
-def _export(period: str, idle_until: int, archive: str, request: Request, out: Path) -> Exit:
-    store = open_archive(archive)
-    indexes = list(month_indexes(store, period))
+def _export(idle_until: int, archive: str, request: Request, out: Path) -> Exit:
+    indexes = list(month_indexes(open_archive(archive), request.period))
     if not indexes:
-        return fail(LookupError(f"{archive} has nothing of {period}"), Exit.NOT_FOUND)
-    with _Bar(sum(entry.rows for index in indexes for entry in index.segments)) as bar:
-        settled = lru_cache(maxsize=1)(partial(settlements, store))  # of the Mac at hand
-        month = ArchivedMonth(
-            period,
-            indexes,
-            lambda index: bar.seen(read_rows(store, index, settled(index))),
-            settled,
-            idle_until,
-        )
-        tally, _ = write_export(month, request, out)
-    _say(out, period, tally, all(index.final for index in indexes))
+        return fail(LookupError(f"{archive} has nothing of {request.period}"), Exit.NOT_FOUND)
+    with Bar("rows", sum(map(_rows, indexes))) as bar:
+        month = ArchivedMonth(archive, indexes, idle_until)
+        tally, _ = write_export(month, request, out, seen=lambda index: bar.advance(_rows(index)))
+    _say(out, request.period, tally, all(index.final for index in indexes))
     return Exit.OK
 
 
@@ -153,26 +144,5 @@ def _say(out: Path, period: str, tally: Tally, final: bool) -> None:
         print(f"{period} is not final: rows may still come in", file=sys.stderr)
 
 
-class _Bar:
-    """A progress bar on a terminal; nothing elsewhere."""
-
-    def __init__(self, rows: int) -> None:
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task: TaskID = self._progress.add_task("rows", total=rows)
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def seen(self, rows: Iterator[ArchivedRow]) -> Iterator[ArchivedRow]:
-        number = 0
-        for number, row in enumerate(rows, start=1):
-            if number % PROGRESS_ROWS == 0:
-                self._progress.advance(self._task, PROGRESS_ROWS)
-            yield row
-        self._progress.advance(self._task, number % PROGRESS_ROWS)
+def _rows(index: MonthIndex) -> int:
+    return sum(entry.rows for entry in index.segments)

@@ -13,11 +13,11 @@ from typing import Annotated, TypeVar
 import typer
 
 from voxfleet_billing.archive_store import ArchiveError
-from voxfleet_billing.charges import Unbillable
 from voxfleet_billing.csv_mapping import MappingError
 from voxfleet_billing.exports.export import manifest_path
 from voxfleet_billing.instants import DAY_MILLISECONDS, milliseconds_of, moment_milliseconds
 from voxfleet_billing.line_comparison import TooLarge
+from voxfleet_billing.mac_charges import Unbillable
 from voxfleet_billing.price_book import PriceBook, PriceBookError
 from voxfleet_cli.bill import price_source
 from voxfleet_cli.bill.price_source import NotRead, read_price_book

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -14,14 +15,14 @@ import typer
 
 from voxfleet_api.kinds import AudioBatchJob, MachineHourStatement
 from voxfleet_api.quantities import seconds_text
-from voxfleet_billing.archive_reader import month_indexes, read_rows, settlements
 from voxfleet_billing.archive_store import ArchiveStore, open_archive
+from voxfleet_billing.archived_charges import archived_charges
 from voxfleet_billing.charge import Charge, ChargeKind
-from voxfleet_billing.charges import charges
+from voxfleet_billing.compared_line import Difference
 from voxfleet_billing.csv_mapping import FOCUS_MAPPING, CsvMapping, MappingError, load_mapping, our_lines, their_lines
 from voxfleet_billing.exports.csv_file import write_csv
 from voxfleet_billing.exports.csv_text import csv_line
-from voxfleet_billing.line_comparison import Difference, LineComparison
+from voxfleet_billing.line_comparison import LineComparison
 from voxfleet_billing.money import plain
 from voxfleet_billing.price_book import PriceBook
 from voxfleet_billing.reconciliation import (
@@ -49,13 +50,24 @@ from voxfleet_cli.bill.inputs import (
     price_book,
     this_or,
 )
+from voxfleet_cli.bill.progress import Bar
 from voxfleet_cli.columns import table
 from voxfleet_cli.command_line import Exit, Kubeconfig, KubeContext
 from voxfleet_cli.render import Output, document
 from voxfleet_operator.kube import Kube
 
 SHOWN_DIFFERENCES = 100
-OUT_HEADER = ("kind", "line", "ourSeconds", "theirSeconds", "ourCost", "theirCost", "currency", "theirLineNumber")
+OUT_HEADER = (
+    "kind",
+    "line",
+    "ourSeconds",
+    "theirSeconds",
+    "ourCost",
+    "theirCost",
+    "currency",
+    "theirLineNumber",
+    "sku",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +168,14 @@ def reconciled(
 ) -> Reconciled:
     store, signed = open_archive(uri), SignedSums()
     until = last_midnight() if file.path is None else idle_until(file.path)
-    lines = signed.watch(_charges(store, month, book, until))
     with LineComparison(once=file.mapping.once, tolerance=file.mapping.limits()) as comparison:
-        count = None
-        if file.path is None:
-            for _ in lines:
+        with Bar("signed rows, by Mac", len(store.names(month))) as bar:
+            lines = signed.watch(archived_charges(store, month, book, until, bar.counted))
+            if file.path is not None:
+                comparison.add_ours(our_lines(file.ours(lines), file.mapping))
+            for _ in lines:  # those of other lessors, of which statements and jobs have the time, too
                 pass
-        else:
-            count = _compare(comparison, file, file.path, lines)
+        count = None if file.path is None else _add_theirs(comparison, file.path, file.mapping)
         shown, differing = _differences(comparison, file.path is not None, out)
     if not signed.by_mac and not any(statement.spec.month == month for statement in statements):
         raise NotFound(f"{uri} has no rows of {month}")
@@ -184,25 +196,12 @@ def reconciled(
     )
 
 
-def _charges(store: ArchiveStore, month: str, book: PriceBook | None, until: int) -> Iterator[Charge]:
-    return charges(
-        month,
-        month_indexes(store, month),
-        lambda index: read_rows(store, index),
-        lambda index: settlements(store, index),
-        book,
-        until=until,
-    )
-
-
-def _compare(comparison: LineComparison, file: ComparedCsv, path: Path, lines: Iterator[Charge]) -> int:
+def _add_theirs(comparison: LineComparison, path: Path, mapping: CsvMapping) -> int:
     """Returns how many lines the CSV has."""
-    comparison.add_ours(our_lines(file.ours(lines), file.mapping))
-    for _ in lines:  # those of other lessors, of which statements and jobs have the time, too
-        pass
     try:
-        with path.open(encoding="utf-8-sig", newline="") as content:
-            return comparison.add_theirs(their_lines(content, file.mapping))
+        with path.open("rb") as file, Bar("CSV", path.stat().st_size) as bar:
+            text = TextIOWrapper(file, encoding="utf-8-sig", newline="")
+            return comparison.add_theirs(their_lines(bar.read(text, file), mapping))
     except (MappingError, UnicodeDecodeError) as error:
         raise MappingError(f"{path}: {error}") from error
 
@@ -247,7 +246,7 @@ def _with_other_months(
             if other != month:
                 wanted.setdefault(other, set()).add(job.metadata.uid)
     for other, uids in sorted(wanted.items()):
-        for charge in _charges(store, other, None, last_midnight()):
+        for charge in archived_charges(store, other, None, last_midnight()):
             if charge.owner_uid in uids and charge.kind is ChargeKind.USAGE:
                 found.setdefault(charge.owner_uid, Sums()).add(charge)
     return found
@@ -263,6 +262,7 @@ def _cells(difference: Difference) -> list[str]:
         _cost(difference.their_cost),
         difference.currency,
         str(difference.their_line or ""),
+        difference.sku,
     ]
 
 

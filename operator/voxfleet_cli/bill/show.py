@@ -13,10 +13,9 @@ import typer
 
 from voxfleet_api.kinds import MachineHourStatement
 from voxfleet_api.quantities import hours_text
-from voxfleet_billing.archive_reader import month_indexes, read_rows, settlements
 from voxfleet_billing.archive_store import open_archive
+from voxfleet_billing.archived_charges import archived_charges
 from voxfleet_billing.bill_totals import BillTotals, By, Total, bill_totals, statement_totals
-from voxfleet_billing.charges import charges
 from voxfleet_billing.money import plain
 from voxfleet_billing.price_book import PriceBook
 from voxfleet_cli.bill.charts import bars
@@ -77,16 +76,7 @@ def show(
 
 
 def _from_archive(uri: str, month: str, by: By, book: PriceBook | None) -> BillTotals:
-    store = open_archive(uri)
-    lines = charges(
-        month,
-        month_indexes(store, month),
-        lambda index: read_rows(store, index),
-        lambda index: settlements(store, index),
-        book,
-        until=last_midnight(),
-    )
-    return bill_totals(lines, by)
+    return bill_totals(archived_charges(open_archive(uri), month, book, last_midnight()), by)
 
 
 async def _statements(kube: Kube) -> Sequence[MachineHourStatement]:
@@ -110,6 +100,12 @@ def _print(month: str, by: By, totals: BillTotals, missing: str, output: ListOut
         columns = shutil.get_terminal_size((100, 24)).columns
         print("\nMachine-hours by " + by.value)
         print("\n".join(bars(lines, columns, plain=not draws())))
+    if totals.whole.estimated:
+        estimated = hours_text(totals.whole.estimated)
+        print(
+            f"{estimated} hours are estimated, of Macs that are gone, and in no sum: -o wide says where",
+            file=sys.stderr,
+        )
     if missing:
         print(missing, file=sys.stderr)
 

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from itertools import islice
-from multiprocessing import get_context
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_billing.archive_reader import month_indexes
 from voxfleet_billing.archive_store import open_archive
 from voxfleet_billing.finding import Check, Finding
+from voxfleet_billing.mac_processes import of_each, processes_for
 from voxfleet_billing.mac_verification import MacReport
 from voxfleet_billing.signing_keys import raw_text
 from voxfleet_billing.verification_task import Task, run_task
 from voxfleet_cli.bill.cluster_side import ClusterSide, read_cluster
 from voxfleet_cli.bill.inputs import Archive, NotFound, Offline, exit_codes, from_cluster, named, this_or
 from voxfleet_cli.bill.key_files import read_public_keys
+from voxfleet_cli.bill.progress import Bar
 from voxfleet_cli.columns import table
 from voxfleet_cli.command_line import Exit, Kubeconfig, KubeContext
 from voxfleet_cli.render import Output, document
 
 MAX_PROCESSES = 8
-FEW_MACS = 4
-"""So many are verified in this process: to start others takes longer."""
 
 
 def verify(
@@ -60,7 +54,7 @@ def verify(
         tasks, unarchived = tasks_of(uri, months, cluster, trusted)
         if not tasks and not unarchived:
             raise NotFound(f"{uri} has nothing of {', '.join(months)}")
-        reports = sorted(_reports(tasks), key=lambda report: report.mac)
+        reports = _reports(tasks)
     findings = [*unarchived, *(finding for report in reports for finding in report.findings)]
     more = sum(report.more_findings for report in reports)
     keys = "--public-key" if trusted else "MacAgents and statements" if cluster is not None else "the archive itself"
@@ -132,29 +126,7 @@ def tasks_of(
     return tasks, unarchived
 
 
-def _reports(tasks: Sequence[Task]) -> Iterator[MacReport]:
+def _reports(tasks: Sequence[Task]) -> list[MacReport]:
     """In several processes, because signatures take 0.1 ms each."""
-    console = Console(stderr=True)
-    columns = (TextColumn("Verifying"), BarColumn(), MofNCompleteColumn(), TextColumn("Macs"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield from progress.track(_verified(tasks), total=len(tasks))
-
-
-def _verified(tasks: Sequence[Task]) -> Iterator[MacReport]:
-    if len(tasks) <= FEW_MACS:
-        yield from map(run_task, tasks)
-        return
-    processes = min(MAX_PROCESSES, os.cpu_count() or 1, len(tasks))
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from _in_turn(pool, tasks, 2 * processes)
-
-
-def _in_turn(pool: ProcessPoolExecutor, tasks: Iterable[Task], at_once: int) -> Iterator[MacReport]:
-    """With a bounded number of tasks in flight."""
-    rest = iter(tasks)
-    running: set[Future[MacReport]] = {pool.submit(run_task, task) for task in islice(rest, at_once)}
-    while running:
-        done, running = wait(running, return_when=FIRST_COMPLETED)
-        running |= {pool.submit(run_task, task) for task in islice(rest, len(done))}
-        for future in done:
-            yield future.result()
+    with Bar("Macs", len(tasks)) as bar:
+        return list(bar.counted(of_each(run_task, tasks, processes_for(len(tasks), MAX_PROCESSES))))

@@ -91,6 +91,7 @@ def attempts_of(shard: AudioShard) -> list[Plain]:
 def attempt_line(shard: AudioShard, record: AttemptRecord) -> Plain:
     ended = record.outcome is not AttemptOutcome.ASSIGNED
     usage = seconds_text(record.usage.machine_milliseconds) if record.usage else None
+    estimate = None if record.usage is None else record.usage.estimate
     return without_empty(
         {
             "shard": shard.metadata.name,
@@ -100,6 +101,7 @@ def attempt_line(shard: AudioShard, record: AttemptRecord) -> Plain:
             "class": str(record.failure_class) if record.failure_class else None,
             "message": record.message,
             "machineSeconds": usage,
+            "estimatedSeconds": None if estimate is None else f"{seconds_text(estimate.milliseconds)}, its Mac is gone",
             "usage": None if usage or not ended or shard.spec.stage is not Stage.PROCESS else "not verified yet",
         }
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from voxfleet_api.conditions import ConditionType, find, is_true
 from voxfleet_api.kinds import MachineHourStatement
+from voxfleet_api.kinds.machine_hour_statement import StatementCorrection
 from voxfleet_cli.explainers.explanation import UNSEEN_STATE, Explainer, Plain, Related
 
 
@@ -23,10 +24,15 @@ def _details(statement: MachineHourStatement, _: Related) -> Plain:
             f"{item.type} is {item.status}: {item.reason}{': ' if item.message else ''}{item.message}"
             for item in status.conditions
         ],
-        "corrections": [f"{item.machine_seconds} s of {item.month} in {item.rows} rows" for item in status.corrections],
+        "corrections": [_correction(item) for item in status.corrections],
         "bill": f"voxfleet bill show --period {statement.spec.month} --by job; one line: voxfleet bill dispute ROW",
         "settled": [f"chain {cursor.chain_id} up to row {cursor.sequence}" for cursor in status.cursors],
     }
+
+
+def _correction(item: StatementCorrection) -> str:
+    replaced = "" if item.estimated_seconds is None else f", for {item.estimated_seconds} s that were estimated"
+    return f"{item.machine_seconds} s of {item.month} in {item.rows} rows{replaced}"
 
 
 def _state(statement: MachineHourStatement) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -12,13 +12,13 @@ from typing import Annotated
 import typer
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
-from voxfleet_api.machine_time import MacTime
 from voxfleet_billing.archive_reader import month_indexes, read_rows, settlements
 from voxfleet_billing.archive_store import open_archive
 from voxfleet_billing.charge import Charge
 from voxfleet_billing.charges import charges
 from voxfleet_billing.instants import moment_milliseconds
-from voxfleet_billing.job_time import job_times
+from voxfleet_billing.job_time import JobLines, job_lines
+from voxfleet_billing.money import plain
 from voxfleet_billing.month_report import month_report
 from voxfleet_billing.nights import night_clock
 from voxfleet_billing.price_book import PriceBook
@@ -41,12 +41,14 @@ class _Wanted:
     out: Path
     results: Path | None
     archive: str | None
+    book: PriceBook | None
 
 
 def add_report(app: typer.Typer) -> None:
     app.command(
         name="report",
-        epilog="Examples: voxfleet report nightly -n calls --out report.html; voxfleet report --period 2026-11"
+        epilog="Examples: voxfleet report nightly -n calls --out report.html; voxfleet report nightly -n calls"
+        " --archive s3://ledger/ --price-book price-book.yaml; voxfleet report --period 2026-11"
         f" --archive s3://ledger/ --price-book price-book.yaml --out month.html. {EPILOG}",
     )(report)
 
@@ -67,13 +69,17 @@ def report(
 ) -> None:
     """Write the report of a job, or of a month, as one HTML file that opens anywhere.
 
-    A job's report has its machine time as it is known now. A month's is made of the ledger archive.
+    A job's report has its machine time as it is known now, and with an archive and a price book what it costs. A
+    month's is made of the ledger archive.
     """
     with exit_codes():
         if job is not None:
-            if period is not None or prices is not None:
-                raise UsageError("name either a job or --period and --price-book, which are of a month's report")
-            wanted = _Wanted(job, namespace, out, results, archive)
+            if period is not None:
+                raise UsageError("name either a job or --period, which is of a month's report")
+            if prices is not None and not archive:
+                raise UsageError("--price-book prices the signed rows: name --archive, too")
+            book = price_book(prices, namespace, kubeconfig, context)
+            wanted = _Wanted(job, namespace, out, results, archive, book)
             raise typer.Exit(with_kube(kubeconfig, context, partial(_write_job, wanted)))
         month, uri = this_or(period), named(archive)
         book = price_book(prices, namespace, kubeconfig, context)
@@ -90,15 +96,18 @@ async def _write_job(wanted: _Wanted, kube: Kube) -> Exit:
         found = read_folder(wanted.results, job.status.results.sha256)
     shards = [shard for shard in (await kube.list(AudioShard, job.metadata.namespace))[0] if belongs(shard, job)]
     known = () if found.machine_time is None else found.machine_time.macs
-    archived = () if wanted.archive is None else _archived(wanted.archive, job)
-    now = time_of_now(job, shards, known, archived)
-    _write(wanted.out, job_page(found.model_copy(update={"machine_time": now})))
+    archived = JobLines((), (), 0) if not wanted.archive else _archived(wanted.archive, job, wanted.book)
+    now = time_of_now(job, shards, known, archived.macs)
+    costs = [(currency, plain(cost)) for currency, cost in archived.costs]
+    unpriced = archived.unpriced if wanted.book is not None else 0
+    below = f"{unpriced} lines of its bill have no price, and are in no cost." if unpriced else None
+    _write(wanted.out, job_page(found.model_copy(update={"machine_time": now}), below, costs))
     return Exit.OK
 
 
-def _archived(uri: str, job: AudioBatchJob) -> Sequence[MacTime]:
-    lines = (line for month in _months(job) for line in _lines(uri, month, None))
-    return job_times(lines, job.metadata.uid)
+def _archived(uri: str, job: AudioBatchJob, book: PriceBook | None) -> JobLines:
+    lines = (line for month in _months(job) for line in _lines(uri, month, book))
+    return job_lines(lines, job.metadata.uid)
 
 
 def _months(job: AudioBatchJob) -> Iterator[str]:

@@ -51,7 +51,7 @@ class MacFleet:
 
     `close` closes the dialer, too. `on_change(mac, shard UIDs)` is called after every change of a view, and
     `on_stale_epoch(held)` when an agent holds a higher epoch than ours. `stored_head(ledger key, chain)` is the newest
-    ledger row that need not be read again.
+    ledger row that need not be read again. While not `settles()`, no more rows are read than a Mac has room for.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class MacFleet:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         timing: SessionTiming | None = None,
         stored_head: Callable[[str, str], ChainHead | None] = lambda _, __: None,
+        settles: Callable[[], bool] = lambda: True,
     ) -> None:
         self._dialer = dialer
         self._sessions: dict[str, MacSession] = {}
@@ -87,6 +88,7 @@ class MacFleet:
             older_twin=self._older_twin,
             on_identified=self._redial_younger_twins,
             stored_head=stored_head,
+            settles=settles,
         )
 
     def view(self, mac: str) -> MacView:

@@ -166,8 +166,15 @@ class MacRecord:
         if self.book.rows is not unsettled:
             self._release()
 
+    def rows_are_left(self) -> None:
+        """There is no room for the rows that follow, so an attempt that waits for them goes on waiting."""
+        if not self._view.rows_left:
+            self._render(rows_left=True)
+
     def rows_exhausted(self) -> set[str]:
         """The agent has no more rows now, so an attempt that still waits names rows that do not exist."""
+        if self._view.rows_left:
+            self._render(rows_left=False)
         for key, status in self._waiting.items():
             if status.ledger is not None:
                 self.book.refuse_span(key, status.ledger)
@@ -202,6 +209,7 @@ class MacRecord:
         machine: MachineFacts | None = None,
         ladders: Mapping[tuple[str, str], ReportedLadder] | None = None,
         hung_deletions: tuple[AttemptKey, ...] | None = None,
+        rows_left: bool | None = None,
     ) -> None:
         old = self._view
         self._view = MacView(
@@ -216,6 +224,7 @@ class MacRecord:
             rows=self.book.rows,
             ledger_error=self.book.error,
             older_errors=self.book.older_errors,
+            rows_left=old.rows_left if rows_left is None else rows_left,
             ladders=old.ladders if ladders is None else ladders,
             hung_deletions=old.hung_deletions if hung_deletions is None else hung_deletions,
         )

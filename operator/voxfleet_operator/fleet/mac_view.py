@@ -39,6 +39,8 @@ class MacView:
     """The message that names the first row that failed verification."""
     older_errors: tuple[str, ...] = ()
     """The same of chains that the Mac left behind; what is refused of them stops nothing else."""
+    rows_left: bool = False
+    """Whether it has signed rows that are not read yet, because too many wait to be settled."""
     ladders: Mapping[tuple[str, str], ReportedLadder] = field(default_factory=dict)
     """The batch sizes that it has measured, by digest of model and contract."""
     hung_deletions: tuple[AttemptKey, ...] = ()

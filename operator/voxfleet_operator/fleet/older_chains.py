@@ -9,8 +9,6 @@ from voxfleet_api.ledger import ChainHead
 from voxfleet_api.protocol import LedgerChain
 
 MAX_KEYS = 8
-MAX_WAITING_ROWS = 5000
-"""While so many rows of a Mac wait to be settled, no more of its older chains are read."""
 
 StoredHead = Callable[[str, str], ChainHead | None]
 """(ledger key, chain) -> the newest row of the chain that a statement counts."""

@@ -20,7 +20,7 @@ from voxfleet_api.ledger import public_key
 from voxfleet_api.machine_messages import Capability, MachineFacts
 from voxfleet_api.protocol import AttemptRequest, AttemptStatus, Event, LadderList
 from voxfleet_operator.fleet.admission import agent_token, refused_conversation
-from voxfleet_operator.fleet.agent_client import AgentClient
+from voxfleet_operator.fleet.agent_client import LEDGER_PAGE_ROWS, AgentClient
 from voxfleet_operator.fleet.closing import Closing, renews_leases
 from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
 from voxfleet_operator.fleet.dialer import DialError
@@ -38,8 +38,9 @@ from voxfleet_operator.fleet.mac_view import (
     SecretMissing,
 )
 from voxfleet_operator.fleet.mailbox import Letter, Mailbox
-from voxfleet_operator.fleet.older_chains import MAX_KEYS, MAX_WAITING_ROWS, OlderChain, left_to_read
+from voxfleet_operator.fleet.older_chains import MAX_KEYS, OlderChain, left_to_read
 from voxfleet_operator.fleet.patience import Patience
+from voxfleet_operator.fleet.row_room import RowRoom
 from voxfleet_operator.fleet.session_context import (
     SessionContext,
     backoff_seconds,
@@ -251,9 +252,9 @@ class MacSession:
     async def _handle(self, client: AgentClient, event: Event) -> None:
         if event.row is not None and self._record.view.ledger_error is None:
             ahead = event.row.row.sequence - self._record.book.last_sequence
-            if ahead == 1:
+            if ahead == 1 and self._room.left(len(self._record.book.rows)):
                 self._changed(self._record.rows_delivered([event.row]))
-            elif ahead > 1:
+            elif ahead >= 1:
                 await self._pull_rows(client)
         if event.attempt is not None and not self._is_deleted(event.attempt):
             self._changed(self._record.attempt_reported(event.attempt))
@@ -268,21 +269,27 @@ class MacSession:
     async def _pull_rows(self, client: AgentClient) -> None:
         """Reads all signed rows after the newest verified one: an attempt that waits for others names none."""
         error = self._record.view.ledger_error
-        await self._read_rows(client)
-        self._changed(self._record.rows_exhausted())
+        if await self._read_rows(client):
+            self._changed(self._record.rows_exhausted())
         found = self._record.view.ledger_error
         if found != error:
             if found is not None:
                 self._log.error("ledger_refused", error=found)
             self._context.on_change(self._name, frozenset())
 
-    async def _read_rows(self, client: AgentClient) -> None:
-        """May run beside the events, which deliver rows, too: a page that they were faster than is asked for again."""
+    async def _read_rows(self, client: AgentClient) -> bool:
+        """Returns whether all are read that there are; False if there is no room for more.
+
+        May run beside the events, which deliver rows, too: a page that they were faster than is asked for again.
+        """
         record = self._record
         book = record.book
         while book.error is None:
-            head = book.head
-            page = await client.ledger(book.last_sequence)
+            head, room = book.head, self._room.left(len(book.rows))
+            if not room:
+                record.rows_are_left()
+                return False
+            page = await client.ledger(book.last_sequence, limit=min(room, LEDGER_PAGE_ROWS))
             if book.head != head:
                 continue
             checked = await asyncio.to_thread(book.check, page.rows, head)
@@ -291,6 +298,13 @@ class MacSession:
                 book.refuse_damaged(page.chain_id, page.damaged_sequence)
             if not page.rows:
                 break
+        return True
+
+    async def _read_on(self, client: AgentClient) -> None:
+        """Goes on with the rows for which there was no room, if there is some by now."""
+        self._room.renewed(len(self._record.book.rows), settles=self._context.settles())
+        if self._record.view.rows_left:
+            await self._pull_rows(client)
 
     async def _keep_alive_after(self, following: asyncio.Event, client: AgentClient) -> None:
         await following.wait()
@@ -301,6 +315,7 @@ class MacSession:
         """Goes on renewing after the first renewal."""
         while True:
             self._machine_reported(await client.machine())
+            await self._read_on(client)
             await self._read_ladders(client)
             await self._read_older_chains(client)
             interval = renewal_interval_seconds(self._shortest_lease_seconds, self._context.timing)
@@ -328,10 +343,11 @@ class MacSession:
             listed = await client.ledger_chains()
             keys = (self.mac.spec.ledger_public_key, *self._former_keys)
             self._older_chains = left_to_read(listed.chains, machine.ledger_chain_id, keys, self._context.stored_head)
-        if not self._older_chains or len(record.book.rows) >= MAX_WAITING_ROWS:
+        room = self._room.left(len(record.book.rows))
+        if not self._older_chains or not room:
             return
-        chain = self._older_chains.pop(0)
-        page = await client.ledger(chain.after.sequence, chain_id=chain.chain_id)
+        chain, limit = self._older_chains.pop(0), min(room, LEDGER_PAGE_ROWS)
+        page = await client.ledger(chain.after.sequence, chain_id=chain.chain_id, limit=limit)
         checked = await asyncio.to_thread(record.book.check, page.rows, chain.after, chain)
         if checked.error is None and page.damaged_sequence is not None:
             checked = replace(checked, error=damaged(chain.chain_id, page.damaged_sequence))
@@ -458,6 +474,7 @@ class MacSession:
         context = self._context
         book = LedgerBook(public_key(self.mac.spec.ledger_public_key), context.control_plane, context.now)
         self._record = MacRecord(self._name, self._context.control_plane, book)
+        self._room = RowRoom()
         self._mailbox = Mailbox()
         self._patience.another_machine()
         self._delivery = Delivery(self._mailbox, self._context.clock)

@@ -54,6 +54,8 @@ class SessionContext:
     on_identified: Callable[[str], None]
     stored_head: Callable[[str, str], ChainHead | None]
     """(ledger key, chain) -> the newest row of the chain that a statement counts."""
+    settles: Callable[[], bool]
+    """Whether rows can be settled now, as far as is known; False while the ledger archive does not answer."""
 
 
 def same_conversation(dialer: Dialer, old: MacAgent, new: MacAgent) -> bool:

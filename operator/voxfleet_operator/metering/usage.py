@@ -96,7 +96,7 @@ def job_usage(shards: Iterable[AudioShard], *, ended: bool) -> JobUsage:
     `ended` says that the job assigns no more attempts. Usage is settled once the job and all its attempts have ended
     and all rows are verified.
     """
-    productive = retry = overhead = audio = rows = unverified = 0
+    productive = retry = overhead = audio = rows = unverified = estimated = 0
     settled = ended
     for shard in shards:
         if shard.spec.stage is not Stage.PROCESS:
@@ -116,6 +116,7 @@ def job_usage(shards: Iterable[AudioShard], *, ended: bool) -> JobUsage:
             audio += usage.audio_milliseconds
             rows += usage.rows
             unverified += usage.given_up
+            estimated += 0 if usage.estimate is None else usage.estimate.milliseconds
             if commit is not None and commit.attempt == record.attempt:
                 productive += usage.work_milliseconds
             else:
@@ -128,6 +129,7 @@ def job_usage(shards: Iterable[AudioShard], *, ended: bool) -> JobUsage:
         retry_seconds=seconds_text(retry),
         overhead_seconds=seconds_text(overhead),
         audio_seconds=seconds_text(audio),
+        estimated_seconds=seconds_text(estimated) if estimated else None,
         rows=rows,
         unverified_attempts=unverified,
         settled=settled,

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, Resource
-from voxfleet_api.kinds.audio_shard import AudioShardStatus
+from voxfleet_api.kinds.audio_shard import AttemptOutcome, AudioShardStatus, Stage
 from voxfleet_operator.event_reasons import announced
-from voxfleet_operator.metrics import WorkMetrics, class_label, outcome_label
+from voxfleet_operator.metrics import (
+    MACHINE_CLASSES,
+    OVERHEAD,
+    PRODUCTIVE,
+    RETRY,
+    WorkMetrics,
+    class_label,
+    outcome_label,
+)
 from voxfleet_operator.reconcile.transitions import ended_attempts
 
 
 def count_write(metrics: WorkMetrics, before: Resource, after: Resource) -> None:
     if isinstance(before, AudioShard) and isinstance(after, AudioShard):
         _count_shard(metrics, before.status, after.status)
+        if after.spec.stage is Stage.PROCESS:  # Finalize tells the clips of all of them again
+            _count_clips(metrics, before.status, after.status)
     elif isinstance(before, AudioBatchJob) and isinstance(after, AudioBatchJob):
         _count_job(metrics, before, after)
 
@@ -25,9 +36,6 @@ def _count_shard(metrics: WorkMetrics, before: AudioShardStatus, after: AudioSha
         metrics.attempts.labels(outcome_label(record.outcome), failure_class).inc()
         if record.costs_retry:
             metrics.retries.labels(failure_class).inc()
-    if before.commit is None and after.commit is not None and after.clips is not None:
-        for outcome, clips in after.clips.model_dump().items():
-            metrics.clips.labels(outcome).inc(clips)
     failed = find(after.conditions, ConditionType.FAILED)
     if (
         failed is not None
@@ -37,18 +45,40 @@ def _count_shard(metrics: WorkMetrics, before: AudioShardStatus, after: AudioSha
         metrics.exhausted.inc()
     if after.superseded_by and not before.superseded_by:
         metrics.split.inc()
-    (machine_before, audio_before), (machine, audio) = _used_milliseconds(before), _used_milliseconds(after)
-    metrics.machine_seconds.inc(max(0, machine - machine_before) / 1000)
-    metrics.audio_seconds.inc(max(0, audio - audio_before) / 1000)
+    used_before, used = _machine_milliseconds(before), _machine_milliseconds(after)
+    for machine_class in MACHINE_CLASSES:
+        grown = used[machine_class] - used_before[machine_class]
+        metrics.machine_seconds.labels(machine_class).inc(max(0, grown) / 1000)
+    metrics.audio_seconds.inc(max(0, _audio_milliseconds(after) - _audio_milliseconds(before)) / 1000)
 
 
-def _used_milliseconds(status: AudioShardStatus) -> tuple[int, int]:
-    """Machine time and audio of all attempts."""
-    parts = [record.usage for record in status.attempts if record.usage is not None]
-    machine, audio = sum(part.machine_milliseconds for part in parts), sum(part.audio_milliseconds for part in parts)
-    if status.folded is None:
-        return machine, audio
-    return machine + status.folded.machine_milliseconds, audio + status.folded.audio_milliseconds
+def _count_clips(metrics: WorkMetrics, before: AudioShardStatus, after: AudioShardStatus) -> None:
+    if before.commit is None and after.commit is not None and after.clips is not None:
+        for outcome, clips in after.clips.model_dump().items():
+            metrics.clips.labels(outcome).inc(clips)
+
+
+def _machine_milliseconds(status: AudioShardStatus) -> Counter[str]:
+    """By class, as a job's usage has it. Whether the work of an attempt is productive is known once it has ended."""
+    used: Counter[str] = Counter()
+    for record in status.attempts:
+        usage = record.usage
+        if usage is None:
+            continue
+        used[OVERHEAD] += usage.setup_milliseconds + usage.cleanup_milliseconds
+        if record.outcome != AttemptOutcome.ASSIGNED:
+            committed = status.commit is not None and status.commit.attempt == record.attempt
+            used[PRODUCTIVE if committed else RETRY] += usage.work_milliseconds
+    if status.folded is not None:
+        used[OVERHEAD] += status.folded.setup_milliseconds + status.folded.cleanup_milliseconds
+        used[RETRY] += status.folded.work_milliseconds
+    return used
+
+
+def _audio_milliseconds(status: AudioShardStatus) -> int:
+    """Of all attempts."""
+    listed = sum(record.usage.audio_milliseconds for record in status.attempts if record.usage is not None)
+    return listed + (0 if status.folded is None else status.folded.audio_milliseconds)
 
 
 def _count_job(metrics: WorkMetrics, before: AudioBatchJob, after: AudioBatchJob) -> None:

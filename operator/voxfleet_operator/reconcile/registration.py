@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from voxfleet_api.kinds import AudioBatchJob, Resource
 from voxfleet_operator.queue import Key
+from voxfleet_operator.reconcile.archived_estimates import ArchivedEstimates
 from voxfleet_operator.reconcile.backoffs import Backoffs
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.exclusions import Exclusions
@@ -47,6 +48,7 @@ class SharedFindings:
     pending_reasons: PendingReasons
     lease_clock: LeaseClock
     statements: StoredStatements
+    archived_estimates: ArchivedEstimates = field(default_factory=ArchivedEstimates)
     outlook: OutlookOf = _no_lanes
 
     @classmethod

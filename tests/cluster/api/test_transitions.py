@@ -24,6 +24,8 @@ ADVICE = (
     "a commit does not change",
     "a cursor never falls",
     "a cancelled job does not start again",
+    "a final statement never changes",
+    "a usage that is settled never changes",
 )
 DIGEST_A, DIGEST_B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ASSIGNED: Json = {"attempt": 2, "mac": "mac-a", "specDigest": DIGEST_A, "leaseSeconds": 60}
@@ -231,9 +233,32 @@ def test_a_final_statement_never_changes(statement: ApiServer) -> None:
         {"conditions": []},
     ]
     for change in changes:
-        with pytest.raises(Refused, match="a final statement never changes"):
+        with pytest.raises(Refused, match=ADVICE[7]):
             write(**change)
     write(observedGeneration=2, machineSeconds="5.000")
+
+
+def test_a_settled_usage_never_changes(job: ApiServer) -> None:
+    def write(**usage: object) -> dict[str, Any]:
+        return patch(job, "AudioBatchJob", {"status": {"usage": usage}}, "status")
+
+    write(machineSeconds="4.000", rows=2)
+    write(machineSeconds="5.000", rows=3, settled=True)
+    for change in (
+        {"machineSeconds": "6.000"},
+        {"machineHours": "0.0020"},
+        {"rows": 4},
+        {"rows": None},
+        {"estimatedSeconds": "1.000"},
+        {"unverifiedAttempts": 1},
+        {"settled": False},
+        {"settled": None},
+    ):
+        with pytest.raises(Refused, match=ADVICE[8]):
+            write(**change)
+    with pytest.raises(Refused, match=ADVICE[8]):
+        patch(job, "AudioBatchJob", {"status": {"usage": None}}, "status")
+    patch(job, "AudioBatchJob", {"status": {"observedGeneration": 2, "usage": {"settled": True}}}, "status")
 
 
 @pytest.mark.parametrize("month", ["2026-13", "2026-1", "26-11", ""])

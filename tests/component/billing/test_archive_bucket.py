@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from tests.unit.billing.test_archive import FIRST, MAC, MONTH, addition, chain, 
 
 from voxfleet_billing import archive_bucket
 from voxfleet_billing.archive_access import ArchiveError, ArchiveStore, ObjectMissing
+from voxfleet_billing.archive_probe import OverwritesObjects, check_creates_once
 from voxfleet_billing.archive_reader import month_indexes
 from voxfleet_billing.archive_store import open_archive
 from voxfleet_billing.archive_writer import revise, with_rows
@@ -77,3 +80,28 @@ def test_a_server_that_is_gone_is_named_soon(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     with pytest.raises(ArchiveError, match="AWS_ENDPOINT_URL"):
         open_archive("s3://ledger").names("2026-11")
+
+
+class OverwritingServer(BaseHTTPRequestHandler):
+    """Takes every PUT, whatever it asks for."""
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("ETag", '"etag"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Nothing to say."""
+
+
+def test_a_server_that_ignores_if_none_match_is_refused(store: ArchiveStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_creates_once(store)
+    check_creates_once(store)  # another leader has been there before
+    with ThreadingHTTPServer(("127.0.0.1", 0), OverwritingServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(OverwritesObjects, match=r"s3://ledger/fleet/create-once\.probe: was overwritten"):
+            check_creates_once(open_archive("s3://ledger/fleet"))
+        server.shutdown()

@@ -68,9 +68,10 @@ class FakeFleet(StartedTogether):
         *,
         control_plane: ControlPlane | None = None,
         progress_interval_seconds: float | None = None,
+        archive: str | None = None,
         **settings: object,
     ) -> None:
-        """`control_plane`: one that runs already. `settings`: see FleetSettings."""
+        """`control_plane`: one that runs already. `archive`: the ledger archive. `settings`: see FleetSettings."""
         folder = folder.absolute()
         self.folder = folder
         self._own_control_plane = control_plane is None
@@ -84,10 +85,21 @@ class FakeFleet(StartedTogether):
         self.macs = FakeMacs(FleetSettings.model_validate(told))
         self.account = OperatorAccount(self.control_plane, OPERATOR_NAMESPACE)
         self.operator = operator_of_fake_macs(
-            folder, self.account.kubeconfig, OPERATOR_NAMESPACE, progress_interval_seconds
+            folder, self.account.kubeconfig, OPERATOR_NAMESPACE, progress_interval_seconds, archive
         )
         self._opener = urllib.request.build_opener()
         self._stack = ExitStack()
+
+    def install(self) -> None:
+        """Applies all that people apply: kinds, namespaces, the contract, the MacAgents, the operator's account."""
+        self.control_plane.apply(REPOSITORY / "crds")
+        self.control_plane.kubectl("wait", "--for=condition=Established", "--all", "crd", "--timeout=30s")
+        for namespace in (OPERATOR_NAMESPACE, NAMESPACE):
+            metadata = {"name": namespace}
+            self.control_plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        self.control_plane.apply(CONTRACT)
+        self.control_plane.apply(self.macs.manifests(OPERATOR_NAMESPACE))
+        self.account.grant()
 
     def _clean_up(self) -> None:
         """Of a control plane that others use too. The operator still runs: it ends what the jobs have begun."""
@@ -196,16 +208,9 @@ class FakeFleet(StartedTogether):
             self.control_plane.start()
         tls = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=str(self.control_plane.ca_file)))
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), tls)
-        self.control_plane.apply(REPOSITORY / "crds")
-        self.control_plane.kubectl("wait", "--for=condition=Established", "--all", "crd", "--timeout=30s")
-        for namespace in (OPERATOR_NAMESPACE, NAMESPACE):
-            metadata = {"name": namespace}
-            self.control_plane.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-        self.control_plane.apply(CONTRACT)
         self._stack.callback(self.macs.stop)
         self.macs.start()
-        self.control_plane.apply(self.macs.manifests(OPERATOR_NAMESPACE))
-        self.account.grant()
+        self.install()
         self._stack.callback(self.operator.stop)
         self.operator.start()
         if not self._own_control_plane:

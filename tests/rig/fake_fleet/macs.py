@@ -82,11 +82,17 @@ class FakeMacs:
 
 
 def operator_of_fake_macs(
-    folder: Path, kubeconfig: Path, namespace: str, progress_interval_seconds: float | None = None
+    folder: Path,
+    kubeconfig: Path,
+    namespace: str,
+    progress_interval_seconds: float | None = None,
+    archive: str | None = None,
 ) -> Child:
     """The product's operator with a dialer that needs no SSH; see `operator_program`."""
     argv = [sys.executable, "-m", "tests.rig.fake_fleet.operator_program", namespace]
     if progress_interval_seconds is not None:
-        argv.append(str(progress_interval_seconds))
+        argv += ["--progress-interval-seconds", str(progress_interval_seconds)]
+    if archive is not None:
+        argv += ["--archive", archive]
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
     return Child("operator", argv, folder / "operator.log", env=environment, cwd=REPOSITORY)

@@ -22,6 +22,7 @@ NO_AMOUNTS = {
     "lastHash",
     "firstSequence",
     "lastSequence",
+    "estimate",
 }
 """What a usage holds beside amounts of time and bytes: counts, numbers of rows and facts."""
 

@@ -88,9 +88,15 @@ def test_statements_alone_say_what_they_know() -> None:
         statement("mac-01", "2026-11", overheadSeconds="2.000", rows=1),
         statement("mac-02", "2026-11", productiveSeconds="1.000", audioSeconds="5.000", rows=1),
         statement("mac-02", "2026-10", productiveSeconds="9.000", rows=1),
+        statement("mac-03", "2026-11", estimatedSeconds="70.000"),
     ]
     by_mac = statement_totals(told, "2026-11", By.MAC)
-    assert {name: total.machine for name, total in by_mac.groups.items()} == {"mac-01": 3_603_001, "mac-02": 1_000}
+    assert {name: total.machine for name, total in by_mac.groups.items()} == {
+        "mac-01": 3_603_001,
+        "mac-02": 1_000,
+        "mac-03": 0,
+    }
+    assert by_mac.groups["mac-03"].estimated == by_mac.whole.estimated == 70_000
     assert by_mac.groups["mac-01"].rows == 8 and by_mac.whole.rows == 9 and by_mac.whole.audio == 5_000
     by_class = statement_totals(told, "2026-11", By.CLASS)
     assert {name: total.machine for name, total in by_class.groups.items()} == {

@@ -26,7 +26,7 @@ def of(kind: ChargeKind, lines: list[Charge]) -> list[Charge]:
     return [line for line in lines if line.kind is kind]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(months(), books())
 def test_each_row_is_one_line_with_its_milliseconds(month: ArchivedMonth, prices: PriceBook) -> None:
     lines = of(ChargeKind.USAGE, month.charges(prices))
@@ -43,7 +43,7 @@ def test_each_row_is_one_line_with_its_milliseconds(month: ArchivedMonth, prices
         assert all(first.end <= second.start for first, second in pairwise(ordered))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(months(), books())
 def test_idle_time_and_the_union_of_rows_are_rented_time(month: ArchivedMonth, prices: PriceBook) -> None:
     lines = month.charges(prices)
@@ -64,7 +64,7 @@ def test_idle_time_and_the_union_of_rows_are_rented_time(month: ArchivedMonth, p
         assert days == sorted(set(days)), "one line a day"
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(months(), books())
 def test_the_same_ledger_is_exported_alike(month: ArchivedMonth, prices: PriceBook) -> None:
     shuffled = {
@@ -73,7 +73,7 @@ def test_the_same_ledger_is_exported_alike(month: ArchivedMonth, prices: PriceBo
     assert exported(month, prices) == exported(ArchivedMonth(shuffled), prices)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(months(), books(), st.sampled_from(MACS))
 def test_a_late_row_only_adds_lines(month: ArchivedMonth, prices: PriceBook, mac: str) -> None:
     late = row("2026-10-02T00:00:00Z", hardware_id=mac, chain_id="late")
@@ -89,7 +89,7 @@ def test_a_late_row_only_adds_lines(month: ArchivedMonth, prices: PriceBook, mac
     assert len(new) >= 1 and all(line.correction for line in new)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(months(), books())
 def test_money_adds_up(month: ArchivedMonth, prices: PriceBook) -> None:
     (acme,), lines = prices.lessors, month.charges(prices)

@@ -18,8 +18,8 @@ from tests.rig.price_books import book, lessor, rate, sku
 
 from voxfleet_api.kinds.mac_availability import OpeningHours
 from voxfleet_billing.charge import Charge, ChargeKind, Money
-from voxfleet_billing.charges import Unbillable
 from voxfleet_billing.instants import DAY_MILLISECONDS
+from voxfleet_billing.mac_charges import Unbillable
 from voxfleet_billing.money import added
 
 RENTED_ONCE = facts(since="2026-11-20T20:00:00Z", until="2026-11-21T02:00:00Z")

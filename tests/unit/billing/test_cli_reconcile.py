@@ -122,16 +122,21 @@ def test_each_change_of_an_export_is_told(folder: Path) -> None:
         by_row = {row["x_RowId"]: row for row in rows if row["x_RowId"]}
         by_row["chain-1#4"]["x_MachineSeconds"] = "3600.001"
         by_row["chain-2#1"]["BilledCost"] = "99.01"
+        by_row["chain-2#2"]["SkuId"] = "m5"
         idle = next(row for row in rows if row["x_Kind"] == "Idle")
         return [row for row in rows if row not in (by_row["chain-1#7"], idle)]
 
     edited(path, change)
     out = folder / "differences.csv"
     code, output = run(folder, "reconcile", "--csv", path, *priced(folder), "--offline", "--out", out)
-    assert code == 1 and "4 differences" in output
+    assert code == 1 and "5 differences" in output
     with out.open(newline="") as file:
         found = {(row["kind"], row["line"].split()[0]): row for row in csv.DictReader(file)}
-    assert set(found) == {("Time", "chain-1#4"), ("Cost", "chain-2#1"), ("Missing", "chain-1#7"), ("Missing", "Idle")}
+    assert set(found) == {
+        *(("Time", "chain-1#4"), ("Cost", "chain-2#1"), ("Sku", "chain-2#2"), ("Missing", "chain-1#7")),
+        ("Missing", "Idle"),
+    }
+    assert found["Sku", "chain-2#2"]["sku"] == "m4 / m5"
     assert found["Time", "chain-1#4"]["ourSeconds"] == "3600.000"
     assert found["Time", "chain-1#4"]["theirSeconds"] == "3600.001"
     assert found["Cost", "chain-2#1"]["theirCost"] == "99.01"

@@ -11,6 +11,7 @@ from tests.rig.signed_mac import SignedMac
 from typer.testing import CliRunner
 
 from voxfleet_api.kinds import MacAgent, MachineHourStatement
+from voxfleet_billing import mac_processes
 from voxfleet_billing.archive_format import MacFacts, TimeClass
 from voxfleet_billing.verification_task import run_task
 from voxfleet_cli.bill import verify
@@ -32,7 +33,7 @@ FACTS = MacFacts(since="2026-11-01T00:00:00Z", hardware_id="hardware-mac-01", ch
 @pytest.fixture
 def macs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[SignedMac]:
     """Six, which are verified in this process."""
-    monkeypatch.setattr(verify, "FEW_MACS", 6)
+    monkeypatch.setattr(mac_processes, "FEW_MACS", 6)
     made = []
     for number in range(6):
         name = f"mac-{number + 1:02d}"
@@ -55,13 +56,13 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
 def test_a_sound_archive_verifies_in_several_processes(
     tmp_path: Path, macs: list[SignedMac], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify, "FEW_MACS", 4)
+    monkeypatch.setattr(mac_processes, "FEW_MACS", 4)
     code, output = run(tmp_path, "verify")
     assert code == 0, output
     assert "2026-11: 6 Macs, 6 chains, 6 segments, 36 rows: all of it fits. Keys: of the archive itself." in output
     keys = tmp_path / "macs.keys"
     keys.write_text("\n".join(mac.ledger_key for mac in macs))
-    monkeypatch.setattr(verify, "FEW_MACS", 100)
+    monkeypatch.setattr(mac_processes, "FEW_MACS", 100)
     code, output = run(tmp_path, "verify", "--public-key", str(keys))
     assert code == 0 and "Keys: of --public-key." in output
     code, output = run(tmp_path, "verify", "--public-key", macs[0].ledger_key)

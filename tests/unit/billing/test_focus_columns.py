@@ -96,7 +96,7 @@ def test_what_varies_is_in_the_order_of_its_columns(version: FocusVersion) -> No
     assert tuple(column.name for column in columns(version) if column.value is None) == focus.VARYING
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(months(), books())
 def test_what_is_rendered_once_is_what_each_line_says(month: ArchivedMonth, prices: PriceBook) -> None:
     """Column by column, without what lines have alike."""

@@ -10,15 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from voxfleet_billing.compared_line import ComparedLine, DifferenceKind, Tolerance
 from voxfleet_billing.csv_mapping import CsvMapping, MappingError, load_mapping, their_lines
-from voxfleet_billing.line_comparison import ComparedLine, DifferenceKind, LineComparison, Tolerance, TooLarge
+from voxfleet_billing.line_comparison import LineComparison, TooLarge
 
 COUNT = 20_000
 
 
 def lines(count: int = COUNT) -> Iterator[ComparedLine]:
     for number in range(count):
-        yield ComparedLine(f"chain-{number % 50}#{number}", 1000 + number, Decimal(number) / 100, "EUR", number + 2)
+        yield ComparedLine(
+            f"chain-{number % 50}#{number}", 1000 + number, Decimal(number) / 100, "EUR", number + 2, "m4"
+        )
 
 
 def compared(
@@ -45,7 +48,7 @@ def test_twenty_planted_differences_are_found_and_nothing_else() -> None:
     planted: set[tuple[DifferenceKind, str]] = set()
     for place in range(0, 20 * 997, 997):
         line = theirs[place]
-        match place % 5:
+        match place % 6:
             case 0:
                 theirs[place] = ComparedLine(line.key, (line.milliseconds or 0) + 1, line.cost, "EUR", line.number)
                 planted.add((DifferenceKind.TIME, line.key))
@@ -61,8 +64,11 @@ def test_twenty_planted_differences_are_found_and_nothing_else() -> None:
             case 4:
                 theirs[place] = ComparedLine(line.key, line.milliseconds, line.cost, "USD", line.number)
                 planted.add((DifferenceKind.CURRENCY, line.key))
+            case 5:
+                theirs[place] = ComparedLine(line.key, line.milliseconds, line.cost, "EUR", line.number, "m5")
+                planted.add((DifferenceKind.SKU, line.key))
     found = compared(lines(), iter(theirs))
-    assert set(found) == planted and len(found) == len(planted) == 24
+    assert set(found) == planted and len(found) == len(planted) == 23
 
 
 def test_lines_of_one_key_are_added_up_where_keys_are_sums() -> None:
@@ -137,6 +143,17 @@ def test_a_csv_by_mac_and_day() -> None:
     assert not mapping.once
     text = "Host,From,Secs,Kind\nmac-01,20.11.2026 22:00,60,Usage\nmac-01,20.11.2026 22:00,60,Fixed\n"
     assert read(text, mapping) == [ComparedLine("mac-01 2026-11-20", 60_000, None, "", 2)]
+
+
+@pytest.mark.parametrize(("key", "sku"), [("row", "m5"), ("mac", None)])
+def test_a_sku_is_read_where_lines_are_rows(key: str, sku: str | None) -> None:
+    """Lines that are added up may be of several. A line without cells is none; one that is cut short has empty ones."""
+    mapping = load_mapping(f"columns: {{row: Row, mac: Mac, seconds: Secs, sku: Sku}}\nkey: [{key}]\n")
+    text = "Row,Mac,Secs,Sku\n\na,a,60,m5\na,a\n"
+    assert read(text, mapping) == [
+        ComparedLine("a", 60_000, None, "", 3, sku),
+        ComparedLine("a", 0, None, "", 4, None if sku is None else ""),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,9 @@ def test_a_float_is_refused_where_it_would_be_computed_with() -> None:
 
 
 MONEY_PATH = (
-    *("charge", "charges", "fees", "idle", "instants", "minimums", "money", "price_book", "pricing"),
-    *("exports/focus", "exports/lessor", "exports/manifest", "exports/tally"),
+    *("charge", "charges", "compared_line", "fees", "idle", "instants", "mac_charges", "minimums", "money"),
+    *("month_sums", "price_book", "pricing"),
+    *("exports/focus", "exports/lessor", "exports/manifest", "exports/request", "exports/tally"),
 )
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import structlog
 
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, VoiceContract
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
+from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.kinds.job_status import AudioBatchJobStatus
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.fleet.mac_view import Outcome
 from voxfleet_operator.kube_errors import AlreadyExists
 from voxfleet_operator.queue import PLACEMENT, Key
+from voxfleet_operator.reconcile.archived_estimates import ArchivedEstimates
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.credentials import Blocked, job_credentials
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
@@ -44,11 +44,17 @@ log = structlog.get_logger(__name__)
 
 class JobReconciler:
     def __init__(
-        self, context: Context, blockers: JobBlockers, pending_reasons: PendingReasons, outlook: OutlookOf
+        self,
+        context: Context,
+        blockers: JobBlockers,
+        pending_reasons: PendingReasons,
+        archived_estimates: ArchivedEstimates,
+        outlook: OutlookOf,
     ) -> None:
         self._context = context
         self._blockers = blockers
         self._pending_reasons = pending_reasons
+        self._archived_estimates = archived_estimates
         self._outlook = outlook
         self._outlooks: dict[str, tuple[float, LaneOutlook]] = {}
         """By job UID: when all Macs were looked at for it, and what was found."""
@@ -205,13 +211,17 @@ class JobReconciler:
 
     async def _remove_settled(self, job: AudioBatchJob, shards: JobShards) -> float | None:
         """Deletes shards whose account is closed, so that their number does not grow with the nights."""
-        counted = partial(self._stored.counts, synced=self._context.synced())
-        removal = plan_removal(job, shards, counted, self._context.now())
+        removal = plan_removal(job, shards, self._is_counted, self._context.now())
         for shard in removal.shards:
             self._context.leader.check()
             metadata = shard.metadata
             await self._context.api.delete(AudioShard, metadata.namespace, metadata.name, metadata.uid)
         return removal.again_seconds
+
+    def _is_counted(self, shard: AudioShard, record: AttemptRecord) -> bool:
+        if self._context.archive is not None and not self._archived_estimates.has(shard, record):
+            return False
+        return self._stored.counts(record, synced=self._context.synced())
 
     async def _delete(self, job: AudioBatchJob, shards: JobShards) -> float | None:
         if CLEANUP_FINALIZER not in job.metadata.finalizers:

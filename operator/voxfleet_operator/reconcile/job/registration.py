@@ -42,6 +42,8 @@ def _is_gone(job: AudioBatchJob, cache: Cache) -> bool:
 
 REGISTRATION = Registration(
     AudioBatchJob,
-    lambda context, findings: JobReconciler(context, findings.blockers, findings.pending_reasons, findings.outlook),
+    lambda context, findings: JobReconciler(
+        context, findings.blockers, findings.pending_reasons, findings.archived_estimates, findings.outlook
+    ),
     woken_by,
 )

@@ -20,8 +20,8 @@ BATCH = 100
 STATEMENT_SECONDS = 600.0
 """After how long to look again for statements that have to be written first."""
 
-Counted = Callable[[AttemptRecord], bool]
-"""Whether a statement counts all rows of an attempt."""
+Counted = Callable[[AudioShard, AttemptRecord], bool]
+"""Whether statements have all that they need of an attempt: its rows, and what was estimated of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +51,4 @@ def plan_removal(job: AudioBatchJob, shards: JobShards, counted: Counted, now: d
 
 
 def _is_counted(shard: AudioShard, counted: Counted) -> bool:
-    return all(is_settled(shard, record) and counted(record) for record in shard.status.attempts)
+    return all(is_settled(shard, record) and counted(shard, record) for record in shard.status.attempts)

@@ -4,7 +4,9 @@ attempts there that belong to no shard.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
@@ -12,8 +14,9 @@ from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.event_reasons import EventReason
-from voxfleet_operator.fleet.closing import ClosingPhase
+from voxfleet_operator.fleet.closing import Closing, ClosingPhase
 from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
+from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.exclusions import Exclusions
@@ -25,9 +28,12 @@ from voxfleet_operator.reconcile.mac_closing import closing, next_change
 from voxfleet_operator.reconcile.refusing_macs import FORGET_SECONDS, RefusingMacs
 from voxfleet_operator.reconcile.shard.by_machine import ShardsByMachine
 from voxfleet_operator.reconcile.status_writer import observe, write_status
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 
 SETTLE_SECONDS = 5.0
 """So long the rows of a removed Mac wait for their statement."""
+ARCHIVE_SECONDS = 3600.0
+"""So long they wait while the ledger archive does not answer."""
 ROWS_POLL_SECONDS = 15.0
 """So often a drained Mac is looked at while its rows are being settled."""
 DELETE_POLL_SECONDS = 10.0
@@ -59,21 +65,35 @@ class _Shown:
         return (self.view.connected, self.view.identity, self.phase, self.access)
 
 
+@dataclass(slots=True)
+class _Removed:
+    """A MacAgent that was deleted while rows of it wait."""
+
+    at_seconds: float
+    at: datetime
+    answered_seconds: float
+    """Until when the archive may have been down: rows have a moment from then on."""
+    told: bool = False
+
+
 class MacReconciler:
     def __init__(self, context: Context, exclusions: Exclusions, refusing: RefusingMacs) -> None:
         self._context = context
         self._exclusions = exclusions
         self._refusing = refusing
         self._by_machine = ShardsByMachine(context.cache)
+        self._stored = StoredStatements(context.cache)
         self._shown: dict[str, _Shown] = {}
-        self._removed_seconds: dict[str, float] = {}
+        self._removed: dict[str, _Removed] = {}
+        self._known: dict[str, MacAgent] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         context = self._context
         mac = context.cache.get(MacAgent, "", key.name)
         if mac is None:
             return self._forget(key.name)
-        self._removed_seconds.pop(key.name, None)
+        self._removed.pop(key.name, None)
+        self._known[key.name] = mac
         context.leader.check()
         if key.name not in self._shown:
             self._take_up_exclusion(mac)  # before its session, and so before anything is placed on it
@@ -115,17 +135,53 @@ class MacReconciler:
         return None if change is None else min(HOURS_CHECK_SECONDS, (change - now).total_seconds())
 
     def _forget(self, name: str) -> float | None:
-        """Ends the session of a MacAgent that was deleted, once its last rows had time to get into a statement."""
+        """Ends the session of a MacAgent that was deleted, once its last rows had time to get into a statement.
+
+        While the archive does not answer they wait longer, and nothing runs on the Mac meanwhile.
+        """
         context, now = self._context, self._context.clock()
-        if context.fleet.view(name).rows:
-            removed_seconds = self._removed_seconds.setdefault(name, now)
-            if now - removed_seconds < SETTLE_SECONDS:
+        left = self._unsettled(context.fleet.view(name))
+        if left:
+            removed = self._removed.setdefault(name, _Removed(now, context.now(), now))
+            if now - removed.answered_seconds < SETTLE_SECONDS:
                 context.queue.add(Key(MachineHourStatement.crd.kind, "", name))
                 return SETTLE_SECONDS
-        self._removed_seconds.pop(name, None)
+            archive = context.archive
+            if archive is not None and not archive.answers and now - removed.at_seconds < ARCHIVE_SECONDS:
+                removed.answered_seconds = now
+                if not removed.told:
+                    removed.told = True
+                    self._tell_of_left_rows(name, left, "they wait for the archive, for an hour at most")
+                context.fleet.close_at(name, Closing(takes_nothing=True, return_at=removed.at, stop_at=removed.at))
+                context.queue.add(Key(MachineHourStatement.crd.kind, "", name))
+                return ROWS_POLL_SECONDS
+            again = "they stay on the Mac: apply the MacAgent again, and drain it before it is deleted"
+            self._tell_of_left_rows(name, left, again)
+        self._removed.pop(name, None)
+        self._known.pop(name, None)
         context.fleet.forget(name)
         self._wake_waiting_shards(name, None)
         return None
+
+    def _unsettled(self, view: MacView) -> Sequence[VerifiedRow]:
+        """Those of its rows that no statement counts; the view may have them for a moment longer."""
+        pinned = "" if view.identity is None else view.identity.ledger_key
+        heads = {
+            key: self._stored.head(*key) for key in {(row.ledger_key or pinned, row.chain_id) for row in view.rows}
+        }
+        return [
+            row
+            for row in view.rows
+            if (head := heads[row.ledger_key or pinned, row.chain_id]) is None or head.sequence < row.sequence
+        ]
+
+    def _tell_of_left_rows(self, name: str, left: Sequence[VerifiedRow], what: str) -> None:
+        mac = self._known.get(name)
+        if mac is not None:
+            first, last = left[0], left[-1]
+            span = f"{first.chain_id}#{first.sequence} to {last.chain_id}#{last.sequence}"
+            note = f"{name} was deleted while {len(left)} rows of it ({span}) are in no statement; {what}"
+            self._context.events.publish(mac, EventReason.ROWS_LEFT_BEHIND, note)
 
     def _take_up_exclusion(self, mac: MacAgent) -> None:
         context, stored = self._context, mac.status.exclusion

@@ -206,13 +206,14 @@ def usage_of(
 ) -> AttemptUsage | None:
     """The usage to record for an attempt that ended. Plan and Finalize hold no lane, so they have none.
 
-    `is_being_deleted`: its agent says so, and may seal rows of it although it has not reported it yet.
+    `is_being_deleted`: its agent says so, and may seal rows of it although it has not reported it yet. The same if rows
+    of its Mac are left to read.
     """
     if shard.spec.stage is not Stage.PROCESS or view is None:
         return None
     key = AttemptKey(shard.metadata.uid, record.attempt)
     expecting = view.connected and view.ledger_error is None
-    if expecting and is_being_deleted and key not in view.attempts:
+    if expecting and (is_being_deleted or view.rows_left) and key not in view.attempts:
         return None
     return attempt_usage(view.attempts.get(key), view.usage.get(key), expecting=expecting)
 

@@ -9,7 +9,7 @@ import structlog
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AudioShardStatus
-from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
+from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome, attempt_view
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job_life import JobWish, wish_of
 from voxfleet_operator.reconcile.shard.coverage import Coverage
@@ -33,7 +33,7 @@ class EndedAttempts:
     async def settle(self, job: AudioBatchJob, shard: AudioShard) -> float | None:
         """Records their machine time, deletes what their Macs still hold of them, and closes a shard that is split."""
         left = left_of_superseded(self._context, shard)
-        missing = given_up(job, shard, self._is_removed, self._context.now())
+        missing = given_up(job, shard, self._is_removed, self._is_silent, self._context.now())
         status = with_usages(shard.status, (*missing, *left.usages))
         splits = self._is_split_due(job, shard)
         if splits:
@@ -54,6 +54,10 @@ class EndedAttempts:
         if not self._context.synced():
             return False
         return not any(may_stand_for(mac, record) for mac in macs)
+
+    def _is_silent(self, record: AttemptRecord) -> bool:
+        view = attempt_view(record, self._context.fleet.views())
+        return view is None or not view.connected
 
     def split_limits(self, job: AudioBatchJob) -> SplitLimits:
         return SplitLimits(

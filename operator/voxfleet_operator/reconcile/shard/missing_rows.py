@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
-from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord, AttemptUsage, Stage
+from voxfleet_api.kinds.audio_shard import AttemptEstimate, AttemptOutcome, AttemptRecord, AttemptUsage, Stage
 from voxfleet_operator.metering.usage import NO_ROWS
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.status import is_settled
@@ -39,9 +39,14 @@ def given_up(
     job: AudioBatchJob,
     shard: AudioShard,
     is_removed: Callable[[AttemptRecord], bool],
+    is_silent: Callable[[AttemptRecord], bool],
     now: datetime,
 ) -> tuple[tuple[int, AttemptUsage], ...]:
-    """Usages, by attempt, of what was verified so far. `is_removed`: whether no MacAgent stands for its machine.
+    """Usages, by attempt, of what was verified so far. `is_removed`: whether no MacAgent stands for its machine;
+    `is_silent`: whether the machine is out of contact.
+
+    What the attempt may have used beside is estimated if its Mac is gone: removed, or silent when the wait is over. A
+    Mac in contact whose rows do not verify, or that ends no attempt, is not paid by estimate either.
 
     Should the Mac return, its rows still count in its statement, and in the job's usage unless that is settled.
     """
@@ -52,7 +57,18 @@ def given_up(
     for record in shard.status.attempts:
         if record.outcome is AttemptOutcome.ASSIGNED or is_settled(shard, record):
             continue
-        if overdue or is_removed(record):
-            usage = (record.usage or NO_ROWS).model_copy(update={"complete": True, "given_up": True})
+        removed = is_removed(record)
+        if overdue or removed:
+            estimate = estimated(record, now) if removed or is_silent(record) else None
+            usage = (record.usage or NO_ROWS).model_copy(
+                update={"complete": True, "given_up": True, "estimate": estimate}
+            )
             found.append((record.attempt, usage))
     return tuple(found)
+
+
+def estimated(record: AttemptRecord, now: datetime) -> AttemptEstimate | None:
+    """For how long it was assigned until contact was lost, less what its verified rows prove."""
+    proven = 0 if record.usage is None else record.usage.machine_milliseconds
+    milliseconds = 1000 * (record.held_seconds or 0) - proven
+    return AttemptEstimate(milliseconds=milliseconds, month=now.strftime("%Y-%m")) if milliseconds > 0 else None

@@ -9,7 +9,7 @@ from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_billing.archive_reader import KnownIndex, newest_index
 from voxfleet_billing.archive_writer import Change, revise
 from voxfleet_operator.ledger_archive import LedgerArchive
-from voxfleet_operator.reconcile.statement.archiving import ArchivedMonth, archived_month
+from voxfleet_operator.reconcile.statement.archiving import ArchivedMonth, archived_month, by_control_plane
 from voxfleet_operator.reconcile.statement.known_indexes import KnownIndexes
 from voxfleet_shared import crash_points
 
@@ -45,7 +45,7 @@ class ArchiveCalls:
         self._known.drop(mac, month)  # in case this does not come to an end
 
         def work(store: ArchiveStore) -> KnownIndex:
-            return revise(store, first, known, change, _step)
+            return revise(store, first, known, by_control_plane(self._control_plane, change), _step)
 
         revised = await self._archive.call(work)
         self._known.put(mac, month, revised)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
@@ -18,7 +18,7 @@ from voxfleet_billing.archive_format import (
     SettlementRecord,
     TimeClass,
 )
-from voxfleet_billing.archive_reader import KnownIndex, read_rows, settlements
+from voxfleet_billing.archive_reader import KnownIndex, read_rows
 from voxfleet_billing.archive_writer import Addition, Change, NewRow, Revision, SegmentOf
 from voxfleet_operator.fleet.verified_row import NO_MONTH
 from voxfleet_operator.reconcile.statement.decide import SettledRow, SettledRun
@@ -72,7 +72,6 @@ class ArchivedMonth:
     index: MonthIndex
     rows: tuple[tuple[str, CountedRow], ...]
     """With the id of the chain."""
-    estimated_milliseconds: int
 
 
 def archived_month(store: ArchiveStore, known: KnownIndex) -> ArchivedMonth:
@@ -93,8 +92,7 @@ def archived_month(store: ArchiveStore, known: KnownIndex) -> ArchivedMonth:
         )
         for row in read_rows(store, index)
     )
-    estimated = sum(item.estimated_milliseconds for item in settlements(store, index).values())
-    return ArchivedMonth(index, rows, estimated)
+    return ArchivedMonth(index, rows)
 
 
 def _month(wall_start: str, archived_in: str) -> str:
@@ -154,6 +152,19 @@ def without_mac(now: str) -> Change:
         return Revision(index.next(facts=(*index.facts[:-1], ended)))
 
     return change
+
+
+def by_control_plane(uid: str, change: Change) -> Change:
+    """The change, by a control plane whose rows count from then on, too."""
+
+    def joined(index: MonthIndex, segment_of: SegmentOf) -> Revision | None:
+        revision = change(index, segment_of)
+        if revision is None or uid in index.control_planes:
+            return revision
+        later = (*index.later_control_planes, uid)
+        return replace(revision, index=revision.index.model_copy(update={"later_control_planes": later}))
+
+    return joined
 
 
 def finished(index: MonthIndex, _: SegmentOf) -> Revision | None:

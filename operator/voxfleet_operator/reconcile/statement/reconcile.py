@@ -21,6 +21,7 @@ from voxfleet_operator.kube_errors import AlreadyExists
 from voxfleet_operator.ledger_archive import ArchiveBusy
 from voxfleet_operator.metering.statements import statement_name
 from voxfleet_operator.queue import RESTORE, Key
+from voxfleet_operator.reconcile.archived_estimates import ArchivedEstimates
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.mac_closing import closing
 from voxfleet_operator.reconcile.statement.archive_calls import ArchiveCalls
@@ -33,7 +34,8 @@ from voxfleet_operator.reconcile.statement.archiving import (
     without_mac,
 )
 from voxfleet_operator.reconcile.statement.decide import SettledRun, is_due, settled_runs
-from voxfleet_operator.reconcile.statement.final import Finality, finality, is_final
+from voxfleet_operator.reconcile.statement.estimate_settlement import EstimateSettlement
+from voxfleet_operator.reconcile.statement.final import LOOK_AGAIN_SECONDS, Finality, finality, is_final
 from voxfleet_operator.reconcile.statement.restore import Restore, behind, parts
 from voxfleet_operator.reconcile.statement.status import NO_ARCHIVE, from_archive, takes, with_condition, with_run
 from voxfleet_operator.reconcile.status_writer import observe, write_status
@@ -50,11 +52,16 @@ class StatementReconciler:
     whether it is final.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, archived_estimates: ArchivedEstimates) -> None:
         self._context = context
         self._stored = StoredStatements(context.cache)
         archive = context.archive
         self._archive = None if archive is None else ArchiveCalls(archive, context.options.control_plane)
+        self._estimates = (
+            None
+            if self._archive is None
+            else EstimateSettlement(context, self._archive, archived_estimates, self._create)
+        )
         self._told_of_no_archive = False
         self._restore = None if self._archive is None else Restore(context, self._archive, self._take_up)
 
@@ -64,7 +71,7 @@ class StatementReconciler:
             return POLL_SECONDS if known else None
         try:
             if key == RESTORE:
-                return None if self._restore is None or await self._restore.step() else 0.0
+                return await self._step_of_restore()
             waits = (await self._settle(key.name), await self._finish(key.name))
         except ArchiveBusy:
             return BUSY_SECONDS
@@ -72,6 +79,15 @@ class StatementReconciler:
             await self._tell(key.name, str(error))
             return POLL_SECONDS if self._archive is None else self._archive.again_seconds
         return min((seconds for seconds in waits if seconds is not None), default=None)
+
+    async def _step_of_restore(self) -> float | None:
+        if self._restore is None or self._estimates is None:
+            return None
+        if not await self._restore.step():
+            return 0.0
+        for mac in self._estimates.macs():
+            self._context.queue.add(Key(MachineHourStatement.crd.kind, "", mac))
+        return None
 
     # A Mac's rows.
 
@@ -84,6 +100,8 @@ class StatementReconciler:
             if self._restore is not None and not self._restore.is_done:
                 # Else rows that were archived under a former name of this Mac would be archived again.
                 return BUSY_SECONDS
+        if self._estimates is not None and not await self._estimates.settle(name):
+            return 0.0
         view = context.fleet.view(name)
         if view.identity is None or (mac is not None and view.identity.ledger_key != mac.spec.ledger_public_key):
             return again_seconds  # its rows are of the machine that the MacAgent stood for before it was edited
@@ -126,6 +144,10 @@ class StatementReconciler:
     async def _write(self, mac: str, ledger_key: str, run: SettledRun) -> bool:
         """False if the pass has to run again; also if another process has settled rows of the run meanwhile."""
         context = self._context
+        known = run if self._estimates is None else await self._estimates.replace(mac, run)
+        if known is None:
+            return False
+        run = known
         month, archived = await self._archived(mac, ledger_key, run)
         if month is None:
             return False
@@ -179,8 +201,8 @@ class StatementReconciler:
             return False
         found = await archive.read(known)
         left = {head.chain_id: head for head in found.index.heads}
-        part, first = 1, True
-        while left:
+        part = 1
+        while left or part == 1:
             statement = context.cache.get(MachineHourStatement, "", statement_name(mac, month, part))
             if statement is None:
                 statement = await self._create(mac, month, part)
@@ -192,13 +214,12 @@ class StatementReconciler:
                     own.append(chain_id)
             chosen = frozenset(own)
             rows = [row for chain_id, row in found.rows if chain_id in chosen]
-            estimated = found.estimated_milliseconds if first else 0
-            status = from_archive(statement, known, rows, chosen, estimated, context.timestamp())
+            status = from_archive(statement, known, rows, chosen, context.timestamp())
             if await write_status(context, statement, status) is None:
                 return False
             log.info("statement taken from the archive", mac=mac, month=month, part=part, rows=len(rows))
             left = {chain_id: head for chain_id, head in left.items() if chain_id not in chosen}
-            part, first = part + 1, False
+            part += 1
         return True
 
     # Statements.
@@ -272,13 +293,15 @@ class StatementReconciler:
         """First the archive says so, then the statement, which says what the archive says."""
         context, spec = self._context, statement.spec
         known = await archive.newest(spec.mac, spec.month)
-        if known is None or not known.index.heads:
+        if known is None or (statement.status.cursors and not known.index.heads):
             message = "its rows were counted before there was an archive"
             status = with_condition(
                 statement, ConditionType.ARCHIVED, False, Reason.NO_ARCHIVE, message, context.timestamp()
             )
             await write_status(context, statement, status)
             return None
+        if self._estimates is not None and self._estimates.waits(spec.mac, known.index):
+            return LOOK_AGAIN_SECONDS
         context.leader.check()
         known = await archive.revise(spec.mac, spec.month, finished)
         if behind(known.index, self._parts(spec.mac, spec.month)) and not await self._take_up(

@@ -8,6 +8,7 @@ from datetime import datetime
 import structlog
 
 from voxfleet_api.kinds import MacAgent, MachineHourStatement
+from voxfleet_api.kinds.machine_hour_statement import MachineHourStatementStatus
 from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_billing.archive_reader import KnownIndex
 from voxfleet_operator.cache import Cache
@@ -15,6 +16,7 @@ from voxfleet_operator.metering.statements import statement_name
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.statement.archive_calls import ArchiveCalls
 from voxfleet_operator.reconcile.statement.archiving import without_mac
+from voxfleet_operator.reconcile.statement.estimates import says_estimates
 
 MONTHS = 24
 """So far back it looks."""
@@ -33,7 +35,10 @@ def parts(cache: Cache, mac: str, month: str) -> tuple[MachineHourStatement, ...
 
 
 def behind(index: MonthIndex, statements: Iterable[MachineHourStatement]) -> bool:
-    """Whether the archive has rows that the month's statements do not count."""
+    """Whether the archive has rows or estimates that the month's statements do not count."""
+    statements = tuple(statements)
+    if not says_estimates(statements[0].status if statements else MachineHourStatementStatus(), index):
+        return True
     counted = {
         (cursor.ledger_key, cursor.chain_id): cursor.sequence
         for statement in statements

@@ -14,11 +14,12 @@ from voxfleet_api.kinds.machine_hour_statement import (
     MachineHourStatementStatus,
     StatementArchive,
 )
-from voxfleet_api.quantities import seconds_text
 from voxfleet_billing.archive_format import TimeClass
 from voxfleet_billing.archive_reader import KnownIndex
 from voxfleet_operator.metering.recent_use import with_use
+from voxfleet_operator.metering.statements import statement_name
 from voxfleet_operator.reconcile.statement.decide import SettledRow, SettledRun
+from voxfleet_operator.reconcile.statement.estimates import with_estimates
 from voxfleet_operator.reconcile.statement.totals import CountedRow, with_rows
 
 MESSAGE_BYTES = 400
@@ -63,7 +64,6 @@ def from_archive(
     archived: KnownIndex,
     rows: Iterable[CountedRow],
     chain_ids: frozenset[str],
-    estimated_milliseconds: int,
     now: str,
 ) -> MachineHourStatementStatus:
     """What the archive says of these chains, whatever the statement said before. `rows`: of these chains."""
@@ -73,16 +73,30 @@ def from_archive(
         if head.chain_id in chain_ids
     )
     status = with_rows(MachineHourStatementStatus(), statement.spec.month, rows)
+    if _has_estimates(statement):
+        status = with_estimates(status, archived.index)
     return status.model_copy(
         update={
             "observed_generation": statement.metadata.generation,
             "cursors": cursors,
-            "estimated_seconds": seconds_text(estimated_milliseconds),
             "recent_use": statement.status.recent_use,
             "updated_at": now,
             **_archived(statement, archived, now),
         }
     )
+
+
+def with_estimates_of(statement: MachineHourStatement, archived: KnownIndex, now: str) -> MachineHourStatementStatus:
+    """For the first statement of a month: what the index says of attempts whose Macs are gone."""
+    status = with_estimates(statement.status, archived.index)
+    return status.model_copy(
+        update={"observed_generation": statement.metadata.generation, **_archived(statement, archived, now)}
+    )
+
+
+def _has_estimates(statement: MachineHourStatement) -> bool:
+    """Estimates belong to no chain, so the first part of a month has them all."""
+    return statement.metadata.name == statement_name(statement.spec.mac, statement.spec.month)
 
 
 def with_condition(

@@ -14,6 +14,7 @@ from voxfleet_api.kinds.machine_hour_statement import (
 from voxfleet_api.quantities import hours_text, seconds_milliseconds, seconds_text
 from voxfleet_api.stored_size import stored_bytes
 from voxfleet_billing.archive_format import TimeClass
+from voxfleet_operator.fleet.verified_row import NO_MONTH
 
 TOTALS_BYTES = 4_000
 LONGEST_KEY = 63
@@ -25,6 +26,9 @@ FIELDS = {
     TimeClass.OVERHEAD: "overhead_seconds",
     TimeClass.ORPHANED: "orphaned_seconds",
 }
+
+NO_CORRECTION = StatementCorrection(month=NO_MONTH, machine_seconds="0.000", rows=0)
+"""To begin one with."""
 
 _Group = tuple[str, str | None, str]
 
@@ -117,11 +121,14 @@ def _total(namespace: str, billing_key: str | None, time_class: str, found: _Sum
 
 
 def _corrections(before: Iterable[StatementCorrection], rows: Iterable[CountedRow]) -> tuple[StatementCorrection, ...]:
-    sums = {item.month: (seconds_milliseconds(item.machine_seconds), item.rows) for item in before}
+    corrections = {item.month: item for item in before}
+    sums = {item.month: (seconds_milliseconds(item.machine_seconds), item.rows) for item in corrections.values()}
     for row in rows:
         milliseconds, count = sums.get(row.month, (0, 0))
         sums[row.month] = milliseconds + row.milliseconds, count + 1
     return tuple(
-        StatementCorrection(month=month, machine_seconds=seconds_text(milliseconds), rows=count)
+        corrections.get(month, NO_CORRECTION).model_copy(
+            update={"month": month, "machine_seconds": seconds_text(milliseconds), "rows": count}
+        )
         for month, (milliseconds, count) in sorted(sums.items())
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.rig.memory_archive import MemoryArchive
+from tests.unit.operator.decisions import memory_fleet
 from tests.unit.operator.decisions.bodies import job_body, mac_agent
 from tests.unit.operator.decisions.test_growth import HOUR, pass_hours
 from tests.unit.operator.decisions.world import World
@@ -286,5 +288,88 @@ def test_a_statement_has_at_most_16_kilobytes() -> None:
         )
         for type_ in (ConditionType.ARCHIVED, ConditionType.FINAL)
     )
-    full = status.model_copy(update={"cursors": cursors, "recent_use": used, "conditions": conditions})
+    corrections = tuple(item.model_copy(update={"estimated_seconds": "999999999.999"}) for item in status.corrections)
+    parts = {"cursors": cursors, "recent_use": used, "conditions": conditions, "corrections": corrections}
+    full = status.model_copy(update=parts)
     assert stored_bytes(full) < 16_000
+
+
+async def with_rows_while_the_archive_is_down(store: MemoryArchive) -> World:
+    world = World(seed=5, archive=store)
+    await worked(world)
+    store.down = True
+    world.api.add(job_body("second"))
+    await world.settle()
+    await pass_hours(world, 1)
+    assert world.fleet.view("mac-b").rows
+    world.api.user_deletes(MacAgent, "", "mac-b")
+    return world
+
+
+def told_of_left_rows(world: World) -> list[str]:
+    return [note for name, reason, note in world.journal.published if (name, reason) == ("mac-b", "RowsLeftBehind")]
+
+
+async def test_rows_of_a_macagent_that_is_deleted_while_the_archive_is_down_wait_for_it() -> None:
+    store = MemoryArchive()
+    world = await with_rows_while_the_archive_is_down(store)
+    await minutes(world, 30)
+    assert world.fleet.closings["mac-b"].takes_nothing, "nothing may run on a Mac that is none of the fleet's any more"
+    store.down = False
+    await minutes(world, 15)
+    assert "mac-b" not in world.fleet.ensured
+    (told,) = told_of_left_rows(world)
+    assert "wait for the archive" in told
+    await pass_hours(world, 2)
+    assert_the_archive_has_what_statements_count(world, store)
+
+
+async def test_rows_that_a_deleted_macagent_leaves_behind_are_named_and_read_once_it_is_back() -> None:
+    store = MemoryArchive()
+    world = await with_rows_while_the_archive_is_down(store)
+    await minutes(world, 90)
+    assert "mac-b" not in world.fleet.ensured
+    _, told = told_of_left_rows(world)
+    assert "mac-b#" in told and "apply the MacAgent again" in told
+    store.down = False
+    world.api.add(mac_agent("mac-b"))
+    await pass_hours(world, 3)
+    assert_the_archive_has_what_statements_count(world, store)
+
+
+async def minutes(world: World, count: int) -> None:
+    for _ in range(count * 2):
+        world.deliver()
+        world.clock.seconds += 30
+        for mac in world.agents:
+            world.refresh(mac)
+        world.queue.tick()
+        while world.queue.ready:
+            await world.reconcile(3)
+            world.deliver()
+
+
+async def test_a_cluster_that_is_built_anew_goes_on_with_the_months_of_the_lost_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its kube-system has another UID, and the Mac, whose agent begins anew for it, signs rows of that one."""
+    store = MemoryArchive()
+    world = World(seed=7, macs=1, archive=store)
+    await worked(world)
+    before = seconds_milliseconds(statements(world)["mac-a-2026-11"].machine_seconds)
+    for key in [key for key in world.api.objects if key.kind != "VoiceContract"]:
+        del world.api.objects[key]
+    monkeypatch.setattr(memory_fleet, "CONTROL_PLANE", "a-new-uid")
+    world.options = replace(world.options, control_plane="a-new-uid")
+    world.start_operator()
+    while await world.reconcilers["MachineHourStatement"].reconcile(RESTORE) is not None:
+        pass
+    world.api.add(mac_agent("mac-a"))
+    world.start_operator()
+    await worked(world)
+    index = indexes(store)["mac-a"]
+    assert index.control_planes == {"control-plane-uid", "a-new-uid"}
+    rows = list(read_rows(store, index))
+    assert not [row for row in rows if row.time_class == TimeClass.FOREIGN]
+    after = seconds_milliseconds(statements(world)["mac-a-2026-11"].machine_seconds)
+    assert after == sum(row.milliseconds for row in rows) > before

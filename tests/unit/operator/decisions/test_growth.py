@@ -20,6 +20,7 @@ from voxfleet_api.kinds.machine_hour_statement import MAX_CHAINS
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_operator.kube_errors import Conflict
 from voxfleet_operator.queue import Key
+from voxfleet_operator.reconcile.archived_estimates import ArchivedEstimates
 from voxfleet_operator.reconcile.job.settled_shards import KEPT
 from voxfleet_operator.reconcile.statement.reconcile import StatementReconciler
 
@@ -238,7 +239,7 @@ async def test_a_run_that_another_process_has_settled_meanwhile_is_not_settled_a
     agent._seal(key, work=1000)
     world.clock.seconds += 30 * 24 * HOUR
     agent._seal(key, work=2000)
-    former, apply = StatementReconciler(world.context), world.api.apply_status
+    former, apply = StatementReconciler(world.context, ArchivedEstimates()), world.api.apply_status
 
     async def let_the_former_leader_write(kind: Any, *request: Any) -> Any:
         written = await apply(kind, *request)

@@ -37,6 +37,7 @@ def idle_session(mac: MacAgent, **context: object) -> MacSession:
         "older_twin": lambda _: None,
         "on_change": lambda *_: None,
         "stored_head": lambda *_: None,
+        "settles": lambda: True,
         "grants": LeaseGrants(),
     }
     return MacSession(mac, cast("SessionContext", SimpleNamespace(**(fields | context))))

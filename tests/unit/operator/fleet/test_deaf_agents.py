@@ -57,7 +57,7 @@ class Told:
         if self.renewal is not None:
             raise self.renewal
 
-    async def ledger(self, after: int) -> LedgerPage:
+    async def ledger(self, after: int, **_: object) -> LedgerPage:
         return LedgerPage(chain_id="chain", rows=())
 
 

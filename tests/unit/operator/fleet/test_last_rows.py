@@ -54,12 +54,12 @@ class Agent:
     async def delete_attempt(self, *_: object) -> bool:
         return True
 
-    async def ledger(self, after: int) -> LedgerPage:
+    async def ledger(self, after: int, *, limit: int) -> LedgerPage:
         self.asked += 1
         if self.meanwhile is not None:
             meanwhile, self.meanwhile = self.meanwhile, None
             meanwhile()
-        return LedgerPage(chain_id="chain-1", rows=tuple(self.rows[after + 1 :]))
+        return LedgerPage(chain_id="chain-1", rows=tuple(self.rows[after + 1 :][:limit]))
 
 
 def reported(state: AttemptState, span: LedgerSpan | None = None) -> AttemptStatus:

@@ -197,6 +197,11 @@ def test_attempts_show_their_mac_outcome_and_machine_time() -> None:
             },
         }
     )
+    given_up = {"chainId": "", "firstSequence": 0, "lastSequence": -1, "rows": 0, "complete": True, "givenUp": True}
+    lost = shard.dump()
+    lost["status"]["attempts"][0]["usage"] = {**given_up, "estimate": {"milliseconds": 70_000, "month": "2026-11"}}
+    told, _ = explain(job(usage={"estimatedSeconds": "70.000"}), [AudioShard.load(lost)])["attempts"]
+    assert told["estimatedSeconds"] == "70.000, its Mac is gone"
     assert explain(job(), [shard])["attempts"] == [
         {
             "shard": "nightly-00000",

@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
-from tests.unit.operator.decisions.attempt_objects import UID, report
+from tests.unit.operator.decisions.attempt_objects import UID, record, report, shard_with
 from tests.unit.operator.decisions.bodies import mac_agent
 from tests.unit.operator.decisions.job_objects import LATER
 from tests.unit.operator.decisions.job_states import job_states
@@ -21,7 +22,15 @@ from tests.unit.operator.golden.shard_states import shard_states
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds import KINDS, MacAgent, MachineHourStatement
+from voxfleet_api.kinds import KINDS, AudioShard, MacAgent, MachineHourStatement
+from voxfleet_api.kinds.audio_shard import (
+    AttemptOutcome,
+    AttemptUsage,
+    FoldedAttempts,
+    ShardClipCounts,
+    ShardCommit,
+    Stage,
+)
 from voxfleet_api.ledger import Activity
 from voxfleet_api.protocol import AttemptState
 from voxfleet_operator.cache import Cache
@@ -33,6 +42,7 @@ from voxfleet_operator.health import render
 from voxfleet_operator.heartbeat import STALL_SECONDS, Heartbeat
 from voxfleet_operator.kube import Kube
 from voxfleet_operator.metering.budget_accounts import BudgetAccounts
+from voxfleet_operator.metering.usage import job_usage
 from voxfleet_operator.metric_list import METRICS
 from voxfleet_operator.metrics import OperatorMetrics, WorkMetrics, class_label
 from voxfleet_operator.monitoring.budget_collector import BudgetCollector
@@ -320,6 +330,61 @@ def test_a_write_counts_what_it_says_for_the_first_time(
 ) -> None:
     assert counts(before, after) == counted
     assert counts(after, after) == {}
+
+
+USED = AttemptUsage(
+    chain_id="chain",
+    first_sequence=0,
+    last_sequence=2,
+    rows=3,
+    setup_milliseconds=1000,
+    work_milliseconds=5000,
+    cleanup_milliseconds=500,
+    audio_milliseconds=60_000,
+)
+
+
+def _status(shard: AudioShard, **update: object) -> AudioShard:
+    return shard.model_copy(update={"status": shard.status.model_copy(update=update)})
+
+
+def test_machine_time_counts_in_the_class_that_the_job_s_usage_has() -> None:
+    returned = record(1, "mac-a", AttemptOutcome.RETURNED, USED)
+    at_work = record(2, "mac-b", AttemptOutcome.ASSIGNED, USED)
+    delivered = record(2, "mac-b", AttemptOutcome.SUCCEEDED, USED)
+    commit = ShardCommit(attempt=2, sha256="ab" * 32)
+    folded = FoldedAttempts(attempts=1, setup_milliseconds=1000, work_milliseconds=5000, cleanup_milliseconds=500)
+    life = [
+        shard_with(record(1, "mac-a", AttemptOutcome.ASSIGNED)),
+        shard_with(returned),
+        shard_with(returned, at_work),
+        _status(shard_with(returned, delivered), commit=commit),
+        _status(shard_with(delivered), commit=commit, folded=folded),
+    ]
+    registry = CollectorRegistry()
+    metrics = WorkMetrics(registry)
+    told = []
+    for before, after in pairwise(life):
+        count_write(metrics, before, after)
+        told.append(
+            tuple(
+                registry.get_sample_value("voxfleet_machine_seconds_total", {"class": name})
+                for name in ("productive", "retry", "overhead")
+            )
+        )
+    assert told == [(0, 5, 1.5), (0, 5, 3), (5, 5, 3), (5, 5, 3)], "the work at hand has no class yet"
+    usage = job_usage(life[-1:], ended=True)
+    assert told[-1] == tuple(map(float, (usage.productive_seconds, usage.retry_seconds, usage.overhead_seconds)))
+
+
+@pytest.mark.parametrize(("stage", "clips"), [(Stage.PROCESS, 2), (Stage.FINALIZE, 0)])
+def test_a_clip_counts_where_it_ran_and_not_again_where_it_is_merged(stage: Stage, clips: int) -> None:
+    registry = CollectorRegistry()
+    before = shard_with(record(1, "mac-a", AttemptOutcome.ASSIGNED))
+    before = before.model_copy(update={"spec": before.spec.model_copy(update={"stage": stage})})
+    commit = ShardCommit(attempt=1, sha256="ab" * 32)
+    count_write(WorkMetrics(registry), before, _status(before, commit=commit, clips=ShardClipCounts(succeeded=2)))
+    assert (registry.get_sample_value("voxfleet_clips_total", {"outcome": "succeeded"}) or 0) == clips
 
 
 def test_a_job_that_ends_is_one_job_in_the_histogram() -> None:

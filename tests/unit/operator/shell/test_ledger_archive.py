@@ -1,0 +1,57 @@
+"""What the event loop asks of a ledger archive before it trusts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+from tests.rig.memory_archive import MemoryArchive
+
+from voxfleet_billing.archive_access import ArchiveError
+from voxfleet_billing.archive_probe import OverwritesObjects
+from voxfleet_operator.ledger_archive import LONGEST_PAUSE_SECONDS, LedgerArchive
+
+T = TypeVar("T")
+
+
+class Overwriting(MemoryArchive):
+    """A server that ignores If-None-Match."""
+
+    def create(self, path: str, content: bytes) -> bool:
+        super().create(path, content)
+        self.objects[path] = content
+        return True
+
+
+async def at_once(work: Callable[[], T]) -> T:
+    return work()
+
+
+async def test_an_archive_that_overwrites_is_refused_at_the_start() -> None:
+    with pytest.raises(OverwritesObjects, match=r"memory://archive/create-once\.probe: was overwritten"):
+        await LedgerArchive(Overwriting(), clock=lambda: 0.0, run=at_once).refuse_overwriting()
+
+
+async def test_one_that_is_down_at_the_start_is_tried_before_it_is_used() -> None:
+    store, now = Overwriting(), [0.0]
+    store.down = True
+    archive = LedgerArchive(store, clock=lambda: now[0], run=at_once)
+    await archive.refuse_overwriting()
+    assert not archive.answers
+    store.down = False
+    for _ in range(2):
+        now[0] += LONGEST_PAUSE_SECONDS
+        with pytest.raises(ArchiveError, match="was overwritten"):
+            await archive.call(lambda found: found.create("2026-11/mac-a/index/00000001.json", b"{}"))
+    assert [*store.objects] == ["create-once.probe"] and not archive.answers
+
+
+async def test_one_that_keeps_its_word_is_tried_once() -> None:
+    store = MemoryArchive()
+    for _ in range(2):
+        archive, writes = LedgerArchive(store, clock=lambda: 0.0, run=at_once), list[str]()
+        store.before_write = writes.append
+        await archive.refuse_overwriting()
+        await archive.call(lambda found: found.names(""))
+        assert writes == ["create-once.probe"] * 2 and archive.answers
