@@ -48,6 +48,7 @@ CONTRACT: dict[str, object] = {
         },
         "conversions": {"resample": {"toHz": 16000, "quality": "soxr_vhq"}, "downmix": {"mode": "Mean"}},
         "quarantine": {"maxClips": 5, "maxPercent": 50},
+        "failureBudget": {"retriesPerHour": 100_000, "quarantinedMinutes": 60},
     },
 }
 

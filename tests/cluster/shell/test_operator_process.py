@@ -20,6 +20,7 @@ from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.operator_account import OperatorAccount
 from voxfleet_dev.processes import Child, free_port
 from voxfleet_operator.metric_list import METRICS
+from voxfleet_shared import crash_points
 
 PATIENCE_SECONDS = 60.0
 
@@ -103,16 +104,25 @@ def test_it_accepts_a_contract_answers_its_probes_and_frees_the_lease_on_sigterm
     assert [line for line in lines if line["level"] in ("warning", "error", "critical")] == []
 
 
-def test_it_closes_the_last_night_in_its_archive(
-    operator: Operator, installed_crds: ControlPlane, namespace: str, tmp_path: Path
+def test_the_last_night_is_closed_although_the_first_who_does_so_dies(
+    operator: Operator, operator_account: OperatorAccount, installed_crds: ControlPlane, tmp_path: Path
 ) -> None:
-    nights = tmp_path / "archive" / "nightly"
-    operator.child.start()
-    operator.child.wait_until(lambda: bool(list(nights.glob("*.csv"))), PATIENCE_SECONDS, "a night is closed")
-    closed = ("get", "events", "-n", namespace, "--field-selector", "reason=NightClosed", "-o", "name")
-    operator.child.wait_until(lambda: bool(installed_crds.kubectl(*closed).strip()), PATIENCE_SECONDS, "it is told")
-    assert 'voxfleet_nightly_csv_total{result="written"} 1.0' in operator.answer("/metrics")
-    told = CliRunner().invoke(app, ["bill", "nightly", "--archive", (tmp_path / "archive").as_uri()])
+    archive = tmp_path / "archive"
+    operator.child.start({crash_points.VARIABLE: "night-closed"})
+    assert operator.child.wait_exit(PATIENCE_SECONDS) == crash_points.EXIT_CODE
+    (manifest,) = (archive / "nightly").iterdir()
+    csv = manifest.with_suffix(".csv")
+    assert manifest.suffix == ".json" and not csv.exists()
+    successor = Operator(operator_account, tmp_path / "successor", "--archive", archive.as_uri())  # with its own Lease
+    try:
+        successor.child.start()
+        successor.child.wait_until(csv.exists, PATIENCE_SECONDS, "the night has its CSV")
+        closed = ("get", "events", "-n", operator_account.namespace, "--field-selector", "reason=NightClosed")
+        successor.child.wait_until(lambda: csv.name in installed_crds.kubectl(*closed), PATIENCE_SECONDS, "it is told")
+        assert 'voxfleet_nightly_csv_total{result="written"} 1.0' in successor.answer("/metrics")
+    finally:
+        successor.child.stop()
+    told = CliRunner().invoke(app, ["bill", "nightly", "--archive", archive.as_uri()])
     assert told.exit_code == 0 and "byte for byte" in told.output
 
 

@@ -6,9 +6,12 @@ import json
 
 from tests.e2e.fleet import EXPECTED, Fleet
 
+from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.quantities import seconds_milliseconds
-from voxfleet_dev.demo_report import gather
+from voxfleet_api.results import REPORT_DATA_NAME
+from voxfleet_dev.demo_report import gather, result_folder
+from voxfleet_report.job_report import JobReport
 
 
 def transcripts(fleet: Fleet, job: AudioBatchJob) -> dict[str, str | None]:
@@ -41,6 +44,10 @@ def test_a_batch_from_apply_to_bill(fleet: Fleet) -> None:
         seconds_milliseconds(part) for part in (usage.productive_seconds, usage.retry_seconds, usage.overhead_seconds)
     ]
     assert sum(parts) == seconds_milliseconds(usage.machine_seconds)
+
+    told = JobReport.load_json((result_folder(job) / REPORT_DATA_NAME).read_bytes())
+    assert job.status.measured == told.measured and told.measured.infer_p95_milliseconds is not None
+    assert is_true(job.status.conditions, ConditionType.WITHIN_FAILURE_BUDGET)
 
     fleet.submit("second")
     assert transcripts(fleet, fleet.wait_for_end("second")) == transcripts(fleet, job)

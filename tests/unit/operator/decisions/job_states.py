@@ -208,7 +208,7 @@ def _strict_job(**quarantine: object) -> AudioBatchJob:
 def limited_job() -> AudioBatchJob:
     """A job whose contract has every limit."""
     budget = {"retriesPerHour": 50, "quarantinedMinutes": 30}
-    spec = a_contract(slo={"offlineTailP95": "30s"}, failureBudget=budget).spec
+    spec = a_contract(slo={"offlineTailP95": "30s"}, failureBudget=budget, batching={"ladder": {}}).spec
     accepted = {"digest": digest_of(spec), "spec": spec.dump()}
     return _accepted_before(a_job({"contract": accepted, "plan": PLAN}))
 

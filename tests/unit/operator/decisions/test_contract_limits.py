@@ -166,7 +166,9 @@ def test_conditions_metrics_report_and_why_tell_the_same(p95: int, retries: int)
 async def test_what_finalize_measured_reaches_condition_and_metric() -> None:
     world = World(seed=3)
     budget = {"retriesPerHour": 2, "quarantinedMinutes": 30}
-    world.api.add(contract(slo={"offlineTailP95": "10s"}, failureBudget=budget) | {"metadata": {**NAMED}})
+    world.api.add(
+        contract(slo={"offlineTailP95": "10s"}, failureBudget=budget, batching={"ladder": {}}) | {"metadata": {**NAMED}}
+    )
     world.api.add(job_body(contractRef={"name": "strict"}))
     await world.settle()
     (job,) = world.api.all(AudioBatchJob)
