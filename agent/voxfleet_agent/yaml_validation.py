@@ -132,10 +132,6 @@ def _models(annotation: object) -> Iterator[type[BaseModel]]:
         yield from _models(argument)
 
 
-YAML_ERRORS = (yaml.YAMLError, ValueError, RecursionError)
-"""What PyYAML raises: ValueError for a date such as 2026-13-45, RecursionError for thousands of brackets."""
-
-
 def yaml_problem(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"

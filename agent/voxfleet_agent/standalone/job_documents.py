@@ -14,11 +14,12 @@ from pydantic import ValidationError
 
 from voxfleet_agent.standalone.cel_rules import violations
 from voxfleet_agent.standalone.fleet_fields import refusals
-from voxfleet_agent.yaml_validation import YAML_ERRORS, aliases, field_name, nearest, yaml_problem
+from voxfleet_agent.yaml_validation import aliases, field_name, nearest, yaml_problem
 from voxfleet_agent.yaml_validation import problems as field_problems
 from voxfleet_api import API_VERSION, GROUP
 from voxfleet_api.kinds import KINDS, AudioBatchJob, Resource, VoiceContract
 from voxfleet_api.kinds.resource import ObjectMeta
+from voxfleet_shared.yaml_errors import YAML_ERRORS
 
 DEFAULT_NAMESPACE = "default"
 MAX_JOB_NAME = 52

@@ -73,6 +73,11 @@ def test_a_template_reaches_nothing_else(value: str, message: str) -> None:
     assert message in str(refused.value)
 
 
+def test_a_template_that_is_no_yaml_says_so() -> None:
+    with pytest.raises(TemplateError, match="no YAML: day is out of range"):
+        load_template("columns: [{header: 2026-11-31, value: a}]")
+
+
 def test_money_that_is_not_there_is_refused_by_name() -> None:
     month = one_mac(row(), facts=(RENTED,))
     assert lines(template("{mac}"), month, None)[0] == "mac-01\r\n"

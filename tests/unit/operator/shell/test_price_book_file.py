@@ -81,6 +81,9 @@ async def test_a_bad_book_leaves_the_last_good_one_and_is_told_once(tmp_path: Pa
     for bad, why in (
         ("budgets: [{billingKey: speech, machineHoursPerMonth: 2.5}]", "budgets[0].machineHoursPerMonth"),
         ("budgets: [", "no YAML"),
+        ("budgets: {{ .Values.budgets }}", "no YAML"),
+        ("lessors: [{skus: [{rates: [{from: 2026-11-31}]}]}]", "day is out of range"),
+        ("[" * 100_000, "no YAML"),
         ("\udcff".encode(errors="surrogateescape"), "decode"),
         (b"#" * (MAX_BYTES + 1), "write fewer entries"),
     ):
