@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 LINE_END = "\r\n"
 DELIMITERS = ",;|\t"
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _NEEDS_QUOTES = {delimiter: re.compile(rf'["\r\n{delimiter}]') for delimiter in DELIMITERS}
 
 
@@ -19,6 +20,16 @@ def quoted(cell: str, delimiter: str = ",") -> str:
         return cell
     doubled = cell.replace('"', '""')
     return f'"{doubled}"'
+
+
+def no_formula(text: str) -> str:
+    """With an apostrophe before what a spreadsheet would take for a formula. Billing keys are anybody's text."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def without_apostrophe(text: str) -> str:
+    """What `no_formula` was given."""
+    return text[1:] if text[:1] == "'" and text.startswith(_FORMULA_STARTS, 1) else text
 
 
 def csv_line(cells: Iterable[str], delimiter: str = ",") -> str:
