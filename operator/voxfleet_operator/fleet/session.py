@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from dataclasses import replace
 
 import structlog
 
@@ -17,16 +16,17 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import MachineIdentity
 from voxfleet_api.ledger import public_key
-from voxfleet_api.machine_messages import Capability, MachineFacts
+from voxfleet_api.machine_messages import MachineFacts
 from voxfleet_api.protocol import AttemptRequest, AttemptStatus, Event, LadderList
 from voxfleet_operator.fleet.admission import agent_token, refused_conversation
-from voxfleet_operator.fleet.agent_client import LEDGER_PAGE_ROWS, AgentClient
+from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.closing import Closing, renews_leases
 from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
 from voxfleet_operator.fleet.dialer import DialError
 from voxfleet_operator.fleet.event_pace import EventPace
 from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine, nonce_for
-from voxfleet_operator.fleet.ledger_book import LedgerBook, damaged
+from voxfleet_operator.fleet.ledger_book import LedgerBook
+from voxfleet_operator.fleet.ledger_reading import LedgerReading
 from voxfleet_operator.fleet.mac_record import MacRecord
 from voxfleet_operator.fleet.mac_view import (
     AgentAnswer,
@@ -38,9 +38,8 @@ from voxfleet_operator.fleet.mac_view import (
     SecretMissing,
 )
 from voxfleet_operator.fleet.mailbox import Letter, Mailbox
-from voxfleet_operator.fleet.older_chains import MAX_KEYS, OlderChain, left_to_read
+from voxfleet_operator.fleet.older_chains import MAX_KEYS
 from voxfleet_operator.fleet.patience import Patience
-from voxfleet_operator.fleet.row_room import RowRoom
 from voxfleet_operator.fleet.session_context import (
     SessionContext,
     backoff_seconds,
@@ -75,8 +74,6 @@ class MacSession:
         self._doubted = False
         self._cursor = self._acknowledged = ""
         self._former_keys: tuple[str, ...] = ()
-        self._older_chains: list[OlderChain] | None = None
-        """Those with rows to read, in this conversation; None: its agent was not asked yet."""
         self._task = asyncio.create_task(self._run(), name=f"mac-session:{self._name}")
 
     @property
@@ -183,7 +180,7 @@ class MacSession:
                 machine = await client.machine()
                 self._machine_reported(machine)
                 await self._dispel_doubts(client)
-                self._older_chains = None
+                self._reading.conversation_begins()
                 following = asyncio.Event()
                 if renews_before_reading(self._history_stuck_at, self._record.book.last_sequence):
                     self._history_stuck_at = self._record.book.last_sequence
@@ -232,10 +229,10 @@ class MacSession:
         book.resume(chain_id, machine.ledger_sequence, stored)
         if book.error is None and book.last_sequence >= 0:
             book.compare_head(next(iter((await client.ledger(book.last_sequence - 1, limit=1)).rows), None))
-        await self._pull_rows(client)
+        await self._reading.read_new(client)
         listing = await client.attempts()
         changed = self._record.attempts_listed(listing.attempts)
-        await self._pull_rows(client)  # those of attempts that are not listed because they went meanwhile
+        await self._reading.read_new(client)  # those of attempts that are not listed because they went meanwhile
         self._changed(changed)
         async with client.events(listing.cursor, self._context.timing.silence_seconds, self._pace) as events:
             self._cursor = self._acknowledged = listing.cursor
@@ -252,59 +249,19 @@ class MacSession:
     async def _handle(self, client: AgentClient, event: Event) -> None:
         if event.row is not None and self._record.view.ledger_error is None:
             ahead = event.row.row.sequence - self._record.book.last_sequence
-            if ahead == 1 and self._room.left(len(self._record.book.rows)):
+            if ahead == 1 and self._reading.has_room:
                 self._changed(self._record.rows_delivered([event.row]))
             elif ahead >= 1:
-                await self._pull_rows(client)
+                await self._reading.read_new(client)
         if event.attempt is not None and not self._is_deleted(event.attempt):
             self._changed(self._record.attempt_reported(event.attempt))
             if self._record.lacks_rows:
-                await self._pull_rows(client)
+                await self._reading.read_new(client)
 
     def _is_deleted(self, status: AttemptStatus) -> bool:
         """Whether the agent has said that nothing is left of it: an event from before that may arrive later."""
         answer = self._mailbox.answer(Order.DELETE, AttemptKey(status.shard_uid, status.attempt))
         return answer is not None and answer.outcome is Outcome.GONE
-
-    async def _pull_rows(self, client: AgentClient) -> None:
-        """Reads all signed rows after the newest verified one: an attempt that waits for others names none."""
-        error = self._record.view.ledger_error
-        if await self._read_rows(client):
-            self._changed(self._record.rows_exhausted())
-        found = self._record.view.ledger_error
-        if found != error:
-            if found is not None:
-                self._log.error("ledger_refused", error=found)
-            self._context.on_change(self._name, frozenset())
-
-    async def _read_rows(self, client: AgentClient) -> bool:
-        """Returns whether all are read that there are; False if there is no room for more.
-
-        May run beside the events, which deliver rows, too: a page that they were faster than is asked for again.
-        """
-        record = self._record
-        book = record.book
-        while book.error is None:
-            head, room = book.head, self._room.left(len(book.rows))
-            if not room:
-                record.rows_are_left()
-                return False
-            page = await client.ledger(book.last_sequence, limit=min(room, LEDGER_PAGE_ROWS))
-            if book.head != head:
-                continue
-            checked = await asyncio.to_thread(book.check, page.rows, head)
-            self._changed(record.rows_checked(checked))
-            if page.damaged_sequence is not None and book.error is None:
-                book.refuse_damaged(page.chain_id, page.damaged_sequence)
-            if not page.rows:
-                break
-        return True
-
-    async def _read_on(self, client: AgentClient) -> None:
-        """Goes on with the rows for which there was no room, if there is some by now."""
-        self._room.renewed(len(self._record.book.rows), settles=self._context.settles())
-        if self._record.view.rows_left:
-            await self._pull_rows(client)
 
     async def _keep_alive_after(self, following: asyncio.Event, client: AgentClient) -> None:
         await following.wait()
@@ -315,9 +272,9 @@ class MacSession:
         """Goes on renewing after the first renewal."""
         while True:
             self._machine_reported(await client.machine())
-            await self._read_on(client)
+            await self._reading.read_on(client)
             await self._read_ladders(client)
-            await self._read_older_chains(client)
+            await self._reading.read_older(client, (self.mac.spec.ledger_public_key, *self._former_keys))
             interval = renewal_interval_seconds(self._shortest_lease_seconds, self._context.timing)
             await wait(self._renew_now, interval)
             await self._renew(client)
@@ -333,30 +290,6 @@ class MacSession:
             # Nobody waits for a ladder. It is asked for again once the agent names another revision.
             self._log.warning("ladders_not_read", error=str(error))
         self._record.ladders_reported(ladders)
-
-    async def _read_older_chains(self, client: AgentClient) -> None:
-        """One page of what the Mac signed before its current chain, if it is not settled: renewals come first."""
-        record, machine = self._record, self._record.view.machine
-        if machine is None or Capability.LEDGER_CHAINS not in machine.capabilities:
-            return
-        if self._older_chains is None:
-            listed = await client.ledger_chains()
-            keys = (self.mac.spec.ledger_public_key, *self._former_keys)
-            self._older_chains = left_to_read(listed.chains, machine.ledger_chain_id, keys, self._context.stored_head)
-        room = self._room.left(len(record.book.rows))
-        if not self._older_chains or not room:
-            return
-        chain, limit = self._older_chains.pop(0), min(room, LEDGER_PAGE_ROWS)
-        page = await client.ledger(chain.after.sequence, chain_id=chain.chain_id, limit=limit)
-        checked = await asyncio.to_thread(record.book.check, page.rows, chain.after, chain)
-        if checked.error is None and page.damaged_sequence is not None:
-            checked = replace(checked, error=damaged(chain.chain_id, page.damaged_sequence))
-        self._changed(record.older_rows_checked(checked))
-        if checked.error is not None:
-            self._log.error("older_chain_refused", chain_id=chain.chain_id, error=checked.error)
-            self._context.on_change(self._name, frozenset())
-        elif page.rows and checked.head is not None:
-            self._older_chains.insert(0, replace(chain, after=checked.head))
 
     async def _renew(self, client: AgentClient) -> None:
         self._renew_now.clear()
@@ -419,7 +352,7 @@ class MacSession:
             if not await client.delete_attempt(*key):
                 return Outcome.DELETING
             if not record.has_all_rows(key):
-                await self._read_rows(client)  # the answer may be faster than the events that bring the last ones
+                await self._reading.read(client)  # the answer may be faster than the events that bring the last ones
             record.attempt_gone(key)
             return Outcome.GONE
         self._grant_lease(request.lease_seconds)
@@ -474,7 +407,7 @@ class MacSession:
         context = self._context
         book = LedgerBook(public_key(self.mac.spec.ledger_public_key), context.control_plane, context.now)
         self._record = MacRecord(self._name, self._context.control_plane, book)
-        self._room = RowRoom()
+        self._reading = LedgerReading(self._record, context, self._changed)
         self._mailbox = Mailbox()
         self._patience.another_machine()
         self._delivery = Delivery(self._mailbox, self._context.clock)

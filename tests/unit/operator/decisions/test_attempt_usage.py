@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from tests.unit.operator.decisions.job_objects import a_job, a_shard
 
+from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import AttemptUsage, JobRef, Stage
 from voxfleet_api.protocol import AttemptState, AttemptStatus
+from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.metering.usage import NO_ROWS, attempt_usage
+from voxfleet_operator.reconcile.shard.decide import usage_of
 
 SUM = AttemptUsage(chain_id="c", first_sequence=3, last_sequence=4, rows=2, work_milliseconds=900)
 WHOLE = SUM.model_copy(update={"complete": True})
@@ -43,3 +48,15 @@ def test_usage_is_complete_only_when_no_row_can_come(
 ) -> None:
     seen = None if state is None else report(state)
     assert attempt_usage(seen, verified, expecting=expecting) == found
+
+
+@pytest.mark.parametrize("rows_left", [False, True])
+def test_an_attempt_that_is_gone_is_not_complete_while_rows_of_its_mac_are_not_read(rows_left: bool) -> None:
+    """There is no room for them while the ledger archive is down."""
+    record = {"attempt": 1, "mac": "mac-a", "outcome": "Lost"}
+    shard = a_shard(a_job(), Stage.PROCESS, 0, attempt=1, attempts=[record])
+    usage = {AttemptKey(shard.metadata.uid, 1): SUM}
+    view = MacView(
+        "mac-a", connected=True, reason=Reason.CONNECTED, message="connected", usage=usage, rows_left=rows_left
+    )
+    assert usage_of(shard, shard.status.attempts[0], view) == (None if rows_left else WHOLE)

@@ -26,15 +26,21 @@ from tests.unit.operator.decisions.test_every_job_ends import lose, processing, 
 from tests.unit.operator.decisions.test_growth import HOUR, pass_hours
 from tests.unit.operator.decisions.world import World
 
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import ConditionType
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptEstimate, Stage
+from voxfleet_api.ledger import RowOwner
 from voxfleet_api.quantities import seconds_milliseconds
+from voxfleet_billing.archive_format import MonthIndex, SettledAttempt, SettlementRecord, TimeClass
 from voxfleet_billing.archive_reader import settlements
+from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.metering.usage import job_usage
 from voxfleet_operator.queue import RESTORE
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.missing_rows import WAITED, given_up
+from voxfleet_operator.reconcile.statement.decide import SettledRow, SettledRun
+from voxfleet_operator.reconcile.statement.estimates import classed, replaced_by
 
 ENDED = "2026-11-20T22:00:00Z"
 IN_TIME = datetime.fromisoformat(ENDED) + timedelta(hours=1)
@@ -278,3 +284,56 @@ async def test_an_estimate_counts_once_wherever_the_operator_dies(kill_at: list[
     usage = world.job().status.usage
     assert usage.settled and usage.estimated_seconds is not None
     assert estimates(world)[MAC_B] == ("0.000" if returns else usage.estimated_seconds)
+
+
+# What rows replace.
+
+ESTIMATED = MonthIndex(
+    control_plane="c",
+    mac="mac-b",
+    month="2026-11",
+    revision=1,
+    estimates=(
+        SettlementRecord(
+            owner=RowOwner(kind="AudioBatchJob", namespace="team", name="job", uid="u"),
+            shard_uid="s",
+            settled_at=ENDED,
+            attempts=(
+                SettledAttempt(
+                    attempt=1,
+                    work=TimeClass.RETRY,
+                    estimated_milliseconds=40_000,
+                    proven_chain_id="chain",
+                    proven_sequence=5,
+                ),
+            ),
+        ),
+    ),
+)
+
+
+def run_of(chain_id: str, sequence: int, *, attempt: int = 1, ours: bool = True) -> SettledRun:
+    key = AttemptKey("s", attempt)
+    row = VerifiedRow(chain_id, sequence, "a" * 64, "2026-11", key, ours, "Work", 1000, 0)
+    return SettledRun(chain_id, "2026-11", (SettledRow(row, TimeClass.ORPHANED),))
+
+
+@pytest.mark.parametrize(
+    ("run", "replaced"),
+    [
+        (run_of("chain", 5), False),  # the estimate is beside it
+        (run_of("chain", 6), True),
+        (run_of("another", 0), True),
+        (run_of("chain", 6, attempt=2), False),
+        (run_of("chain", 6, ours=False), False),
+    ],
+)
+def test_rows_that_were_known_replace_no_estimate(run: SettledRun, replaced: bool) -> None:
+    assert bool(replaced_by(ESTIMATED, run)) is replaced
+
+
+def test_rows_of_a_shard_that_is_gone_have_the_class_of_their_estimate() -> None:
+    (row,) = classed(run_of("chain", 6), replaced_by(ESTIMATED, run_of("chain", 6))).rows
+    assert row.time_class is TimeClass.RETRY
+    (other,) = classed(run_of("chain", 6, attempt=2), replaced_by(ESTIMATED, run_of("chain", 6))).rows
+    assert other.time_class is TimeClass.ORPHANED

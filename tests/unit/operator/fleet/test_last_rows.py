@@ -122,7 +122,7 @@ async def test_an_event_that_comes_before_a_thread_verifies_the_answer_is_no_bro
         busy, asked = threading.Event(), asyncio.Event()
         occupied = asyncio.get_running_loop().run_in_executor(None, busy.wait)
         agent.meanwhile = asked.set
-        reading = asyncio.create_task(session._read_rows(cast("AgentClient", agent)))
+        reading = asyncio.create_task(session._reading.read(cast("AgentClient", agent)))
         await asked.wait()
         session._record.rows_delivered([ROW])
         busy.set()

@@ -94,7 +94,7 @@ async def renewals(session: MacSession, agent: Agent, archive: Archive, count: i
     most = 0
     for _ in range(count):
         session._record.rows_settled(PINNED, archive.head)
-        await session._read_on(cast("AgentClient", agent))
+        await session._reading.read_on(cast("AgentClient", agent))
         most = max(most, len(session.view.rows))
     return most
 
@@ -102,7 +102,7 @@ async def renewals(session: MacSession, agent: Agent, archive: Archive, count: i
 async def test_while_the_archive_is_down_no_more_rows_are_read_than_there_is_room_for(archive: Archive) -> None:
     agent, session = Agent(), a_session(archive)
     client = cast("AgentClient", agent)
-    await session._pull_rows(client)
+    await session._reading.read_new(client)
     assert len(session.view.rows) == BOUND and session.view.rows_left
     assert await renewals(session, agent, archive, 5) == BOUND
     for number in (BOUND, BOUND + 1):  # what it signs meanwhile
@@ -117,7 +117,7 @@ async def test_while_the_archive_is_down_no_more_rows_are_read_than_there_is_roo
 async def test_once_the_archive_is_back_all_are_read_and_few_are_held(archive: Archive) -> None:
     agent, session = Agent(), a_session(archive)
     session._record.attempt_reported(ended(4 * BOUND))
-    await session._pull_rows(cast("AgentClient", agent))
+    await session._reading.read_new(cast("AgentClient", agent))
     archive.answers = True
     most = 0
     while not session.view.attempts[AttemptKey(f"shard-{4 * BOUND}", 1)].has_ended:
@@ -133,6 +133,6 @@ async def test_rows_of_open_attempts_that_fill_the_room_do_not_stop_it(archive: 
     """Behind them lie the rows that end these attempts."""
     archive.answers = True
     agent, session = Agent(), a_session(archive)
-    await session._pull_rows(cast("AgentClient", agent))
+    await session._reading.read_new(cast("AgentClient", agent))
     assert await renewals(session, agent, archive, 3) == 4 * BOUND
     await session.stop()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import pytest
+from structlog.testing import capture_logs
 from tests.rig.memory_archive import MemoryArchive
 
 from voxfleet_billing.archive_access import ArchiveError
@@ -55,3 +57,17 @@ async def test_one_that_keeps_its_word_is_tried_once() -> None:
         await archive.refuse_overwriting()
         await archive.call(lambda found: found.names(""))
         assert writes == ["create-once.probe"] * 2 and archive.answers
+
+
+async def test_a_failure_is_logged_once_until_it_answers_again() -> None:
+    """Before there is a statement, no condition could tell it."""
+    store, now = MemoryArchive(), [0.0]
+    store.down = True
+    archive = LedgerArchive(store, clock=lambda: now[0], run=at_once)
+    with capture_logs() as logs:
+        for down in (True, True, False, True):
+            store.down = down
+            now[0] += LONGEST_PAUSE_SECONDS
+            with suppress(ArchiveError):
+                await archive.call(lambda found: found.names(""))
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("the ledger archive failed", "warning")] * 2
