@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import time
+from datetime import date, time
 from zoneinfo import ZoneInfo
 
 from voxfleet_api.digest import sha256_hex
@@ -15,7 +15,7 @@ from voxfleet_api.quantities import seconds_text
 from voxfleet_billing.archive_access import ArchiveStore
 from voxfleet_billing.archived_row import ArchivedRow
 from voxfleet_billing.exports.csv_text import csv_line
-from voxfleet_billing.instants import milliseconds_of, moment_of
+from voxfleet_billing.instants import milliseconds_of, moment_of, month_bounds
 from voxfleet_billing.nightly.night_rows import began
 from voxfleet_billing.nightly.nightly_format import NightFile, NightManifest, csv_name
 from voxfleet_billing.nights import NightClock
@@ -67,6 +67,15 @@ class NightFrame:
     def of(cls, manifest: NightManifest) -> NightFrame:
         clock = NightClock(ZoneInfo(manifest.time_zone), time.fromisoformat(manifest.closes_at))
         return cls(manifest.night, milliseconds_of(manifest.first), milliseconds_of(manifest.until), clock)
+
+
+def check_times(manifest: NightManifest) -> None:
+    """Raises ValueError or LookupError for times that are none."""
+    NightFrame.of(manifest)
+    date.fromisoformat(manifest.night)
+    for source in manifest.sources:
+        milliseconds_of(source.since)
+        month_bounds(source.month)
 
 
 class NightCsv:
