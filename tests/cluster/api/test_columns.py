@@ -133,7 +133,7 @@ def test_a_line_fits_and_has_the_columns_of_the_cli(
         str(cast("Json", body["metadata"])["name"]),
         "-n",
         namespace,
-    )  # others have Macs here, too
+    )  # others have Macs, too
     printed = installed_crds.kubectl("get", *named)
     head, line = printed.splitlines()[:2]
     assert max(len(head), len(line)) <= WIDTH, printed
