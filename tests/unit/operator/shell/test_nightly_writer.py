@@ -78,6 +78,17 @@ async def test_a_closed_night_has_a_line_for_each_row_that_began_in_it() -> None
     ]
 
 
+async def test_no_cell_is_a_formula() -> None:
+    world, mac = NightlyWorld(now=AFTERWARDS), SignedMac()
+    mac.clock = hours(20)[0]
+    mac.attempt(lane="=1+1", billing_key="-team", hardware_id="@SUM(A1)", price_class="+1")
+    world.archive(mac)
+    await world.writer().step()
+    line = world.lines(NIGHT)[1]
+    found = [line[name] for name in ("lane", "billing_key", "hardware_id", "price_class")]
+    assert found == ["'=1+1", "'-team", "'@SUM(A1)", "'+1"]
+
+
 async def test_a_night_that_was_closed_is_never_written_again() -> None:
     world, mac = a_night()
     await world.writer().step()
