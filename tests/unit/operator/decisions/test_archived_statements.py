@@ -28,7 +28,7 @@ from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_api.stored_size import stored_bytes
 from voxfleet_billing.archive_format import MonthIndex, TimeClass
 from voxfleet_billing.archive_reader import month_indexes, read_rows
-from voxfleet_operator.queue import RESTORE
+from voxfleet_operator.queue import RESTORE, Key
 from voxfleet_operator.reconcile.statement.status import MESSAGE_BYTES
 from voxfleet_operator.reconcile.statement.totals import CountedRow, with_rows
 
@@ -197,6 +197,31 @@ async def test_while_the_archive_is_down_rows_wait_and_work_goes_on() -> None:
     await pass_hours(world, 3)
     assert_the_archive_has_what_statements_count(world, store)
     assert reason(world, ConditionType.ARCHIVED) == "Archived"
+
+
+async def test_a_damaged_month_of_one_mac_keeps_no_other_from_its_own() -> None:
+    store = MemoryArchive()
+    world = World(seed=7, archive=store)
+    await worked(world)
+    before = sums(world)
+    (newest,) = store.names("2026-11/mac-b/index")[-1:]
+    path = f"2026-11/mac-b/index/{newest}"
+    whole, store.objects[path] = store.objects[path], b"{"
+    for name in before:
+        del world.api.objects[Key("MachineHourStatement", "", name)]
+    world.start_operator()
+    await pass_hours(world, 2)
+    assert sums(world) == {"mac-a-2026-11": before["mac-a-2026-11"]}
+    world.api.add(job_body("second"))
+    await world.settle()
+    await pass_hours(world, 2)
+    (counted,) = statements(world).values()
+    assert counted.rows == len(world.agents["mac-a"].rows) > before["mac-a-2026-11"]["rows"]
+
+    store.objects[path] = whole
+    await pass_hours(world, 2)
+    assert_the_archive_has_what_statements_count(world, store)
+    assert statements(world).keys() == before.keys()
 
 
 async def test_a_month_becomes_final_and_never_changes() -> None:
