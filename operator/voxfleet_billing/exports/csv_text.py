@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 LINE_END = "\r\n"
-DELIMITERS = ",;|\t"
-_NEEDS_QUOTES = {delimiter: re.compile(rf'["\r\n{delimiter}]') for delimiter in DELIMITERS}
 
 
 def needs_quotes(cell: str, delimiter: str = ",") -> bool:
-    return _NEEDS_QUOTES[delimiter].search(cell) is not None
+    """Searches for one character are faster than a regular expression, and a month has a million lines."""
+    return delimiter in cell or '"' in cell or "\n" in cell or "\r" in cell
 
 
 def quoted(cell: str, delimiter: str = ",") -> str:

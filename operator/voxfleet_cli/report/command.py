@@ -12,10 +12,10 @@ from typing import Annotated
 import typer
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
-from voxfleet_billing.archive_reader import month_indexes, read_rows, settlements
+from voxfleet_billing.archive_reader import month_indexes
 from voxfleet_billing.archive_store import open_archive
+from voxfleet_billing.archived_charges import archived_charges
 from voxfleet_billing.charge import Charge
-from voxfleet_billing.charges import charges
 from voxfleet_billing.instants import moment_milliseconds
 from voxfleet_billing.job_time import JobLines, job_lines
 from voxfleet_billing.money import plain
@@ -119,15 +119,8 @@ def _months(job: AudioBatchJob) -> Iterator[str]:
 
 
 def _lines(uri: str, month: str, book: PriceBook | None) -> Iterator[Charge]:
-    store = open_archive(uri)
-    return charges(
-        month,
-        month_indexes(store, month),
-        lambda index: read_rows(store, index),
-        lambda index: settlements(store, index),
-        book,
-        until=moment_milliseconds(datetime.now(UTC)),
-    )
+    store, now = open_archive(uri), moment_milliseconds(datetime.now(UTC))
+    return archived_charges(store, month, month_indexes(store, month), book, until=now)
 
 
 def _write(file: Path, text: str) -> None:
