@@ -274,6 +274,23 @@ async def test_an_idle_mac_has_an_index_too(month: str) -> None:
     assert len(indexes(store, month)["mac-a"].facts) <= 2
 
 
+@pytest.mark.parametrize(("payers", "by_class"), [(9, 9), (12, 7), (27, 0)])
+def test_a_statement_tells_who_used_how_much_before_it_tells_the_classes(payers: int, by_class: int) -> None:
+    """Budgets are told by it: what shares an entry with others counts to none."""
+    classes = (TimeClass.PRODUCTIVE, TimeClass.RETRY, TimeClass.OVERHEAD)
+    status = MachineHourStatementStatus()
+    for time_class in classes:  # in three runs
+        rows = [
+            CountedRow(MONTH, "team", f"key-{number:02d}", time_class, 1000 + number, 0, 0) for number in range(payers)
+        ]
+        status = with_rows(status, MONTH, rows)
+    found: dict[str | None, int] = {}
+    for total in status.totals:
+        found[total.billing_key] = found.get(total.billing_key, 0) + seconds_milliseconds(total.machine_seconds)
+    assert found == {f"key-{number:02d}": 3 * (1000 + number) for number in range(payers)}
+    assert sum(total.time_class == "Productive" for total in status.totals) == by_class
+
+
 def test_a_statement_has_at_most_16_kilobytes() -> None:
     """With all chains, namespaces, billing keys, classes and corrected months that there may be."""
     wide = "\U0001f399" * 63
