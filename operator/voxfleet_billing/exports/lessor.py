@@ -30,6 +30,7 @@ from voxfleet_billing.charge import Charge, ChargeKind, Money
 from voxfleet_billing.exports.csv_text import csv_line, no_formula
 from voxfleet_billing.instants import SECOND_MILLISECONDS, milliseconds_of, moment_of
 from voxfleet_billing.money import hours_of, plain
+from voxfleet_shared.yaml_errors import YAML_ERRORS, yaml_problem
 
 _DECIMALS = re.compile(r"\.([0-9]{1,2})")
 _TIME_FORMAT = re.compile(r"([^%]|%[YmdHMS])*")
@@ -98,9 +99,11 @@ NUMBERS: dict[str, Callable[[Charge], Decimal]] = {
 def load_template(text: str) -> LessorTemplate:
     """Raises TemplateError."""
     try:
-        template = LessorTemplate.load(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise TemplateError(f"the template is no YAML: {error}") from error
+        content = yaml.safe_load(text)
+    except YAML_ERRORS as error:
+        raise TemplateError(f"the template is no YAML: {yaml_problem(error)}") from error
+    try:
+        template = LessorTemplate.load(content)
     except ValidationError as error:
         raise TemplateError("; ".join(f"{detail['loc']}: {detail['msg']}" for detail in error.errors())) from error
     _values(template)

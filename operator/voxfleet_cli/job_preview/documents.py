@@ -12,6 +12,7 @@ import yaml
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioBatchJob, VoiceContract
+from voxfleet_shared.yaml_errors import YAML_ERRORS, yaml_problem
 
 STANDARD_INPUT = Path("-")
 FILE_LIMIT_BYTES = 4 * 2**20
@@ -67,11 +68,8 @@ def _documents(file: Path) -> Iterator[dict[str, Any]]:
     """Documents of other API groups are left out, so that a folder's file for `kubectl apply` will do."""
     try:
         contents = list(yaml.safe_load_all(_text(file)))
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = "" if where is None else f" line {where.line + 1}:"
-        why = getattr(error, "problem", None) or "it cannot be read"
-        raise DocumentError(f"{file}:{line} is not YAML: {why}") from error
+    except YAML_ERRORS as error:
+        raise DocumentError(f"{file}: is not YAML: {yaml_problem(error)}") from error
     for number, content in enumerate(contents, start=1):
         if content is None:
             continue

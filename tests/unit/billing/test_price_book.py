@@ -85,6 +85,10 @@ def test_what_is_refused_is_named(case: str) -> None:
     ("text", "message"),
     [
         ("lessors: [", "is no YAML"),
+        ("lessors: [{from: 2026-02-30}]", "is no YAML: day is out of range for month"),
+        ("? [lessors]\n: []", "is no YAML: found unhashable key in line 1"),
+        ("[" * 5000, "is no YAML: it is nested too deeply"),
+        ("lessors: !!bool acme", "is no YAML: a value is not of the kind that its tag names"),
         ("lessors: []\nlessors: []", "lessors stands there twice"),
         ("- 1", "valid dictionary"),
         ("budgets: [{machineHoursPerMonth: 5}]", "either billingKey or namespace"),

@@ -81,6 +81,7 @@ async def test_a_bad_book_leaves_the_last_good_one_and_is_told_once(tmp_path: Pa
     for bad, why in (
         ("budgets: [{billingKey: speech, machineHoursPerMonth: 2.5}]", "budgets[0].machineHoursPerMonth"),
         ("budgets: [", "no YAML"),
+        ("lessors: [{from: 2026-02-30}]", "no YAML: day is out of range for month"),
         ("\udcff".encode(errors="surrogateescape"), "decode"),
         (b"#" * (MAX_BYTES + 1), "write fewer entries"),
     ):
