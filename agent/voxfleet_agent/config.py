@@ -15,11 +15,11 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from voxfleet_agent.addresses import parse_address
 from voxfleet_agent.durable_files import sync_file, sync_folder
-from voxfleet_agent.yaml_validation import problems, yaml_problem
+from voxfleet_agent.yaml_validation import problems
 from voxfleet_api.base import Duration, Quantity, Size, SpecModel
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
-from voxfleet_shared.yaml_errors import YAML_ERRORS
+from voxfleet_shared.yaml_errors import YAML_ERRORS, yaml_problem
 
 EXAMPLE = """\
 stateDir: /Users/voxfleet/state

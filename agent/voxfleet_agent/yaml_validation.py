@@ -14,7 +14,6 @@ from voxfleet_api.base import DURATION_PATTERN, QUANTITY_PATTERN, SIZE_PATTERN
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-import yaml
 
 Location = tuple[int | str, ...]
 
@@ -130,11 +129,3 @@ def _models(annotation: object) -> Iterator[type[BaseModel]]:
         yield annotation
     for argument in get_args(annotation):
         yield from _models(argument)
-
-
-def yaml_problem(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return " ".join(str(error).split())
-    return f"{error.problem} in line {error.problem_mark.line + 1}"

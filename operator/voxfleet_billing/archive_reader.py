@@ -96,11 +96,6 @@ def segment_lines(store: ArchiveStore, index: MonthIndex, entry: SegmentEntry) -
     yield from _content(store, index, entry).splitlines()
 
 
-def settlements(store: ArchiveStore, index: MonthIndex) -> Mapping[tuple[str, int], SettledWork]:
-    """By shard uid and attempt. Raises ArchiveError."""
-    return MacMonth(store, index).settlements
-
-
 def read_rows(
     store: ArchiveStore, index: MonthIndex, settled: Mapping[tuple[str, int], SettledWork] | None = None
 ) -> Iterator[ArchivedRow]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
 
 from voxfleet_billing.archive_format import MonthIndex
-from voxfleet_billing.archive_reader import MacMonth, month_indexes
+from voxfleet_billing.archive_reader import MacMonth
 from voxfleet_billing.archive_store import ArchiveStore
 from voxfleet_billing.charge import Charge
 from voxfleet_billing.charges import charges
@@ -16,18 +16,16 @@ from voxfleet_billing.price_book import PriceBook
 def archived_charges(
     store: ArchiveStore,
     month: str,
+    indexes: Iterable[MonthIndex],
     book: PriceBook | None,
-    until: int,
-    passed: Callable[[Iterable[MonthIndex]], Iterable[MonthIndex]] = iter,
+    *,
+    until: int | None = None,
 ) -> Iterator[Charge]:
-    """`until` (milliseconds since 1970): later time is not idle yet. `passed`: sees each Mac go by.
-
-    Raises Unbillable, ArchiveError.
-    """
+    """As `charges`. Raises Unbillable, ArchiveError, and what `indexes` raises."""
     read = lru_cache(maxsize=1)(partial(MacMonth, store))
     return charges(
         month,
-        passed(month_indexes(store, month)),
+        indexes,
         lambda index: read(index).rows(),
         lambda index: read(index).settlements,
         book,

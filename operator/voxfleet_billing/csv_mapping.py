@@ -24,7 +24,7 @@ from voxfleet_api.base import SpecModel
 from voxfleet_billing.charge import Charge, ChargeKind
 from voxfleet_billing.compared_line import ComparedLine, Tolerance
 from voxfleet_billing.exports.csv_text import without_apostrophe
-from voxfleet_shared.yaml_errors import YAML_ERRORS
+from voxfleet_shared.yaml_errors import YAML_ERRORS, yaml_problem
 
 _SEPARATOR = " "
 _OF_A_SKU = (ChargeKind.USAGE, ChargeKind.IDLE)
@@ -162,13 +162,15 @@ FOCUS_MAPPING = CsvMapping(
 def load_mapping(text: str) -> CsvMapping:
     """Raises MappingError naming each field."""
     try:
-        return CsvMapping.load(yaml.safe_load(text))
+        content = yaml.safe_load(text)
+    except YAML_ERRORS as error:
+        raise MappingError(f"the mapping is no YAML: {yaml_problem(error)}") from error
+    try:
+        return CsvMapping.load(content)
     except ValidationError as error:
         details = error.errors()
         told = (f"{'.'.join(map(str, item['loc'])) or 'the mapping'}: {item['msg']}" for item in details)
         raise MappingError("; ".join(told)) from error
-    except YAML_ERRORS as error:
-        raise MappingError(f"the mapping is no YAML: {error}") from error
 
 
 def their_lines(content: Iterable[str], mapping: CsvMapping) -> Iterator[ComparedLine]:

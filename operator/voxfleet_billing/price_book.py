@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, m
 from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import digest_of
 from voxfleet_billing.money import RoundingMode
-from voxfleet_shared.yaml_errors import YAML_ERRORS
+from voxfleet_shared.yaml_errors import YAML_ERRORS, yaml_problem
 
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -297,7 +297,7 @@ def load_price_book(text: str) -> PriceBook:
     try:
         content = yaml.load(text, _UniqueKeys)  # noqa: S506 # it is a SafeLoader
     except YAML_ERRORS as error:
-        raise PriceBookError(f"the price book is no YAML: {error}") from error
+        raise PriceBookError(f"the price book is no YAML: {yaml_problem(error)}") from error
     try:
         return PriceBook.load(content)
     except ValidationError as error:
@@ -358,7 +358,7 @@ class _UniqueKeys(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
-                continue  # of braces that a template left; refused below
+                continue  # to be refused below
             if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key} stands there twice", key_node.start_mark)
             seen.add(key)

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from voxfleet_billing.archive_access import ArchiveError, ArchiveStore
+from voxfleet_billing.archive_access import ArchiveError, ArchiveStore, ObjectDamaged, ObjectMissing
 from voxfleet_billing.archive_probe import OverwritesObjects, check_creates_once
 from voxfleet_operator.metrics import ArchiveMetrics
 
@@ -103,7 +103,10 @@ class LedgerArchive:
             log.warning("the ledger archive does not answer yet", error=str(error))
 
     async def call(self, work: Callable[[ArchiveStore], T]) -> T:
-        """Raises ArchiveError, at once while the archive is down, and ArchiveBusy."""
+        """Raises ArchiveError, at once while the archive is down, and ArchiveBusy.
+
+        One object that is damaged or missing is its reader's trouble: the archive answers, for all others too.
+        """
         if self._failed is not None and self._clock() < self._again_at_seconds:
             raise ArchiveError(self._failed)
         if self._calls >= CALLS_AT_ONCE:
@@ -121,11 +124,13 @@ class LedgerArchive:
             )
             self._fails(error)
             raise error from None
+        except (ObjectDamaged, ObjectMissing):
+            self._answered(started)
+            raise
         except ArchiveError as error:
             self._fails(error)
             raise
-        self._failed, self._pause_seconds = None, FIRST_PAUSE_SECONDS
-        self._metrics.answered(self._clock() - started)
+        self._answered(started)
         return result
 
     def _checked_store(self) -> ArchiveStore:
@@ -139,6 +144,10 @@ class LedgerArchive:
         self._calls -= 1
         if not running.cancelled():
             running.exception()  # whether anyone waits for it or not
+
+    def _answered(self, started: float) -> None:
+        self._failed, self._pause_seconds = None, FIRST_PAUSE_SECONDS
+        self._metrics.answered(self._clock() - started)
 
     def _fails(self, error: ArchiveError) -> None:
         self._metrics.failed()

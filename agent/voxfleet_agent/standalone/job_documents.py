@@ -14,12 +14,12 @@ from pydantic import ValidationError
 
 from voxfleet_agent.standalone.cel_rules import violations
 from voxfleet_agent.standalone.fleet_fields import refusals
-from voxfleet_agent.yaml_validation import aliases, field_name, nearest, yaml_problem
+from voxfleet_agent.yaml_validation import aliases, field_name, nearest
 from voxfleet_agent.yaml_validation import problems as field_problems
 from voxfleet_api import API_VERSION, GROUP
 from voxfleet_api.kinds import KINDS, AudioBatchJob, Resource, VoiceContract
 from voxfleet_api.kinds.resource import ObjectMeta
-from voxfleet_shared.yaml_errors import YAML_ERRORS
+from voxfleet_shared.yaml_errors import YAML_ERRORS, yaml_problem
 
 DEFAULT_NAMESPACE = "default"
 MAX_JOB_NAME = 52
@@ -115,12 +115,17 @@ def _metadata(document: _Document, name: str, default: object = None) -> object:
 
 
 def _documents(file: DocumentFile) -> Iterator[_Document]:
+    for number, content in enumerate(_contents(file), start=1):
+        if content is not None:
+            yield from _document(file.name, number, content)
+
+
+def _contents(file: DocumentFile) -> Iterator[object]:
     number = 0
     try:
         for content in yaml.load_all(file.text, Loader=_Loader):
             number += 1
-            if content is not None:
-                yield from _document(file.name, number, content)
+            yield content
     except YAML_ERRORS as error:
         raise DocumentError(f"{file.name}: document {number + 1}: not YAML: {yaml_problem(error)}") from error
 

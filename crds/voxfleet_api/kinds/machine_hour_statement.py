@@ -60,7 +60,13 @@ class StatementTotal(StatusModel):
     namespace: Annotated[str, Field(max_length=63, description="The owner's; empty: of all that have no entry.")]
     billing_key: Annotated[str | None, Field(max_length=63, description="The job's billing key; absent: none.")] = None
     time_class: Annotated[
-        str, OPEN_VALUE, Field(alias="class", max_length=63, description="Productive, Retry, Overhead or Orphaned.")
+        str,
+        OPEN_VALUE,
+        Field(
+            alias="class",
+            max_length=63,
+            description="Productive, Retry, Overhead or Orphaned; Mixed: of several, for want of room.",
+        ),
     ]
     machine_seconds: Annotated[Decimal3, Field(description="Lane time.")]
     audio_seconds: Annotated[Decimal3, Field(description="Audio of the processed clips.")] = "0.000"
@@ -152,7 +158,10 @@ class MachineHourStatementStatus(
         Field(
             max_length=MAX_TOTALS,
             json_schema_extra=list_atomic(),
-            description="The same by namespace, billing key and class; the smallest are added up by class.",
+            description=(
+                "The same by namespace, billing key and class. Where room ends, the smaller pairs have one entry each,"
+                " and the smallest are added up by class."
+            ),
         ),
     ] = ()
     corrections: Annotated[

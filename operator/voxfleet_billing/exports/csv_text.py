@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 LINE_END = "\r\n"
-DELIMITERS = ",;|\t"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-_NEEDS_QUOTES = {delimiter: re.compile(rf'["\r\n{delimiter}]') for delimiter in DELIMITERS}
+"""What a spreadsheet takes for a formula."""
 
 
 def needs_quotes(cell: str, delimiter: str = ",") -> bool:
-    return _NEEDS_QUOTES[delimiter].search(cell) is not None
+    """Searches for one character are faster than a regular expression, and a month has a million lines."""
+    return delimiter in cell or '"' in cell or "\n" in cell or "\r" in cell
 
 
 def quoted(cell: str, delimiter: str = ",") -> str:

@@ -9,11 +9,11 @@ where it is not, the Mac is priced once more.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+import shutil
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_billing.charges import month_charges
@@ -82,8 +82,8 @@ def _write_lines(
 ) -> Tally:
     tally, sums, pricing = Tally(), MonthSums(), Pricing(request.book, request.period)
     with (
-        TemporaryDirectory(prefix=f".{file.name}.parts-", dir=file.folder) as folder,
-        closing(_parts(month, request, pricing, Path(folder), processes)) as parts,  # no process writes there any more
+        _folder_for_parts(file) as folder,
+        closing(_parts(month, request, pricing, folder, processes)) as parts,  # no process writes there any more
     ):
         for index, part in zip(month.indexes, parts, strict=True):
             file.append(part.file, part.lines)
@@ -94,6 +94,18 @@ def _write_lines(
     if request.book is not None:
         file.add(request.lines(month_charges(request.period, request.book, pricing, sums), tally))
     return tally
+
+
+@contextmanager
+def _folder_for_parts(file: CsvFile) -> Iterator[Path]:
+    """Beside the file, where there has to be room anyway. What a killed export left there is removed."""
+    folder = file.folder / f".{file.name}.parts"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def _parts(

@@ -30,7 +30,7 @@ from voxfleet_billing.charge import Charge, ChargeKind, Money
 from voxfleet_billing.exports.csv_text import csv_line, no_formula
 from voxfleet_billing.instants import SECOND_MILLISECONDS, milliseconds_of, moment_of
 from voxfleet_billing.money import hours_of, plain, with_decimals
-from voxfleet_shared.yaml_errors import YAML_ERRORS
+from voxfleet_shared.yaml_errors import YAML_ERRORS, yaml_problem
 
 _DECIMALS = re.compile(r"\.([0-9]|1[0-8])")
 """A price has at most six decimals, and hours twelve."""
@@ -100,11 +100,13 @@ NUMBERS: dict[str, Callable[[Charge], Decimal]] = {
 def load_template(text: str) -> LessorTemplate:
     """Raises TemplateError."""
     try:
-        template = LessorTemplate.load(yaml.safe_load(text))
+        content = yaml.safe_load(text)
+    except YAML_ERRORS as error:
+        raise TemplateError(f"the template is no YAML: {yaml_problem(error)}") from error
+    try:
+        template = LessorTemplate.load(content)
     except ValidationError as error:
         raise TemplateError("; ".join(f"{detail['loc']}: {detail['msg']}" for detail in error.errors())) from error
-    except YAML_ERRORS as error:
-        raise TemplateError(f"the template is no YAML: {error}") from error
     _values(template)
     return template
 

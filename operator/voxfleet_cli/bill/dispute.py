@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -14,10 +14,10 @@ from rich.text import Text
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_billing.archive_access import ObjectDamaged, ObjectMissing
 from voxfleet_billing.archive_format import MonthIndex
-from voxfleet_billing.archive_reader import month_indexes, read_rows, settlements
+from voxfleet_billing.archive_reader import month_indexes
 from voxfleet_billing.archive_store import ArchiveStore, open_archive
+from voxfleet_billing.archived_charges import archived_charges
 from voxfleet_billing.charge import Charge
-from voxfleet_billing.charges import charges
 from voxfleet_billing.dispute import BadRowName, RowName, evidence_of, explained, holds
 from voxfleet_billing.mac_charges import Unbillable
 from voxfleet_billing.price_book import PriceBook
@@ -149,13 +149,9 @@ def _charge(store: ArchiveStore, name: RowName, index: MonthIndex, book: PriceBo
     """
     if book is None:
         return None, ""
-    lines: Iterator[Charge] = charges(
-        index.month,
-        month_indexes(store, index.month) if any(lessor.commitments for lessor in book.lessors) else [index],
-        lambda of: read_rows(store, of),
-        lambda of: settlements(store, of),
-        book,
-    )
+    month = index.month
+    indexes = month_indexes(store, month) if any(lessor.commitments for lessor in book.lessors) else [index]
+    lines = archived_charges(store, month, indexes, book)
     try:
         return next((line for line in lines if line.row_name == str(name)), None), ""
     except (ObjectDamaged, ObjectMissing, Unbillable) as error:

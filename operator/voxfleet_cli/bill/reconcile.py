@@ -15,6 +15,7 @@ import typer
 
 from voxfleet_api.kinds import AudioBatchJob, MachineHourStatement
 from voxfleet_api.quantities import seconds_text
+from voxfleet_billing.archive_reader import month_indexes
 from voxfleet_billing.archive_store import ArchiveStore, open_archive
 from voxfleet_billing.archived_charges import archived_charges
 from voxfleet_billing.charge import Charge, ChargeKind
@@ -170,7 +171,8 @@ def reconciled(
     until = last_midnight() if file.path is None else idle_until(file.path)
     with LineComparison(once=file.mapping.once, tolerance=file.mapping.limits()) as comparison:
         with Bar("signed rows, by Mac", len(store.names(month))) as bar:
-            lines = signed.watch(archived_charges(store, month, book, until, bar.counted))
+            indexes = bar.counted(month_indexes(store, month))
+            lines = signed.watch(archived_charges(store, month, indexes, book, until=until))
             if file.path is not None:
                 comparison.add_ours(our_lines(file.ours(lines), file.mapping))
             for _ in lines:  # those of other lessors, of which statements and jobs have the time, too
@@ -246,7 +248,7 @@ def _with_other_months(
             if other != month:
                 wanted.setdefault(other, set()).add(job.metadata.uid)
     for other, uids in sorted(wanted.items()):
-        for charge in archived_charges(store, other, None, last_midnight()):
+        for charge in archived_charges(store, other, month_indexes(store, other), None):
             if charge.owner_uid in uids and charge.kind is ChargeKind.USAGE:
                 found.setdefault(charge.owner_uid, Sums()).add(charge)
     return found

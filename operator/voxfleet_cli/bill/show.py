@@ -13,6 +13,7 @@ import typer
 
 from voxfleet_api.kinds import MachineHourStatement
 from voxfleet_api.quantities import hours_text
+from voxfleet_billing.archive_reader import month_indexes
 from voxfleet_billing.archive_store import open_archive
 from voxfleet_billing.archived_charges import archived_charges
 from voxfleet_billing.bill_totals import BillTotals, By, Total, bill_totals, statement_totals
@@ -76,7 +77,9 @@ def show(
 
 
 def _from_archive(uri: str, month: str, by: By, book: PriceBook | None) -> BillTotals:
-    return bill_totals(archived_charges(open_archive(uri), month, book, last_midnight()), by)
+    store = open_archive(uri)
+    lines = archived_charges(store, month, month_indexes(store, month), book, until=last_midnight())
+    return bill_totals(lines, by)
 
 
 async def _statements(kube: Kube) -> Sequence[MachineHourStatement]:

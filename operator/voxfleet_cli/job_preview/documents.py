@@ -12,7 +12,7 @@ import yaml
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.kinds import AudioBatchJob, VoiceContract
-from voxfleet_shared.yaml_errors import YAML_ERRORS
+from voxfleet_shared.yaml_errors import YAML_ERRORS, yaml_problem
 
 STANDARD_INPUT = Path("-")
 FILE_LIMIT_BYTES = 4 * 2**20
@@ -69,10 +69,7 @@ def _documents(file: Path) -> Iterator[dict[str, Any]]:
     try:
         contents = list(yaml.safe_load_all(_text(file)))
     except YAML_ERRORS as error:
-        where = getattr(error, "problem_mark", None)
-        line = "" if where is None else f" line {where.line + 1}:"
-        why = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise DocumentError(f"{file}:{line} is not YAML: {why}") from error
+        raise DocumentError(f"{file}: is not YAML: {yaml_problem(error)}") from error
     for number, content in enumerate(contents, start=1):
         if content is None:
             continue

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_billing.archive_reader import month_indexes
 from voxfleet_billing.archive_store import open_archive
 from voxfleet_billing.archived_charges import archived_charges
 from voxfleet_billing.charge import Charge
@@ -128,7 +129,8 @@ def _months(job: AudioBatchJob) -> Iterator[str]:
 
 
 def _lines(uri: str, month: str, book: PriceBook | None) -> Iterator[Charge]:
-    return archived_charges(open_archive(uri), month, book, last_midnight())
+    store = open_archive(uri)
+    return archived_charges(store, month, month_indexes(store, month), book, until=last_midnight())
 
 
 def _write(file: Path, text: str) -> None:

@@ -14,6 +14,8 @@ from voxfleet_api.ledger import LedgerError, LedgerRow, RowOwner, SignedRow
 from voxfleet_billing.instants import written_milliseconds
 
 _WALL_START = re.compile(rb'"wallStart":"([^"]*)"')
+_CHAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""It is part of the names of objects in the ledger archive."""
 LONGEST_NAMESPACE = 63
 NO_MONTH = "1970-01"
 """The month of a row that a broken clock dated: its time still counts somewhere, and stops no row after it."""
@@ -53,8 +55,12 @@ class VerifiedRow:
 
     @classmethod
     def of(cls, signed: SignedRow, control_plane: str, now: datetime, ledger_key: str = "") -> Self:
-        """Raises LedgerError for more time or audio than a row can stand for, or more text than one needs."""
+        """Raises LedgerError for more time or audio than a row can stand for, more text than one needs, or a chain with
+        an id that cannot be part of a file's name.
+        """
         row, content = signed.row, canonical_json(signed.dump())
+        if not _CHAIN_ID.fullmatch(row.chain_id):
+            raise LedgerError(signed.name, "the id of its chain has other characters than letters, digits and .-_")
         if row.monotonic_milliseconds > LONGEST_ROW_MILLISECONDS or row.audio_milliseconds > MOST_AUDIO_MILLISECONDS:
             raise LedgerError(signed.name, "stands for more time or audio than one attempt can have taken")
         if len(content) > MAX_ROW_BYTES:

@@ -38,7 +38,8 @@ def counted_milliseconds(statements: Iterable[MachineHourStatement], month: str)
 
 
 def month_use(counted: Mapping[Payer, int], jobs: Iterable[JobUse], now: datetime) -> Mapping[Payer, int]:
-    """Milliseconds by payer in the month of `now`. It may be too much for an hour, and is never too little.
+    """Milliseconds by payer in the month of `now`. It may be too much for an hour. It lacks what statements have no
+    entry for, and jobs that were deleted until statements count them.
 
     Rows that no statement counts yet are not known by month: none of them has more of this month than it is old.
     """

@@ -239,23 +239,12 @@ class NightlyWriter:
             self._failed(f"CSV of night {manifest.night} lacks rows: {problem}")
 
     async def _ask(self, work: Callable[[ArchiveStore], T]) -> T:
-        """Raises ArchiveError, and ArchiveBusy. One damaged object does not mean that the archive is down."""
-
-        def guarded(store: ArchiveStore) -> tuple[T, None] | tuple[None, ArchiveError]:
-            try:
-                return work(store), None
-            except (ObjectDamaged, ObjectMissing) as error:
-                return None, error
-
+        """Raises ArchiveError, and ArchiveBusy."""
         for _ in range(BUSY_TRIES):
             try:
-                answer, error = await self._environment.archive.call(guarded)
+                return await self._environment.archive.call(work)
             except ArchiveBusy:
                 await self._environment.sleep(BUSY_SECONDS)
-                continue
-            if error is not None:
-                raise error
-            return answer  # type: ignore[return-value] # of the work, which has not failed
         raise ArchiveBusy
 
     def _failed(self, problem: str) -> None:

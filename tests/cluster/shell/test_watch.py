@@ -131,7 +131,7 @@ async def test_kopf_writes_nothing(watching: Watching, installed_crds: ControlPl
 
 
 async def test_missing_kinds_are_named_with_the_remedy(operator_kube: Kube, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voxfleet_operator.kube.VERSION", "v9")
+    monkeypatch.setattr("voxfleet_operator.kube_objects.VERSION", "v9")
     with pytest.raises(CrdsMissing, match="kubectl apply -k crds/"):
         await Watch(operator_kube, Cache(), lambda _: None).run(asyncio.Event())
 

@@ -18,7 +18,7 @@ from voxfleet_api.ledger import GENESIS_HASH, RowOwner, SignedRow, sign, verify
 from voxfleet_billing import archive_writer
 from voxfleet_billing.archive_access import ArchiveError
 from voxfleet_billing.archive_format import MonthIndex, SettledAttempt, SettlementRecord, TimeClass
-from voxfleet_billing.archive_reader import KnownIndex, month_indexes, newest_index, read_rows, settlements
+from voxfleet_billing.archive_reader import KnownIndex, MacMonth, month_indexes, newest_index, read_rows
 from voxfleet_billing.archive_store import ArchiveStore, open_archive
 from voxfleet_billing.archive_writer import Addition, NewRow, revise, with_rows
 
@@ -90,7 +90,7 @@ def test_rows_are_read_as_they_were_signed_with_the_class_of_their_attempt(tmp_p
     index = newest(store)
     assert index.revision == 2 and [(item.rows, item.day) for item in index.segments] == [(4, "2026-11-20")]
     assert [item.time_class for item in read_rows(store, index)] == ["Productive", "Productive", "Retry", "Retry"]
-    assert settlements(store, index)["shard-3", 1].owner == OWNER
+    assert MacMonth(store, index).settlements["shard-3", 1].owner == OWNER
     (head,) = index.heads
     assert (head.sequence, head.hash, head.first_previous_hash) == (3, rows[3].hash, GENESIS_HASH)
     assert [item.mac for item in month_indexes(store, MONTH)] == [MAC]

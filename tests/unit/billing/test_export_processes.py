@@ -58,7 +58,8 @@ def exported(archive: Path, out: Path, of: PriceBook, processes: int = 1) -> tup
     month = ArchivedMonth(
         archive.as_uri(), list(month_indexes(open_archive(archive.as_uri()), SIZE.month)), month_bounds(SIZE.month)[1]
     )
-    out.mkdir()
+    (out / ".bill.csv.parts").mkdir(parents=True)  # of an export that was killed
+    (out / ".bill.csv.parts/0.csv").touch()
     request = Request(SIZE.month, ExportForm.FOCUS_1_2, of, None, None, None, "1")
     write_export(month, request, out / "bill.csv", processes=processes)
     files = sorted(out.iterdir())

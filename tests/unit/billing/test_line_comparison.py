@@ -179,7 +179,7 @@ def test_a_sku_is_read_where_lines_are_rows(key: str, sku: str | None) -> None:
         ("columns: {row: A, hours: B}\nkeys: [row]", "keys"),
         ("columns: {row: A, hours: B}\nkey: [shoe]", "key"),
         ("columns: [", "no YAML"),
-        ("columns: {row: 2026-11-31}", "no YAML: day is out of range"),
+        ("columns: {row: 2026-02-30}", "no YAML: day is out of range"),
         ('columns: {row: A, cost: B}\ntolerance: {cost: "x"}', "tolerance.cost"),
     ],
 )

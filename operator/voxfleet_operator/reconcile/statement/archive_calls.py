@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from voxfleet_billing.archive_access import ArchiveStore
+from voxfleet_billing.archive_access import ArchiveStore, ObjectDamaged, ObjectMissing
 from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_billing.archive_reader import KnownIndex, newest_index
 from voxfleet_billing.archive_writer import Change, revise
@@ -52,7 +52,11 @@ class ArchiveCalls:
         return revised
 
     async def read(self, known: KnownIndex) -> ArchivedMonth:
-        return await self._archive.call(lambda store: archived_month(store, known))
+        try:
+            return await self._archive.call(lambda store: archived_month(store, known))
+        except (ObjectDamaged, ObjectMissing):
+            self._known.drop(known.index.mac, known.index.month)  # it may be an old one, or be restored from a copy
+            raise
 
     async def macs(self, month: str) -> list[str]:
         return await self._archive.call(lambda store: store.names(month))

@@ -14,7 +14,7 @@ from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import ConditionType, Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
 from voxfleet_api.kinds.machine_hour_statement import MAX_CHAINS
-from voxfleet_billing.archive_access import ArchiveError
+from voxfleet_billing.archive_access import ArchiveError, ObjectDamaged, ObjectMissing
 from voxfleet_billing.archive_reader import KnownIndex
 from voxfleet_billing.archive_writer import with_rows
 from voxfleet_operator.kube_errors import AlreadyExists
@@ -75,6 +75,10 @@ class StatementReconciler:
             waits = (await self._settle(key.name), await self._finish(key.name))
         except ArchiveBusy:
             return BUSY_SECONDS
+        except (ObjectDamaged, ObjectMissing) as error:  # of this Mac alone, until somebody restores it from a copy
+            log.error("an object of the ledger archive cannot be used", key=key.name, error=str(error))
+            await self._tell(key.name, str(error))
+            return LOOK_AGAIN_SECONDS
         except ArchiveError as error:
             await self._tell(key.name, str(error))
             return POLL_SECONDS if self._archive is None else self._archive.again_seconds
@@ -83,11 +87,14 @@ class StatementReconciler:
     async def _step_of_restore(self) -> float | None:
         if self._restore is None or self._estimates is None:
             return None
-        if not await self._restore.step():
+        if self._restore.is_done:
+            await self._restore.look_again()
+        elif not await self._restore.step():
             return 0.0
-        for mac in self._estimates.macs():
-            self._context.queue.add(Key(MachineHourStatement.crd.kind, "", mac))
-        return None
+        else:
+            for mac in self._estimates.macs():
+                self._context.queue.add(Key(MachineHourStatement.crd.kind, "", mac))
+        return LOOK_AGAIN_SECONDS if self._restore.unread else None
 
     # A Mac's rows.
 

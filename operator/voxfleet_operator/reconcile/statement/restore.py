@@ -9,6 +9,7 @@ import structlog
 
 from voxfleet_api.kinds import MacAgent, MachineHourStatement
 from voxfleet_api.kinds.machine_hour_statement import MachineHourStatementStatus
+from voxfleet_billing.archive_access import ObjectDamaged, ObjectMissing
 from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_billing.archive_reader import KnownIndex
 from voxfleet_operator.cache import Cache
@@ -54,7 +55,10 @@ def months_back(now: datetime, count: int = MONTHS) -> list[str]:
 
 
 class Restore:
-    """One month of one Mac in each step, so that no worker is held for long."""
+    """One month of one Mac in each step, so that no worker is held for long.
+
+    One that cannot be read keeps no other Mac waiting. Its own rows wait in the meantime, since they go to that index.
+    """
 
     def __init__(self, context: Context, archive: ArchiveCalls, take_up: TakeUp) -> None:
         self._context = context
@@ -63,6 +67,8 @@ class Restore:
         self._months: list[str] | None = None
         self._macs: list[str] | None = None
         self.is_done = False
+        self.unread: set[tuple[str, str]] = set()
+        """Macs and months of which an object is damaged or missing."""
         self._asked = False
         """Whether the archive was asked about the last Mac."""
 
@@ -75,7 +81,7 @@ class Restore:
             if self._macs is None:
                 self._macs = await self._archive.macs(self._months[0])
             while self._macs:
-                if not await self._restored(self._macs[0], self._months[0], now):
+                if not await self._restored_or_unread(self._macs[0], self._months[0], now):
                     return False
                 self._macs.pop(0)
                 if self._asked:
@@ -85,6 +91,23 @@ class Restore:
         self.is_done = True
         log.info("all months of the archive were looked at")
         return True
+
+    async def look_again(self) -> None:
+        """At what could not be read: somebody may have restored it from a copy. Raises as `step` does."""
+        for mac, month in sorted(self.unread):
+            await self._restored_or_unread(mac, month, self._context.now())
+
+    async def _restored_or_unread(self, mac: str, month: str, now: datetime) -> bool:
+        """False if it has to be done again."""
+        try:
+            done = await self._restored(mac, month, now)
+        except (ObjectDamaged, ObjectMissing) as error:
+            log.error("a Mac's month cannot be read from the archive", mac=mac, month=month, error=str(error))
+            self.unread.add((mac, month))
+            return True
+        if done:
+            self.unread.discard((mac, month))
+        return done
 
     async def _restored(self, mac: str, month: str, now: datetime) -> bool:
         """False if it has to be done again."""

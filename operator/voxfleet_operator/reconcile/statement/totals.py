@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from voxfleet_api.kinds.machine_hour_statement import (
     MAX_TOTALS,
@@ -20,6 +21,8 @@ TOTALS_BYTES = 4_000
 LONGEST_KEY = 63
 OTHERS = ""
 """The namespace of those that are not listed."""
+MIXED = "Mixed"
+"""The class of a payer's time for which there is no room by class."""
 FIELDS = {
     TimeClass.PRODUCTIVE: "productive_seconds",
     TimeClass.RETRY: "retry_seconds",
@@ -30,7 +33,9 @@ FIELDS = {
 NO_CORRECTION = StatementCorrection(month=NO_MONTH, machine_seconds="0.000", rows=0)
 """To begin one with."""
 
+_Payer = tuple[str, str | None]
 _Group = tuple[str, str | None, str]
+OTHERS_ENTRIES = len(FIELDS) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +97,57 @@ def _totals(before: Iterable[StatementTotal], rows: Iterable[CountedRow]) -> tup
 
 
 def _fitted(sums: Mapping[_Group, _Sum]) -> tuple[StatementTotal, ...]:
-    """The largest; the others are added up by class."""
-    others: dict[str, _Sum] = {item.value: _Sum() for item in FIELDS}
-    listed: list[StatementTotal] = []
-    left_bytes, left = TOTALS_BYTES, MAX_TOTALS - len(others)
-    by_size = sorted(sums.items(), key=lambda item: (-item[1].machine, str(item[0])))
-    for (namespace, billing_key, time_class), found in by_size:
-        total = _total(namespace, billing_key, time_class, found)
-        left_bytes, left = left_bytes - stored_bytes(total), left - 1
-        if namespace == OTHERS or left_bytes < 0 or left < 0:
-            others.setdefault(time_class, _Sum()).add(found.machine, found.audio, found.clips)
-        else:
-            listed.append(total)
-    rest = [_total(OTHERS, None, time_class, found) for time_class, found in others.items() if found != _Sum()]
-    ordered = sorted(listed, key=lambda item: (item.namespace, item.billing_key or "", item.time_class))
-    return (*ordered, *sorted(rest, key=lambda item: item.time_class))
+    """Each payer by class. Where there is no room for that, the smaller payers have one entry for all classes, because
+    budgets ask who has used how much; where there is none for that either, the smallest are added up by class.
+    """
+    all_payers, others = _by_payer(sums)
+    payers = all_payers[: MAX_TOTALS - OTHERS_ENTRIES]
+    apart = [[_total(*payer, name, found) for name, found in classes.items()] for payer, classes in payers]
+    merged = [[_merged(payer, classes)] for payer, classes in payers]
+    split = next((number for number in range(len(payers), 0, -1) if _fit(apart[:number] + merged[number:])), 0)
+    listed = apart[:split] + merged[split:]
+    while not _fit(listed):
+        listed.pop()
+    for _, classes in all_payers[len(listed) :]:
+        for name, found in classes.items():
+            others.setdefault(name, _Sum()).add(found.machine, found.audio, found.clips)
+    ordered = sorted(
+        chain.from_iterable(listed), key=lambda item: (item.namespace, item.billing_key or "", item.time_class)
+    )
+    return (*ordered, *(_total(OTHERS, None, name, found) for name, found in sorted(others.items())))
+
+
+_Classes = dict[str, _Sum]
+
+
+def _by_payer(sums: Mapping[_Group, _Sum]) -> tuple[list[tuple[_Payer, _Classes]], _Classes]:
+    """The payers, who used most first, and what is of nobody that is listed."""
+    payers: dict[_Payer, _Classes] = {}
+    others: _Classes = {}
+    for (namespace, billing_key, time_class), found in sums.items():
+        classes = others if namespace == OTHERS else payers.setdefault((namespace, billing_key), {})
+        classes.setdefault(time_class, _Sum()).add(found.machine, found.audio, found.clips)
+    for payer, classes in payers.items():
+        if MIXED in classes:  # of before: nobody knows any more of which classes
+            payers[payer] = {MIXED: _added_up(classes)}
+    return sorted(payers.items(), key=lambda item: (-_added_up(item[1]).machine, str(item[0]))), others
+
+
+def _merged(payer: _Payer, classes: _Classes) -> StatementTotal:
+    name = MIXED if len(classes) > 1 else next(iter(classes))
+    return _total(*payer, name, _added_up(classes))
+
+
+def _added_up(classes: _Classes) -> _Sum:
+    added = _Sum()
+    for found in classes.values():
+        added.add(found.machine, found.audio, found.clips)
+    return added
+
+
+def _fit(listed: Iterable[Iterable[StatementTotal]]) -> bool:
+    entries = [*chain.from_iterable(listed)]
+    return len(entries) <= MAX_TOTALS - OTHERS_ENTRIES and sum(map(stored_bytes, entries)) <= TOTALS_BYTES
 
 
 def _total(namespace: str, billing_key: str | None, time_class: str, found: _Sum) -> StatementTotal:

@@ -28,7 +28,7 @@ from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_api.stored_size import stored_bytes
 from voxfleet_billing.archive_format import MonthIndex, TimeClass
 from voxfleet_billing.archive_reader import month_indexes, read_rows
-from voxfleet_operator.queue import RESTORE
+from voxfleet_operator.queue import RESTORE, Key
 from voxfleet_operator.reconcile.statement.status import MESSAGE_BYTES
 from voxfleet_operator.reconcile.statement.totals import CountedRow, with_rows
 
@@ -199,6 +199,31 @@ async def test_while_the_archive_is_down_rows_wait_and_work_goes_on() -> None:
     assert reason(world, ConditionType.ARCHIVED) == "Archived"
 
 
+async def test_a_damaged_month_of_one_mac_keeps_no_other_from_its_own() -> None:
+    store = MemoryArchive()
+    world = World(seed=7, archive=store)
+    await worked(world)
+    before = sums(world)
+    (newest,) = store.names("2026-11/mac-b/index")[-1:]
+    path = f"2026-11/mac-b/index/{newest}"
+    whole, store.objects[path] = store.objects[path], b"{"
+    for name in before:
+        del world.api.objects[Key("MachineHourStatement", "", name)]
+    world.start_operator()
+    await pass_hours(world, 2)
+    assert sums(world) == {"mac-a-2026-11": before["mac-a-2026-11"]}
+    world.api.add(job_body("second"))
+    await world.settle()
+    await pass_hours(world, 2)
+    (counted,) = statements(world).values()
+    assert counted.rows == len(world.agents["mac-a"].rows) > before["mac-a-2026-11"]["rows"]
+
+    store.objects[path] = whole
+    await pass_hours(world, 2)
+    assert_the_archive_has_what_statements_count(world, store)
+    assert statements(world).keys() == before.keys()
+
+
 async def test_a_month_becomes_final_and_never_changes() -> None:
     store = MemoryArchive()
     world = World(seed=5, macs=1, archive=store)
@@ -247,6 +272,23 @@ async def test_an_idle_mac_has_an_index_too(month: str) -> None:
     await pass_hours(world, 1)
     assert indexes(store, month)["mac-b"].facts[-1].until is not None
     assert len(indexes(store, month)["mac-a"].facts) <= 2
+
+
+@pytest.mark.parametrize(("payers", "by_class"), [(9, 9), (12, 7), (27, 0)])
+def test_a_statement_tells_who_used_how_much_before_it_tells_the_classes(payers: int, by_class: int) -> None:
+    """Budgets are told by it: what shares an entry with others counts to none."""
+    classes = (TimeClass.PRODUCTIVE, TimeClass.RETRY, TimeClass.OVERHEAD)
+    status = MachineHourStatementStatus()
+    for time_class in classes:  # in three runs
+        rows = [
+            CountedRow(MONTH, "team", f"key-{number:02d}", time_class, 1000 + number, 0, 0) for number in range(payers)
+        ]
+        status = with_rows(status, MONTH, rows)
+    found: dict[str | None, int] = {}
+    for total in status.totals:
+        found[total.billing_key] = found.get(total.billing_key, 0) + seconds_milliseconds(total.machine_seconds)
+    assert found == {f"key-{number:02d}": 3 * (1000 + number) for number in range(payers)}
+    assert sum(total.time_class == "Productive" for total in status.totals) == by_class
 
 
 def test_a_statement_has_at_most_16_kilobytes() -> None:

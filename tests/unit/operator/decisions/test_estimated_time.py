@@ -33,7 +33,7 @@ from voxfleet_api.kinds.audio_shard import AttemptEstimate, Stage
 from voxfleet_api.ledger import RowOwner
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_billing.archive_format import MonthIndex, SettledAttempt, SettlementRecord, TimeClass
-from voxfleet_billing.archive_reader import settlements
+from voxfleet_billing.archive_reader import MacMonth
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.metering.usage import job_usage
 from voxfleet_operator.queue import RESTORE
@@ -157,7 +157,9 @@ async def test_a_mac_that_stays_away_is_estimated_after_a_week() -> None:
     assert usage.settled and usage.estimated_seconds is not None and seconds_milliseconds(usage.estimated_seconds) > 0
     assert estimates(world)[MAC_B] == usage.estimated_seconds
     assert statements(world)[MAC_B].machine_seconds == "0.000"
-    (work,) = [item for item in settlements(store, indexes(store)["mac-b"]).values() if item.estimated_milliseconds]
+    (work,) = [
+        item for item in MacMonth(store, indexes(store)["mac-b"]).settlements.values() if item.estimated_milliseconds
+    ]
     assert (work.work, work.owner.name) == ("Retry", "job")
     await pass_hours(world, 2)
     assert world.api.all(AudioShard) == [], "the archive has it, so its shard is not needed any more"

@@ -48,6 +48,13 @@ def test_a_row_with_more_text_than_a_row_needs_is_refused() -> None:
         VerifiedRow.of(sign(ledger_row(billing_key="k" * MAX_ROW_BYTES), KEY), OURS, NOW)
 
 
+@pytest.mark.parametrize("chain_id", ["../../mac-b/index/9", "a/b", "a\0b", "a\n", ".", ""])
+def test_a_chain_whose_id_is_no_part_of_a_files_name_is_refused(chain_id: str) -> None:
+    """Else the archive would refuse its rows, or keep them elsewhere."""
+    with pytest.raises(LedgerError, match=r"#0: the id of its chain has other characters"):
+        VerifiedRow.of(sign(ledger_row(chain_id=chain_id), KEY), OURS, NOW)
+
+
 def test_an_activity_of_a_newer_agent_counts_as_overhead_and_the_chain_goes_on() -> None:
     warming = sign(ledger_row(activity="Warming", monotonic_milliseconds=70), KEY)
     work = sign(ledger_row(1, warming.hash, activity=Activity.WORK, monotonic_milliseconds=30), KEY)

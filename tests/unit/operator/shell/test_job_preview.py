@@ -323,7 +323,10 @@ def test_files_without_exactly_one_job_are_refused(
 def test_what_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "job.yaml"
     file.write_text("kind: AudioBatchJob\nspec: [\n")
-    with pytest.raises(DocumentError, match=r"job.yaml: line 3: is not YAML"):
+    with pytest.raises(DocumentError, match=r"job.yaml: is not YAML: .* in line 3"):
+        read_documents([file], None, "speech")
+    file.write_text("kind: AudioBatchJob\nspec: {deadline: 2026-02-30}\n")
+    with pytest.raises(DocumentError, match=r"job.yaml: is not YAML: day is out of range"):
         read_documents([file], None, "speech")
     file.write_text("kind: AudioBatchJob\nmetadata: {name: 2026-11-31}\n")
     with pytest.raises(DocumentError, match=r"job.yaml: is not YAML: day is out of range"):

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.rig.memory_archive import MemoryArchive
 
-from voxfleet_billing.archive_access import ArchiveError
+from voxfleet_billing.archive_access import ArchiveError, ArchiveStore, ObjectDamaged, ObjectMissing
 from voxfleet_billing.archive_probe import OverwritesObjects
 from voxfleet_operator.ledger_archive import LONGEST_PAUSE_SECONDS, LedgerArchive
 
@@ -71,3 +71,15 @@ async def test_a_failure_is_logged_once_until_it_answers_again() -> None:
             with suppress(ArchiveError):
                 await archive.call(lambda found: found.names(""))
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("the ledger archive failed", "warning")] * 2
+
+
+@pytest.mark.parametrize("trouble", [ObjectDamaged, ObjectMissing])
+async def test_one_damaged_object_keeps_nobody_else_from_the_archive(trouble: type[ArchiveError]) -> None:
+    archive = LedgerArchive(MemoryArchive(), clock=lambda: 0.0, run=at_once)
+
+    def read(_: ArchiveStore) -> None:
+        raise trouble("2026-11/mac-a/index/00000001.json")
+
+    with pytest.raises(trouble):
+        await archive.call(read)
+    assert archive.answers and await archive.call(lambda found: found.names("2026-11")) == []
