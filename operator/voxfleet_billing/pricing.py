@@ -110,7 +110,9 @@ class Pricing:
             return Price(note=f"no price: the price book has no lessor {lessor_name}")
         sku = lessor.sku_for(sku_name, price_class)
         if sku is None:
-            of_class = "" if price_class is None else f" for {price_class}"
+            of_class = f" for {price_class}"
+            if price_class is None:
+                of_class = " without priceClass, as idle time needs"
             return Price(lessor, note=f"no price: lessor {lessor_name} has no SKU {sku_name}{of_class}")
         rate = sku.rate_on(day)
         if rate is None:

@@ -268,3 +268,10 @@ def test_a_minimum_is_billed_to_the_account_at_its_own_lessor() -> None:
         ("acme", "m4pro-48", "ACME-4711"),
         ("other", "m4", "OTHER-1"),
     ]
+
+
+def test_idle_time_needs_an_entry_of_no_price_class_and_says_so() -> None:
+    (idle,) = of(
+        ChargeKind.IDLE, one_mac(facts=(RENTED_ONCE,)).charges(book(lessor(skus=[sku(priceClass="Offline")])))
+    )[:1]
+    assert idle.note == "no price: lessor acme has no SKU m4pro-48 without priceClass, as idle time needs"
