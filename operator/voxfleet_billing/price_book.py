@@ -158,6 +158,10 @@ class Commitment(SpecModel):
     def _covers_whole_months(self) -> Self:
         return _of_whole_months(self, "a commitment")
 
+    def name_at(self, lessor: str) -> str:
+        """The only one of that name in a price book."""
+        return f"{lessor}/{self.sku or 'any'}/{self.first}"
+
 
 class FeeShare(StrEnum):
     BY_USAGE = "ByUsage"
@@ -268,6 +272,9 @@ class PriceBook(SpecModel):
     def _names_each_once(self) -> Self:
         _refuse_twice("lessor", ((lessor.name,) for lessor in self.lessors))
         _refuse_twice("team", ((team.name,) for team in self.teams))
+        _refuse_twice(
+            "commitment", ((entry.name_at(lessor.name),) for lessor in self.lessors for entry in lessor.commitments)
+        )
         _refuse_twice("budget of", ((budget.billing_key, budget.namespace) for budget in self.budgets))
         return self
 

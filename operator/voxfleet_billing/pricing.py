@@ -41,7 +41,7 @@ class OpenCommitment:
 
     @property
     def name(self) -> str:
-        return f"{self.lessor.name}/{self.commitment.sku or 'any'}/{self.commitment.first}"
+        return self.commitment.name_at(self.lessor.name)
 
     @property
     def left_cost(self) -> Decimal:

@@ -123,6 +123,13 @@ def test_two_lessors_of_one_name_are_refused() -> None:
         book(lessor(), lessor())
 
 
+def test_two_commitments_of_one_name_are_refused() -> None:
+    """What is left of each is known by its name."""
+    to_any = {"hoursPerMonth": 50, "hourly": "1", "from": "2026-11-01"}
+    with pytest.raises(PriceBookError, match="commitment acme/any/2026-11-01 stands there twice"):
+        book(lessor(skus=[sku(name="any")], commitments=[{"sku": "any", **to_any}, to_any]))
+
+
 def test_an_unknown_lessor_is_named() -> None:
     with pytest.raises(PriceBookError, match="unknown lessor other: the price book has acme"):
         book().lessor("other")
