@@ -8,6 +8,7 @@ from voxfleet_agent.clock import Clock
 from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds import contract_limits
+from voxfleet_api.results import SpentBudget
 
 _HOUR_MILLISECONDS = 3_600_000
 
@@ -20,6 +21,14 @@ class MacFailureBudget:
         self._clock = clock
         self._retry_times_milliseconds: deque[int] = deque()
         self._quarantined_milliseconds = 0
+        self._most_retries = 0
+
+    @property
+    def spent(self) -> SpentBudget:
+        """Retries are counted where the contract limits them."""
+        return SpentBudget(
+            retries_in_an_hour=self._most_retries, quarantined_audio_milliseconds=self._quarantined_milliseconds
+        )
 
     def spend_retry(self, failure_class: FailureClass) -> None:
         """Called for each retry. Raises VoxFleetError(FAILURE_BUDGET_EXHAUSTED) when an hour's retries are used up.
@@ -38,6 +47,7 @@ class MacFailureBudget:
                 " failureBudget.retriesPerHour allows on this Mac; mend what fails, or raise it"
             )
         self._retry_times_milliseconds.append(now)
+        self._most_retries = max(self._most_retries, len(self._retry_times_milliseconds))
 
     def spend_quarantined(self, audio_milliseconds: int) -> None:
         """Called after each quarantined clip. Raises VoxFleetError(FAILURE_BUDGET_EXHAUSTED) beyond the limit."""

@@ -143,11 +143,11 @@ REASONS: Mapping[Reason, ReasonText] = {
         "The p95 of a clip's inference is beyond the contract's `slo.offlineTailP95`; the results count all the same.",
         "Read report.html: smaller batches (`batching.ladder`) or faster Macs make it shorter.",
     ),
-    Reason.WITHIN_BUDGET: ReasonText("Retries and quarantined audio of the whole job are within one Mac's budget."),
+    Reason.WITHIN_BUDGET: ReasonText("On every Mac, retries and quarantined audio are within `failureBudget`."),
     Reason.NOT_TOLD_BY_ROWS: ReasonText(
-        "The whole job had more retries or quarantined audio than one Mac may have, and each Mac less: a Mac stops at"
-        " its budget.",
-        "Nothing, unless it grows: report.html has the numbers.",
+        "The whole job had more retries or quarantined audio than one Mac may have, and agents of an older version do"
+        " not tell what each Mac had.",
+        "Upgrade the agents.",
     ),
     Reason.ASSIGNED: ReasonText("An attempt of the shard is on a Mac."),
     Reason.COMMITTED: ReasonText("The shard's result is recorded."),

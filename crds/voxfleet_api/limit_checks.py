@@ -60,7 +60,7 @@ class LimitCheck:
     limit: int
     """Both in the same unit: clips, hundredths of clips, milliseconds or retries."""
     kept: bool | None
-    """None: what was found of the whole job does not tell, since the limit is that of one Mac."""
+    """None: what was found of the whole job does not tell, since the limit is that of one Mac, which did not tell."""
     text: str
     """Such as `3 retries, at most 50 in an hour on one Mac`."""
 
@@ -113,16 +113,25 @@ def _tail(measured: MeasuredResults, limits: ContractLimits) -> LimitCheck | Non
 
 
 def _retries(measured: MeasuredResults, limits: ContractLimits) -> LimitCheck | None:
-    limit = limits.retries_per_hour
+    limit, spent = limits.retries_per_hour, measured.spent_budget
     if limit is None:
         return None
-    text = f"{measured.retries} retries in all, at most {limit} in an hour on one Mac"
-    return LimitCheck(LimitName.RETRIES_PER_HOUR, measured.retries, limit, measured.retries <= limit or None, text)
+    if spent is None:
+        text = f"{measured.retries} retries in all, at most {limit} in an hour on one Mac"
+        return LimitCheck(LimitName.RETRIES_PER_HOUR, measured.retries, limit, measured.retries <= limit or None, text)
+    found = spent.retries_in_an_hour
+    text = f"{found} retries in the worst hour of one Mac, at most {limit}; {measured.retries} in all"
+    return LimitCheck(LimitName.RETRIES_PER_HOUR, found, limit, found <= limit, text)
 
 
 def _minutes(measured: MeasuredResults, limits: ContractLimits) -> LimitCheck | None:
     if limits.quarantined_minutes is None:
         return None
-    found, limit = measured.quarantined_audio_milliseconds, limits.quarantined_minutes * _MINUTE_MILLISECONDS
-    text = f"{seconds_text(found)} s of audio in quarantine, at most {limits.quarantined_minutes} min on one Mac"
-    return LimitCheck(LimitName.QUARANTINED_MINUTES, found, limit, found <= limit or None, text)
+    found, spent = measured.quarantined_audio_milliseconds, measured.spent_budget
+    limit, allowed = limits.quarantined_minutes * _MINUTE_MILLISECONDS, f"at most {limits.quarantined_minutes} min"
+    if spent is None:
+        text = f"{seconds_text(found)} s of audio in quarantine, {allowed} on one Mac"
+        return LimitCheck(LimitName.QUARANTINED_MINUTES, found, limit, found <= limit or None, text)
+    most = spent.quarantined_audio_milliseconds
+    text = f"{seconds_text(most)} s of audio quarantined on one Mac, {allowed}; {seconds_text(found)} s in all"
+    return LimitCheck(LimitName.QUARANTINED_MINUTES, most, limit, most <= limit, text)

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from voxfleet_api.base import StatusModel, list_atomic
+from voxfleet_api.results import SpentBudget
 
 MAX_MACS = 64
 """The most Macs that are named; what the others used is one sum."""
@@ -47,3 +48,6 @@ class MachineTime(StatusModel):
     unverified_attempts: Annotated[
         int, Field(ge=0, description="Attempts of which rows may be missing, because their Macs stayed away.")
     ]
+    spent_budget: Annotated[
+        SpentBudget | None, Field(description="The most that was spent of one Mac's failureBudget, as agents said.")
+    ] = None

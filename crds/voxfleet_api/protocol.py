@@ -24,7 +24,7 @@ from voxfleet_api.kinds.audio_shard import ReportedJob, Stage
 from voxfleet_api.kinds.job_status import FailedClip, QuarantinedClip
 from voxfleet_api.ledger import SignedRow
 from voxfleet_api.machine_time import MachineTime
-from voxfleet_api.results import Counts, MeasuredResults, PlanResult
+from voxfleet_api.results import Counts, MeasuredResults, PlanResult, SpentBudget
 
 CONTROL_PLANE_HEADER = "VoxFleet-Control-Plane"
 EPOCH_HEADER = "VoxFleet-Epoch"
@@ -133,6 +133,8 @@ class ShardResult(StatusModel):
     """The first failed clips, by index."""
     warnings: WarningCounts = ()
     """The warnings of the same rows that `counts` counts."""
+    spent_budget: SpentBudget | None = None
+    """Of a Process attempt: what the job has spent so far of this Mac's failureBudget."""
     measured: MeasuredResults | None = None
     """Of a Finalize attempt: what all rows come to."""
 

@@ -94,6 +94,13 @@ class Counts(StatusModel):
         return self.succeeded + self.failed + self.quarantined + self.not_run
 
 
+class SpentBudget(StatusModel):
+    """The most that a job has spent of one Mac's failureBudget."""
+
+    retries_in_an_hour: Annotated[int, Field(description="The most retries within one hour on one Mac.")] = 0
+    quarantined_audio_milliseconds: Annotated[int, Field(description="The most audio quarantined on one Mac.")] = 0
+
+
 class MeasuredResults(StatusModel):
     """What the rows of a job's results come to, for the contract's limits."""
 
@@ -103,6 +110,9 @@ class MeasuredResults(StatusModel):
     ] = None
     retries: Annotated[int, Field(description="Fetches and inferences of clips beyond the first.")] = 0
     quarantined_audio_milliseconds: Annotated[int, Field(description="Audio of the quarantined clips.")] = 0
+    spent_budget: Annotated[
+        SpentBudget | None, Field(description="Of one Mac's failureBudget, as the agents said; absent: none did.")
+    ] = None
 
 
 class Commit(SpecModel):

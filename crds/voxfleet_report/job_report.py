@@ -13,7 +13,7 @@ from voxfleet_api.base import Digest, Sha256Hex, StatusModel, Uid
 from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.limit_checks import ContractLimits
 from voxfleet_api.machine_time import MachineTime
-from voxfleet_api.results import Counts, FileRef, MeasuredResults
+from voxfleet_api.results import Counts, FileRef, MeasuredResults, SpentBudget
 from voxfleet_report.distribution import Distribution
 
 MAX_CLIPS = 200
@@ -65,6 +65,8 @@ class JobReport(StatusModel):
     quarantined_audio_milliseconds: int
     retries: int
     """Fetches and inferences of a clip beyond the first."""
+    spent_budget: SpentBudget | None = None
+    """The most of one Mac's failureBudget; None: not told."""
     failure_classes: dict[str, int]
     warnings: dict[str, int]
     quarantined: tuple[ReportedClip, ...]
@@ -94,4 +96,5 @@ class JobReport(StatusModel):
             infer_p95_milliseconds=None if infer is None else infer.p95,
             retries=self.retries,
             quarantined_audio_milliseconds=self.quarantined_audio_milliseconds,
+            spent_budget=self.spent_budget,
         )

@@ -27,7 +27,7 @@ def shown_limits(report: JobReport) -> Iterator[ShownLimit]:
 
 
 def _shown(check: LimitCheck, report: JobReport) -> ShownLimit:
-    found, clips = check.found, report.clips
+    found, clips, spent = check.found, report.clips, report.spent_budget
     match check.name:
         case LimitName.QUARANTINED_CLIPS:
             name, limit = "clips in quarantine", f"at most {figures.count(check.limit)}"
@@ -40,10 +40,12 @@ def _shown(check: LimitCheck, report: JobReport) -> ShownLimit:
             name, limit = "p95 of a clip's inference", f"at most {figures.duration(check.limit)}"
             figure = Figure("limits.inferP95Milliseconds", found, figures.duration(found))
         case LimitName.RETRIES_PER_HOUR:
-            name, limit = "retries of the whole job", f"at most {figures.count(check.limit)} in an hour on one Mac"
+            name = "retries of the whole job" if spent is None else "retries in the worst hour of one Mac"
+            limit = f"at most {figures.count(check.limit)} in an hour on one Mac"
             figure = Figure("limits.retries", found, figures.count(found))
         case LimitName.QUARANTINED_MINUTES:
             minutes = figures.count(report.limits.quarantined_minutes or 0)
-            name, limit = "audio in quarantine", f"at most {minutes} min on one Mac"
+            name = "audio in quarantine" if spent is None else "audio quarantined on one Mac"
+            limit = f"at most {minutes} min on one Mac"
             figure = Figure("limits.quarantinedMilliseconds", found, figures.duration(found))
     return ShownLimit(name, figure, limit, check.kept, check.verdict)

@@ -17,6 +17,7 @@ from voxfleet_api.attempt_spec import AttemptSpec
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.machine_time import MachineTime
+from voxfleet_api.results import SpentBudget
 from voxfleet_api.rows import Evidence, ResultRow
 
 
@@ -58,6 +59,11 @@ class QuarantineFolder(Protocol):
 
 class JobFailureBudget(Protocol):
     """Counts the job's failures on this Mac. Both calls raise VoxFleetError(FAILURE_BUDGET_EXHAUSTED)."""
+
+    @property
+    def spent(self) -> SpentBudget:
+        """The most so far, of all of the job's attempts that this process has run."""
+        ...
 
     def spend_retry(self, failure_class: FailureClass) -> None: ...
 

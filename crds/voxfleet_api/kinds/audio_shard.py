@@ -32,7 +32,7 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_status import FailedClips, QuarantinedClips
 from voxfleet_api.kinds.resource import AGE_COLUMN, CrdFacts, FrozenSpec, PrinterColumn, Resource
 from voxfleet_api.machine_time import MachineTime
-from voxfleet_api.results import MeasuredResults, PlanResult
+from voxfleet_api.results import MeasuredResults, PlanResult, SpentBudget
 
 MAX_ATTEMPTS = 16
 MAX_CHIP = 128
@@ -296,6 +296,10 @@ class AudioShardStatus(
     quarantine: QuarantinedClips = ()
     failures: FailedClips = ()
     warnings: WarningCounts = ()
+    spent_budget: Annotated[
+        SpentBudget | None,
+        Field(description="Of a Process shard: what the job had spent of its Mac's failureBudget by then."),
+    ] = None
     measured: Annotated[
         MeasuredResults | None, Field(description="Of a Finalize shard: what the job's results come to.")
     ] = None

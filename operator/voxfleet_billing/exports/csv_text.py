@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 LINE_END = "\r\n"
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for a formula."""
 
 
 def needs_quotes(cell: str, delimiter: str = ",") -> bool:
@@ -17,6 +19,11 @@ def quoted(cell: str, delimiter: str = ",") -> str:
         return cell
     doubled = cell.replace('"', '""')
     return f'"{doubled}"'
+
+
+def no_formula(text: str) -> str:
+    """For a cell of text that somebody else has written."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
 def csv_line(cells: Iterable[str], delimiter: str = ",") -> str:

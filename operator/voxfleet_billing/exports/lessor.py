@@ -27,15 +27,13 @@ from pydantic import Field, ValidationError
 
 from voxfleet_api.base import SpecModel
 from voxfleet_billing.charge import Charge, ChargeKind, Money
-from voxfleet_billing.exports.csv_text import csv_line
+from voxfleet_billing.exports.csv_text import csv_line, no_formula
 from voxfleet_billing.instants import SECOND_MILLISECONDS, milliseconds_of, moment_of
 from voxfleet_billing.money import hours_of, plain
 from voxfleet_shared.yaml_errors import YAML_ERRORS, yaml_problem
 
 _DECIMALS = re.compile(r"\.([0-9]{1,2})")
 _TIME_FORMAT = re.compile(r"([^%]|%[YmdHMS])*")
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for a formula."""
 
 Value = Callable[[Charge], str]
 
@@ -145,7 +143,7 @@ def _value(column: TemplateColumn, separator: str) -> Value:
     numeric = len(parts) == 1 and any(field in NUMBERS for _, field, _, _ in pieces)
     if numeric:
         return parts[0]
-    return lambda line: _no_formula("".join(part(line) for part in parts))
+    return lambda line: no_formula("".join(part(line) for part in parts))
 
 
 def _literal(text: str) -> Value:
@@ -190,7 +188,3 @@ def _money(line: Charge) -> Money:
         what = line.row_name or f"{line.kind} time of Mac {line.mac}"
         raise NoMoney(f"the template asks for money, and {what} has none: {line.note or 'it is not charged'}")
     return line.money
-
-
-def _no_formula(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text

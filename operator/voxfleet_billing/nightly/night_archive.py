@@ -9,15 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pydantic import ValidationError
-
 from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_billing.archive_access import ArchiveError, ArchiveStore, ObjectDamaged, ObjectMissing
 from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_billing.archive_reader import newest_index
 from voxfleet_billing.archived_row import ArchivedRow
 from voxfleet_billing.instants import text_of
-from voxfleet_billing.nightly.night_csv import NightCsv
+from voxfleet_billing.nightly.night_csv import NightCsv, check_times
 from voxfleet_billing.nightly.night_rows import night_rows
 from voxfleet_billing.nightly.nightly_format import (
     FOLDER,
@@ -31,6 +29,9 @@ from voxfleet_billing.nightly.nightly_format import (
 )
 
 _MANIFEST_END = ".json"
+MAX_PROBLEM = 1000
+UNREADABLE = (ValueError, LookupError, TypeError)
+"""What is raised while content is parsed that VoxFleet did not write."""
 
 T = TypeVar("T")
 
@@ -60,7 +61,8 @@ def read_night(store: ArchiveStore, night: str) -> StoredNight | None:
         return None
     try:
         manifest = NightManifest.load_json(content)
-    except ValidationError as error:
+        check_times(manifest)
+    except UNREADABLE as error:
         raise ObjectDamaged(f"{store.uri}/{path}: is no manifest of a night; restore it from a copy") from error
     there = frozenset(store.names(FOLDER))
     missing = tuple(file for file in manifest.files if file.name not in there)
@@ -96,6 +98,8 @@ def read_source(
         found = _of_newest(store, mac, month, read)
     except (ObjectDamaged, ObjectMissing) as error:
         return left_out(mac, month, before, first, str(error))
+    except UNREADABLE as error:
+        return left_out(mac, month, before, first, _unreadable(store, mac, month, error))
     if found is None:
         return None
     source, rows = found
@@ -108,11 +112,18 @@ def add_source(store: ArchiveStore, source: NightSource, csv: NightCsv) -> None:
     """Adds the rows that a manifest names. Raises ArchiveError, and what the CSV raises."""
     if source.rows == 0:
         return
-    rows = _of_newest(
-        store, source.mac, source.month, lambda index: list(night_rows(store, index, source, csv.frame.end))
-    )
+    try:
+        rows = _of_newest(
+            store, source.mac, source.month, lambda index: list(night_rows(store, index, source, csv.frame.end))
+        )
+    except UNREADABLE as error:
+        raise ObjectDamaged(_unreadable(store, source.mac, source.month, error)) from error
     for row in rows or ():
         csv.add(store, source.mac, row)
+
+
+def _unreadable(store: ArchiveStore, mac: str, month: str, error: Exception) -> str:
+    return f"{store.uri}/{month}/{mac}: cannot be read, {error!r}"[:MAX_PROBLEM] + "; restore it from a copy"
 
 
 def _of_newest(store: ArchiveStore, mac: str, month: str, read: Callable[[MonthIndex], T]) -> T | None:

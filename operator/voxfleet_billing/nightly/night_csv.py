@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import time
+from datetime import date, time
 from zoneinfo import ZoneInfo
 
 from voxfleet_api.digest import sha256_hex
 from voxfleet_api.quantities import seconds_text
 from voxfleet_billing.archive_access import ArchiveStore
 from voxfleet_billing.archived_row import ArchivedRow
-from voxfleet_billing.exports.csv_text import csv_line
-from voxfleet_billing.instants import milliseconds_of, moment_of
+from voxfleet_billing.exports.csv_text import csv_line, no_formula
+from voxfleet_billing.instants import milliseconds_of, moment_of, month_bounds
 from voxfleet_billing.nightly.night_rows import began
 from voxfleet_billing.nightly.nightly_format import NightFile, NightManifest, csv_name
 from voxfleet_billing.nights import NightClock
@@ -69,6 +69,15 @@ class NightFrame:
         return cls(manifest.night, milliseconds_of(manifest.first), milliseconds_of(manifest.until), clock)
 
 
+def check_times(manifest: NightManifest) -> None:
+    """Raises ValueError or LookupError for times that are none."""
+    NightFrame.of(manifest)
+    date.fromisoformat(manifest.night)
+    for source in manifest.sources:
+        milliseconds_of(source.since)
+        month_bounds(source.month)
+
+
 class NightCsv:
     """Holds one part, and hands each to `done` once it is complete."""
 
@@ -113,29 +122,29 @@ class NightCsv:
 
 
 def _cells(mac: str, row: ArchivedRow, night: str, *, late: bool) -> tuple[str, ...]:
-    """In the order of COLUMNS."""
+    """In the order of COLUMNS. What an agent or a job's author named may look like a formula."""
     return (
         night,
         LATE if late else "",
         mac,
-        row.hardware_id,
+        no_formula(row.hardware_id),
         row.wall_start,
         row.wall_end,
         seconds_text(row.milliseconds),
         row.time_class,
-        row.activity,
-        row.lane,
-        row.price_class or "",
+        no_formula(row.activity),
+        no_formula(row.lane),
+        no_formula(row.price_class or ""),
         row.owner_kind,
-        row.owner_namespace,
-        row.owner_name,
+        no_formula(row.owner_namespace),
+        no_formula(row.owner_name),
         row.owner_uid,
-        row.billing_key or "",
+        no_formula(row.billing_key or ""),
         row.shard_uid,
         str(row.attempt),
         str(row.clips),
         seconds_text(row.audio_milliseconds),
         seconds_text(row.paused_milliseconds),
-        f"{row.chain_id}#{row.sequence}",
+        no_formula(f"{row.chain_id}#{row.sequence}"),
         row.hash,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +13,7 @@ from voxfleet_api.kinds.job_status import JobUsage
 from voxfleet_api.machine_time import MAX_MACS, MachineTime, MacTime
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_api.quantities import hours_text, seconds_text
+from voxfleet_api.results import SpentBudget
 
 NO_ROWS = AttemptUsage(chain_id="", first_sequence=0, last_sequence=-1, rows=0, complete=True)
 """The usage of an attempt that is over and never held a lane."""
@@ -140,9 +141,11 @@ def machine_time(shards: Iterable[AudioShard]) -> MachineTime:
     """Machine time by Mac, of the rows that are verified now. Its sums are those of `job_usage`."""
     sums: dict[str | None, Counter[str]] = {}
     audio = still_open = unverified = 0
+    spent: list[SpentBudget] = []
     for shard in shards:
         if shard.spec.stage is not Stage.PROCESS:
             continue
+        spent += [] if shard.status.spent_budget is None else [shard.status.spent_budget]
         commit, folded = shard.status.commit, shard.status.folded
         if folded is not None and folded.attempts:
             overhead = folded.setup_milliseconds + folded.cleanup_milliseconds
@@ -165,7 +168,21 @@ def machine_time(shards: Iterable[AudioShard]) -> MachineTime:
                     **{"productive" if delivered else "retry": usage.work_milliseconds},
                 )
     return MachineTime(
-        macs=_most_used(sums), audio_milliseconds=audio, open_attempts=still_open, unverified_attempts=unverified
+        macs=_most_used(sums),
+        audio_milliseconds=audio,
+        open_attempts=still_open,
+        unverified_attempts=unverified,
+        spent_budget=most_spent(spent),
+    )
+
+
+def most_spent(spent: Sequence[SpentBudget]) -> SpentBudget | None:
+    """Of any Mac. Each attempt tells what was spent on its Mac until then, so the largest counts. None: none told."""
+    if not spent:
+        return None
+    return SpentBudget(
+        retries_in_an_hour=max(item.retries_in_an_hour for item in spent),
+        quarantined_audio_milliseconds=max(item.quarantined_audio_milliseconds for item in spent),
     )
 
 

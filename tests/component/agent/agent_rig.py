@@ -54,6 +54,7 @@ from voxfleet_api.protocol import (
     S3Credentials,
     ShardResult,
 )
+from voxfleet_api.results import SpentBudget
 from voxfleet_api.run_record import LaneReadings
 
 TIMEOUT_SECONDS = 30.0
@@ -346,6 +347,8 @@ class NoLadders:
 
 
 class NoBudget:
+    spent = SpentBudget()
+
     def spend_retry(self, failure_class: FailureClass) -> None:
         raise AssertionError("the stand-in stages retry nothing")
 

@@ -18,6 +18,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import FailureBudget
 from voxfleet_api.kinds.contract_output import ContractOutput, Timestamps
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
+from voxfleet_api.results import SpentBudget
 from voxfleet_api.rows import ClipStatus, ResultRow, TimedText
 
 SEGMENTS = (TimedText(start_milliseconds=0, end_milliseconds=150, text="one"),)
@@ -78,6 +79,7 @@ async def test_rows_carry_the_times_that_the_contract_asks_for(
 
 
 async def test_a_row_counts_its_own_retries_and_run_json_all_of_them(job: Job) -> None:
+    job.contract = CONTRACT.model_copy(update={"failure_budget": FailureBudget(retries_per_hour=50)})
     job.add_clips(4)
     plan = planned(await job.plan())
 
@@ -95,7 +97,8 @@ async def test_a_row_counts_its_own_retries_and_run_json_all_of_them(job: Job) -
         2: (FailureClass.TRUNCATED_OUTPUT,),
         3: (FailureClass.LANE_CRASHED, FailureClass.TRUNCATED_OUTPUT),
     }
-    await job.process(plan, lane=lane, storage=Flaky(job.allow, job.edges))
+    result = await job.process(plan, lane=lane, storage=Flaky(job.allow, job.edges))
+    assert result.spent_budget == SpentBudget(retries_in_an_hour=5)
     assert [row.retries for row in rows_of(job)] == [0, 2, 1, 2]
     assert read_run(job).retries == {"LaneCrashed": 1, "Transport": 2, "TruncatedOutput": 2}
 

@@ -23,12 +23,13 @@ from voxfleet_api.digest import canonical_json, sha256_hex
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import ContractOutput, OutputFormat, Timestamps
 from voxfleet_api.machine_time import MachineTime, MacTime
-from voxfleet_api.results import Commit, Counts, FileRef, PlanResult, ResultIndex
+from voxfleet_api.results import Commit, Counts, FileRef, PlanResult, ResultIndex, SpentBudget
 from voxfleet_api.rows import ClipStatus, TimedText
 from voxfleet_report.job_page import job_page
 from voxfleet_report.job_report import JobReport
 
 REPRO = ("repro/metrics.json", "repro/batch-table.csv", "repro/bundle.json")
+SPENT = SpentBudget(retries_in_an_hour=4, quarantined_audio_milliseconds=1000)
 FILES = ("results.jsonl", "errors.jsonl", *REPRO, "report.json", "report.html", "index.json")
 
 
@@ -133,7 +134,7 @@ async def test_the_report_tells_what_the_rows_and_the_operator_say(job: Job) -> 
     """It is made of rows and of the machine time it is told, so that every attempt writes the same bytes."""
     plan, commits = await processed(job)
     mac = MacTime(mac="mac-a", productive_milliseconds=5000, retry_milliseconds=700, overhead_milliseconds=34, rows=3)
-    told = MachineTime(macs=(mac,), audio_milliseconds=9, open_attempts=1, unverified_attempts=0)
+    told = MachineTime(macs=(mac,), audio_milliseconds=9, open_attempts=1, unverified_attempts=0, spent_budget=SPENT)
     for attempt in (1, 2):
         context = job.context(job.finalize_spec(plan, commits, attempt))
         result = await run_finalize(replace(context, machine_time=told))
@@ -146,6 +147,7 @@ async def test_the_report_tells_what_the_rows_and_the_operator_say(job: Job) -> 
     assert [(clip.index, clip.failure_class, clip.reason) for clip in report.quarantined] == [
         (1, "DecodeError", "ends early")
     ]
+    assert report.measured.spent_budget == SPENT, "which the operator has from the Macs"
     assert result.measured == report.measured, "the operator is told what the report says"
     assert report.measured.retries == sum(row.retries or 0 for row in rows)
     assert report.measured.quarantined_audio_milliseconds == sum(

@@ -13,6 +13,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.kinds.contract_limits import FailureBudget
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.results import SpentBudget
 
 
 class ManualClock:
@@ -47,6 +48,18 @@ def test_retries_are_counted_in_a_sliding_hour() -> None:
     budget.spend_retry(FailureClass.TRANSPORT)
     with pytest.raises(VoxFleetError):
         budget.spend_retry(FailureClass.TRANSPORT)
+
+
+def test_what_was_spent_is_the_worst_hour_and_all_quarantined_audio() -> None:
+    clock = ManualClock()
+    budget = MacFailureBudget(FailureBudget(retries_per_hour=9), clock)
+    for seconds in (0, 600, 600, 3600, 600):  # three within an hour, then two
+        clock.seconds += seconds
+        budget.spend_retry(FailureClass.TRANSPORT)
+        budget.spend_retry(FailureClass.THROTTLED)
+    budget.spend_quarantined(1000)
+    budget.spend_quarantined(500)
+    assert budget.spent == SpentBudget(retries_in_an_hour=3, quarantined_audio_milliseconds=1500)
 
 
 def test_waiting_as_asked_is_not_a_failure() -> None:

@@ -11,6 +11,8 @@ from tests.rig.nights import NightlyWorld, attempts, hours
 from tests.rig.signed_mac import SignedMac
 from typer.testing import CliRunner, Result
 
+from voxfleet_api.digest import canonical_json, sha256_hex
+from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_cli.main import app
 
 NIGHT = "2026-11-20"
@@ -67,6 +69,20 @@ def test_rows_that_cannot_be_read_are_named_and_leave_an_earlier_file(folder: Pa
     told = run(folder, "--night", NIGHT, "--out", str(out))
     assert told.exit_code == 1 and "rows/2026-11-20-chain-1-0000000000-0000000005-" in told.output
     assert out.read_text() == "earlier" and not list(folder.glob("*.unfinished"))
+
+
+def test_content_that_voxfleet_did_not_write_is_named(folder: Path) -> None:
+    """The index was edited with the segment, so that the digest fits."""
+    index = max(folder.glob("2026-11/mac-01/index/*"))
+    known = MonthIndex.load_json(index.read_bytes())
+    changed = []
+    for entry in known.segments:
+        segment = folder / "2026-11/mac-01" / entry.name
+        segment.write_bytes(segment.read_bytes().replace(b'"wallStart"', b'"wallBegin"'))
+        changed.append(entry.model_copy(update={"sha256": sha256_hex(segment.read_bytes())}))
+    index.write_bytes(canonical_json(known.model_copy(update={"segments": tuple(changed)}).dump()))
+    told = run(folder, "--night", NIGHT)
+    assert told.exit_code == 1 and "2026-11/mac-01: cannot be read, KeyError('wallStart')" in told.output
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,7 @@ def job_report(
         infer_milliseconds=times.infer_milliseconds,
         quarantined_audio_milliseconds=clips.quarantined_audio_milliseconds,
         retries=found.retries,
+        spent_budget=None if machine_time is None else machine_time.spent_budget,
         failure_classes=dict(sorted(found.failure_classes.items())),
         warnings=dict(sorted(found.warnings.items())),
         quarantined=tuple(clips.quarantined),

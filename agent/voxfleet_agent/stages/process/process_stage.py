@@ -264,4 +264,5 @@ async def _commit(
         quarantine=delivered.tally.first_quarantined,
         failures=delivered.tally.first_failed,
         warnings=commit.warnings,
+        spent_budget=ctx.budget.spent,
     )

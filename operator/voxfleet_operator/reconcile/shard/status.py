@@ -177,6 +177,7 @@ def committed(
                 "quarantine": first_clips(result.quarantine),
                 "failures": first_clips(result.failures),
                 "warnings": result.warnings,
+                "spent_budget": result.spent_budget,
                 "measured": result.measured,
                 **_scratch(status, report),
             }

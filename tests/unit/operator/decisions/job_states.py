@@ -13,7 +13,7 @@ from voxfleet_api.kinds import AudioBatchJob, AudioShard
 from voxfleet_api.kinds.audio_batch_job import AudioBatchJobSpec
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_status import AudioBatchJobStatus
-from voxfleet_api.results import MeasuredResults
+from voxfleet_api.results import MeasuredResults, SpentBudget
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_findings import Blocker
@@ -214,13 +214,19 @@ def limited_job() -> AudioBatchJob:
 
 
 def with_measured(
-    job: AudioBatchJob, infer_p95_milliseconds: int, retries: int, quarantined_milliseconds: int, *shards: AudioShard
+    job: AudioBatchJob,
+    infer_p95_milliseconds: int,
+    retries: int,
+    quarantined_milliseconds: int,
+    *shards: AudioShard,
+    spent: SpentBudget | None = None,
 ) -> AudioBatchJobStatus:
     """The status once Finalize has told what the results come to."""
     measured = MeasuredResults(
         infer_p95_milliseconds=infer_p95_milliseconds,
         retries=retries,
         quarantined_audio_milliseconds=quarantined_milliseconds,
+        spent_budget=spent,
     )
     commit = {"attempt": 1, "sha256": sha("finalize")}
     finalize = a_shard(job, Stage.FINALIZE, attempt=1, commit=commit, measured=measured.dump())

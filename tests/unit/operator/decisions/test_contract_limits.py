@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from tests.rig.reports import job_report
 from tests.unit.operator.decisions.bodies import contract, job_body
-from tests.unit.operator.decisions.job_objects import committed, failed, reasons
+from tests.unit.operator.decisions.job_objects import NOW, committed, failed, reasons
 from tests.unit.operator.decisions.job_states import decided, limited_job, running_job, with_measured
 from tests.unit.operator.decisions.memory_fleet import MEASURED
 from tests.unit.operator.decisions.world import World
@@ -15,12 +15,14 @@ from voxfleet_api.conditions import ConditionType, find
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.limit_checks import ContractLimits, LimitCheck, LimitName, limit_checks
-from voxfleet_api.results import Counts, MeasuredResults
+from voxfleet_api.results import Counts, MeasuredResults, SpentBudget
 from voxfleet_cli.explainers import job as explained
 from voxfleet_cli.explainers.explanation import Related
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.monitoring.job_collector import JobCollector
 from voxfleet_operator.reconcile.job.contract_limits import job_limit_checks
+from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
+from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_report.job_report import JobReport
 from voxfleet_report.limits import shown_limits
 
@@ -88,6 +90,41 @@ def test_conditions_at_the_border_of_each_limit(
     assert found[ConditionType.COMPLETE] == ("True", "Finished")  # the results count all the same
 
 
+def test_what_agents_say_of_their_worst_hour_leaves_no_verdict_open() -> None:
+    spent = SpentBudget(retries_in_an_hour=20, quarantined_audio_milliseconds=60_000)
+    many = MeasuredResults(retries=5000, quarantined_audio_milliseconds=9_000_000, spent_budget=spent)
+    checks = told(*limit_checks(Counts(), many, ALL))
+    assert checks["RetriesPerHour"] == (20, 50, True) and checks["QuarantinedMinutes"] == (60_000, 1_800_000, True)
+    job = limited_job()
+    done = committed(job, Stage.PROCESS, 0, succeeded=60), committed(job, Stage.PROCESS, 1, succeeded=40)
+    status = with_measured(job, 30_000, 5000, 9_000_000, *done, spent=spent)
+    found = find(status.conditions, BUDGET)
+    assert found is not None and (found.status, found.reason) == ("True", "WithinBudget")
+    assert found.message == (
+        "20 retries in the worst hour of one Mac, at most 50; 5000 in all;"
+        " 60.000 s of audio quarantined on one Mac, at most 30 min; 9000.000 s in all"
+    )
+    assert_all_tell_the_same(job.model_copy(update={"status": status}))
+
+
+def test_finalize_is_told_the_most_that_any_mac_has_spent() -> None:
+    job = limited_job()
+    shards = [
+        committed(job, Stage.PROCESS, 0, succeeded=60),
+        committed(job, Stage.PROCESS, 1, succeeded=40),
+    ]
+    (finalize,) = plan_job(JobSnapshot(job, JobShards.of(job, shards), None), NOW).create
+    assert finalize.machine_time is not None and finalize.machine_time.spent_budget is None  # older agents
+    spent = [SpentBudget(retries_in_an_hour=7), SpentBudget(quarantined_audio_milliseconds=9)]
+    shards = [
+        shard.model_copy(update={"status": shard.status.model_copy(update={"spent_budget": said})})
+        for shard, said in zip(shards, spent, strict=True)
+    ]
+    (finalize,) = plan_job(JobSnapshot(job, JobShards.of(job, shards), None), NOW).create
+    assert finalize.machine_time is not None
+    assert finalize.machine_time.spent_budget == SpentBudget(retries_in_an_hour=7, quarantined_audio_milliseconds=9)
+
+
 def test_a_budget_that_a_mac_has_used_up_is_told_before_the_end() -> None:
     job = limited_job()
     status = decided(job, failed(job, 0, "FailureBudgetExhausted"))
@@ -121,6 +158,7 @@ def report_of(job: AudioBatchJob) -> JobReport:
             "times": {**report.times, "infer": infer},
             "retries": status.measured.retries,
             "quarantined_audio_milliseconds": status.measured.quarantined_audio_milliseconds,
+            "spent_budget": status.measured.spent_budget,
         }
     )
 
@@ -133,10 +171,8 @@ def assert_all_tell_the_same(job: AudioBatchJob) -> None:
     shown = list(shown_limits(report))
     assert [limit.verdict for limit in shown] == [check.verdict for check in checks]
     by_key = {limit.found.name: limit.found.value for limit in shown}
-    assert job.status.measured is not None
-    assert by_key["limits.inferP95Milliseconds"] == job.status.measured.infer_p95_milliseconds
-    assert by_key["limits.retries"] == job.status.measured.retries
-    assert by_key["limits.quarantinedMilliseconds"] == job.status.measured.quarantined_audio_milliseconds
+    names = ("limits.inferP95Milliseconds", "limits.retries", "limits.quarantinedMilliseconds")
+    assert [by_key[name] for name in names] == [check.found for check in checks[2:]]
     metrics = metrics_of(job)
     assert {name: value for name, value in metrics.items() if name.startswith("limit")} == {
         f"limit {check.name.value}": check.used_ratio for check in checks

@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from tests.rig.nights import NightlyWorld, attempts, hours, made_anew
 from tests.rig.signed_mac import SignedMac
 
-from voxfleet_billing.archive_format import TimeClass
+from voxfleet_api.digest import canonical_json, sha256_hex
+from voxfleet_billing.archive_format import MonthIndex, TimeClass
 from voxfleet_billing.nightly import night_csv
 from voxfleet_billing.nightly.night_archive import read_night
 from voxfleet_billing.nightly.nightly_format import Closed
@@ -75,6 +76,17 @@ async def test_a_closed_night_has_a_line_for_each_row_that_began_in_it() -> None
     assert world.events == [
         (EventReason.NIGHT_CLOSED, "night 2026-11-20: 6 rows, 0.3350 machine-hours; it is 2026-11-20.csv")
     ]
+
+
+async def test_no_cell_is_a_formula() -> None:
+    world, mac = NightlyWorld(now=AFTERWARDS), SignedMac()
+    mac.clock = hours(20)[0]
+    mac.attempt(lane="=1+1", billing_key="-team", hardware_id="@SUM(A1)", price_class="+1")
+    world.archive(mac)
+    await world.writer().step()
+    line = world.lines(NIGHT)[1]
+    found = [line[name] for name in ("lane", "billing_key", "hardware_id", "price_class")]
+    assert found == ["'=1+1", "'-team", "'@SUM(A1)", "'+1"]
 
 
 async def test_a_night_that_was_closed_is_never_written_again() -> None:
@@ -194,6 +206,29 @@ async def test_a_mac_that_cannot_be_read_holds_up_no_other_and_its_rows_come_lat
     await writer.step()
     late = [(line["row"], line["night"]) for line in world.lines("2026-11-22") if line["late"]]
     assert late == [(f"chain-2#{number}", "2026-11-21") for number in range(3, 6)]
+
+
+async def test_content_that_voxfleet_did_not_write_ends_no_process() -> None:
+    world, other = a_night()
+    mac = SignedMac(name="mac-02", chain_id="chain-2")
+    attempts(mac, hours(20))
+    world.archive(mac)
+    (path,) = [path for path in world.store.objects if "/mac-02/rows/" in path]
+    content = world.store.objects[path].replace(b'"wallStart"', b'"wallBegin"')
+    (index,) = [path for path in world.store.objects if "/mac-02/index/" in path]
+    known = MonthIndex.load_json(world.store.objects[index])
+    entry = known.segments[0].model_copy(update={"sha256": sha256_hex(content)})
+    world.store.objects[path] = content
+    world.store.objects[index] = canonical_json(known.model_copy(update={"segments": (entry,)}).dump())
+    await world.writer().step()
+    assert {line["mac"] for line in world.lines(NIGHT)} == {other.name}
+    assert "memory://archive/2026-11/mac-02: cannot be read, KeyError('wallStart')" in world.events[-1][1]
+
+    manifest = f"nightly/{NIGHT}.json"
+    for wrong in (b'"timeZone":"Nowhere"', b'"timeZone":7'):
+        world.store.objects[manifest] = world.store.objects[manifest].replace(b'"timeZone":"UTC"', wrong)
+        assert await world.writer().step() >= 60
+        assert f"{manifest}: is no manifest of a night" in world.events[-1][1]
 
 
 async def test_an_archive_that_is_down_is_told_once_and_tried_again() -> None:
