@@ -7,7 +7,6 @@ one. A signature is Ed25519 (RFC 8032) over `SIGNATURE_CONTEXT` and the row's ca
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -150,9 +149,9 @@ def verify(rows: Iterable[SignedRow], key: Ed25519PublicKey, head: ChainHead | N
         try:
             signature = base64.b64decode(signed.signature, validate=True)
             if base64.b64encode(signature).decode() != signed.signature:  # bits beyond the last byte
-                raise binascii.Error("not canonical")
+                raise ValueError("not canonical")
             key.verify(signature, SIGNATURE_CONTEXT + content)
-        except (InvalidSignature, binascii.Error) as error:
+        except (InvalidSignature, ValueError) as error:  # ValueError: no base64
             raise LedgerError(signed.name, "its signature is not by this Mac's ledger key") from error
         head = ChainHead(row.chain_id, row.sequence, signed.hash)
     return head

@@ -30,6 +30,10 @@ _OF_A_SKU = (ChargeKind.USAGE, ChargeKind.IDLE)
 _MILLISECONDS = {"milliseconds": Decimal(1), "seconds": Decimal(1_000), "hours": Decimal(3_600_000)}
 
 
+_MAX_TIME = Decimal(10**12)
+"""Hours, seconds or milliseconds. A few letters such as 1E999999999 would be a number of a billion digits."""
+
+
 class MappingError(ValueError):
     """A mapping, or a line of a CSV, that cannot be used; the message names the field or line."""
 
@@ -240,7 +244,10 @@ class _TheirLine:
         return _day(self._cell(cells, self._day), self._mapping) if place is None else self._cell(cells, place)
 
     def _milliseconds(self, text: str) -> int:
-        return int((_number(text or "0", self._mapping) * self._factor).to_integral_value())
+        found = _number(text or "0", self._mapping)
+        if abs(found) > _MAX_TIME:
+            raise ValueError(f"{text!r} is more time than a line can have")
+        return int((found * self._factor).to_integral_value())
 
 
 def _day(text: str, mapping: CsvMapping) -> str:

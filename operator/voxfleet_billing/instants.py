@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
@@ -9,11 +10,22 @@ SECOND_MILLISECONDS = 1000
 DAY_MILLISECONDS = 86_400_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_AS_WRITTEN = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
 
 
 def milliseconds_of(text: str) -> int:
     """Of an RFC 3339 time. Raises ValueError."""
     return moment_milliseconds(datetime.fromisoformat(text))
+
+
+def written_milliseconds(text: str) -> int | None:
+    """Of a time as agents write it into rows: in UTC, with at most six digits of a second. None if it is none."""
+    if not _AS_WRITTEN.fullmatch(text):
+        return None
+    try:
+        return milliseconds_of(text)
+    except ValueError:
+        return None
 
 
 def moment_milliseconds(moment: datetime) -> int:

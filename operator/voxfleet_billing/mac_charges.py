@@ -68,7 +68,11 @@ class MacCharges:
     def _lines(self, index: MonthIndex, rows: Iterable[ArchivedRow], settlements: Settlements) -> Iterator[Charge]:
         facts, busy, reached = FactsInTime(index.facts), BusyTime(), Minimums(self._start, self._end)
         for row in rows:
-            start, end = milliseconds_of(row.wall_start), milliseconds_of(row.wall_end)
+            try:
+                start, end = milliseconds_of(row.wall_start), milliseconds_of(row.wall_end)
+            except (ValueError, TypeError) as error:  # TypeError: without a time zone
+                name = f"Mac {index.mac}: row {row.chain_id}#{row.sequence}"
+                raise Unbillable(f"{name}: its wall times are none: {error}; see voxfleet bill verify") from error
             busy.add(start, end)
             then = facts.at(start, row.hardware_id)
             price = self.pricing.price(then.facts, row.price_class, row.wall_start[:10])

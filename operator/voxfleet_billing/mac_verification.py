@@ -149,10 +149,18 @@ def _row(seen: _Seen, index: MonthIndex, signed: SignedRow, keys: dict[str, Ed25
         seen.find(index.month, Check.KEY, signed.name, "the index names no key for its chain")
     seen.links.append(Link(index.month, row.chain_id, row.sequence, row.previous_hash, signed.hash))
     try:
-        start, end = datetime.fromisoformat(row.wall_start), datetime.fromisoformat(row.wall_end)
+        start, end = _moment(row.wall_start), _moment(row.wall_end)
         if end < start:
             raise ValueError("it ends before it starts")
     except ValueError as error:
         seen.find(index.month, Check.ROW, signed.name, f"its wall times are none: {error}")
     else:
         seen.held.append(HeldTime(index.month, row.hardware_id, row.lane, start, end, signed.name))
+
+
+def _moment(text: str) -> datetime:
+    """Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"without a time zone: {text!r}")
+    return moment

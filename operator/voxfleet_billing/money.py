@@ -102,6 +102,11 @@ def added(values: Iterable[Decimal]) -> Decimal:
     return total
 
 
+def with_decimals(value: Decimal, places: int) -> str:
+    """Rounded half up."""
+    return f"{value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP, _ROUNDED):f}"
+
+
 def plain(value: Decimal) -> str:
     """Digits and at most one point, without trailing zeros, signs of plus and exponents."""
     text = f"{value:f}"

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import struct
 import textwrap
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ def parse_signature(text: str) -> ParsedSignature:
         raise BadSignature(f"it does not consist of {_BEGIN}, base64 and {_END}")
     try:
         blob = base64.b64decode("".join(lines[1:-1]), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise BadSignature("its base64 is broken") from error
     if not blob.startswith(_MAGIC) or blob[6:10] != struct.pack(">I", _VERSION):
         raise BadSignature("it is no version 1 of an SSH signature")

@@ -26,7 +26,7 @@ def sku(**fields: object) -> dict[str, object]:
     return {"name": "m4pro-48", "rates": [rate("2026-01-01")], **fields}
 
 
-def rate(first: str, **fields: str) -> dict[str, object]:
+def rate(first: str, **fields: str | None) -> dict[str, object]:
     return {"from": first, "listHourly": "2.40", "contractedHourly": "2.00", "idleHourly": "0.50", **fields}
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from operator import attrgetter
 from string import Formatter
 from typing import Annotated
@@ -29,10 +29,11 @@ from voxfleet_api.base import SpecModel
 from voxfleet_billing.charge import Charge, ChargeKind, Money
 from voxfleet_billing.exports.csv_text import csv_line, no_formula
 from voxfleet_billing.instants import SECOND_MILLISECONDS, milliseconds_of, moment_of
-from voxfleet_billing.money import hours_of, plain
+from voxfleet_billing.money import hours_of, plain, with_decimals
 from voxfleet_shared.yaml_errors import YAML_ERRORS, yaml_problem
 
-_DECIMALS = re.compile(r"\.([0-9]{1,2})")
+_DECIMALS = re.compile(r"\.([0-9]|1[0-8])")
+"""A price has at most six decimals, and hours twelve."""
 _TIME_FORMAT = re.compile(r"([^%]|%[YmdHMS])*")
 
 Value = Callable[[Charge], str]
@@ -166,11 +167,11 @@ def _field(header: str, name: str, form: str, separator: str) -> Value:
 def _number(header: str, number: Callable[[Charge], Decimal], form: str, separator: str) -> Value:
     match = _DECIMALS.fullmatch(form)
     if form and match is None:
-        raise TemplateError(f"column {header}: a number's format is :.N for N decimals, not :{form}")
+        raise TemplateError(f"column {header}: a number's format is :.N for N decimals, at most 18, not :{form}")
     if match is None:
         return lambda line: plain(number(line)).replace(".", separator)
-    step = Decimal(1).scaleb(-int(match[1]))
-    return lambda line: f"{number(line).quantize(step, ROUND_HALF_UP):f}".replace(".", separator)
+    places = int(match[1])
+    return lambda line: with_decimals(number(line), places).replace(".", separator)
 
 
 def _time(header: str, text: Callable[[Charge], str], form: str) -> Value:

@@ -6,7 +6,6 @@ attempt anew, but a row and what stands before it in its chain stay.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from pydantic_core import from_json
@@ -16,10 +15,8 @@ from voxfleet_billing.archive_access import ArchiveStore
 from voxfleet_billing.archive_format import MonthIndex, SegmentEntry, SettlementRecord, TimeClass
 from voxfleet_billing.archive_reader import SETTLEMENT, read_rows, segment_lines
 from voxfleet_billing.archived_row import ArchivedRow
-from voxfleet_billing.instants import milliseconds_of, text_of
+from voxfleet_billing.instants import milliseconds_of, text_of, written_milliseconds
 from voxfleet_billing.nightly.nightly_format import ChainPart, NightSource, is_of_night
-
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
 
 Works = dict[tuple[str, int], str]
 """What the work of an attempt was good for, by shard uid and attempt."""
@@ -63,12 +60,7 @@ def night_rows(store: ArchiveStore, index: MonthIndex, source: NightSource, unti
 
 def began(row: ArchivedRow) -> int | None:
     """Milliseconds since 1970; None if that is no time."""
-    if not _TIME.fullmatch(row.wall_start):
-        return None
-    try:
-        return milliseconds_of(row.wall_start)
-    except ValueError:
-        return None
+    return written_milliseconds(row.wall_start)
 
 
 def _may_have_some(entry: SegmentEntry, chain: ChainPart, days: tuple[str, str]) -> bool:

@@ -11,8 +11,8 @@ from typing import Self
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.ledger import LedgerError, LedgerRow, RowOwner, SignedRow
+from voxfleet_billing.instants import written_milliseconds
 
-_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-")
 _WALL_START = re.compile(rb'"wallStart":"([^"]*)"')
 _CHAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """It is part of the names of objects in the ledger archive."""
@@ -69,7 +69,7 @@ class VerifiedRow:
             chain_id=sys.intern(row.chain_id),
             sequence=row.sequence,
             hash=signed.hash,
-            month=sys.intern(_month(row.wall_start, now)),
+            month=sys.intern(_month(row, now)),
             attempt=AttemptKey(sys.intern(row.shard_uid), row.attempt),
             ours=row.control_plane == control_plane,
             activity=row.activity,
@@ -116,8 +116,10 @@ class VerifiedRow:
         return self.row.paused_milliseconds
 
 
-def _month(wall_start: str, now: datetime) -> str:
-    if not _MONTH.match(wall_start):
+def _month(row: LedgerRow, now: datetime) -> str:
+    """Bills and nights read the times of a month's rows: one whose times cannot be read is of none."""
+    if written_milliseconds(row.wall_start) is None or written_milliseconds(row.wall_end) is None:
         return NO_MONTH
+    wall_start = row.wall_start
     ahead = (int(wall_start[:4]) - now.year) * 12 + int(wall_start[5:7]) - now.month
     return wall_start[:7] if -OLDEST_MONTHS <= ahead <= NEWEST_MONTHS else NO_MONTH

@@ -89,6 +89,13 @@ def test_a_rehashed_row_without_the_key_is_refused() -> None:
         ledger.verify([forged], KEY.public_key())
 
 
+def test_a_signature_that_is_no_base64_is_refused() -> None:
+    signed = chain(1)[0]
+    for text in ("é", signed.signature[:-1], ""):
+        with pytest.raises(LedgerError, match="signature"):
+            ledger.verify([signed.model_copy(update={"signature": text})], KEY.public_key())
+
+
 def test_public_key_text() -> None:
     raw = KEY.public_key().public_bytes_raw()
     assert ledger.public_key(base64.b64encode(raw).decode()) == KEY.public_key()

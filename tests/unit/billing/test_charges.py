@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -247,3 +248,9 @@ def test_hours_that_cannot_be_read_name_the_mac() -> None:
     then = facts().model_copy(update={"availability": night.model_copy(update={"time_zone": "Europe/Nowhere"})})
     with pytest.raises(Unbillable, match=r"Mac mac-01: .*Europe/Nowhere"):
         one_mac(facts=(then,)).charges(book())
+
+
+@pytest.mark.parametrize("end", ["yesterday", "2026-11-31T22:00:00Z", "2026-11-20T23:00:00"])
+def test_a_row_whose_times_are_none_is_named(end: str) -> None:
+    with pytest.raises(Unbillable, match="Mac mac-01: row chain-1#0: its wall times are none"):
+        one_mac(replace(row(), wall_end=end), facts=(RENTED_ONCE,)).charges(book())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.rig.archived_month import ArchivedMonth, facts, one_mac, row
-from tests.rig.price_books import book
+from tests.rig.price_books import book, lessor, rate, sku
 
 from voxfleet_billing.exports.lessor import NoMoney, TemplateError, lessor_header, lessor_lines, load_template
 from voxfleet_billing.price_book import PriceBook
@@ -63,6 +63,7 @@ def test_what_a_value_becomes(value: str, cell: str) -> None:
         ("{mac!r}", "write it without !r"),
         ("{mac:>9}", "mac is a text; write {mac}"),
         ("{hours:e}", "a number's format is :.N"),
+        ("{hours:.19}", "a number's format is :.N for N decimals, at most 18"),
         ("{start:%c}", "a time's format has %Y"),
         ("{mac", "write each brace that is no field twice"),
     ],
@@ -71,6 +72,19 @@ def test_a_template_reaches_nothing_else(value: str, message: str) -> None:
     with pytest.raises(TemplateError) as refused:
         load_template(template(value))
     assert message in str(refused.value)
+
+
+def test_a_large_amount_has_as_many_decimals_as_are_asked_for() -> None:
+    prices = book(
+        lessor(skus=[sku(rates=[rate("2026-01-01", listHourly="999999999999.999999", contractedHourly=None)])])
+    )
+    (line,) = lines(template("{list_cost:.18}", kinds=["Usage"]), one_mac(row(seconds=36_000), facts=(RENTED,)), prices)
+    assert line == "9999999999999.999990000000000000\r\n"
+
+
+def test_a_template_that_is_no_yaml_says_so() -> None:
+    with pytest.raises(TemplateError, match="no YAML: day is out of range"):
+        load_template("columns: [{header: 2026-11-31, value: a}]")
 
 
 def test_money_that_is_not_there_is_refused_by_name() -> None:

@@ -180,6 +180,7 @@ def test_a_mapping_that_cannot_be_used_says_why(mapping: str, told: str) -> None
         ("Nr;Beleg\n", "has no column Stunden, Betrag, Waehrung; its header is Nr, Beleg"),
         ("Beleg;Stunden;Betrag;Waehrung\nc#1;viel;1;EUR\n", "line 2: 'viel' is no number"),
         ("Beleg;Stunden;Betrag;Waehrung\nc#1;1;NaN;EUR\n", "line 2: 'NaN' is no number"),
+        ("Beleg;Stunden;Betrag;Waehrung\nc#1;1E99999;1;EUR\n", "line 2: '1E99999' is more time than a line can have"),
         ("", "has no column"),
     ],
 )

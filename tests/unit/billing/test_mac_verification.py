@@ -224,5 +224,33 @@ def test_a_fraction_in_a_row_is_found(november: ArchivedMonth) -> None:
     assert (Check.ROW, "chain-1#1") in found(report([rewritten(november, documents)]))
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "value"),
+    [
+        ("", "signature", "é"),
+        ("row", "wallStart", "2026-11-30T23:50:00"),
+        ("row", "wallEnd", "2026-11-30T23:50:00"),
+        ("row", "wallStart", "2026-11-31T23:50:00Z"),
+    ],
+)
+def test_what_cannot_be_read_in_a_row_is_found(november: ArchivedMonth, place: str, name: str, value: str) -> None:
+    _, documents = rows_of(november)
+    (documents[1]["row"] if place else documents[1])[name] = value
+    assert (Check.ROW, "chain-1#1") in found(report([rewritten(november, documents)]))
+
+
+def test_rows_without_a_time_zone_are_found() -> None:
+    mac = SignedMac()
+    mac.attempt("shard-1")
+    month = mac.months()[0]
+    _, documents = rows_of(month)
+    for document in documents:
+        for name in ("wallStart", "wallEnd"):
+            if "row" in document:
+                document["row"][name] = document["row"][name].rstrip("Z")
+    messages = [finding.message for finding in report([rewritten(month, documents)]).findings]
+    assert sum("wall times are none: without a time zone" in message for message in messages) == 3
+
+
 def test_the_lines_of_the_rig_are_what_the_format_says(mac: SignedMac) -> None:
     assert json.loads(lines(mac.rows[:1]))["row"]["sequence"] == 0

@@ -64,6 +64,13 @@ def test_a_broken_signature_is_refused(cut: int) -> None:
             verify_digest("\n".join((lines[0], text, lines[-1])), DIGEST)
 
 
+def test_what_is_no_text_of_a_signature_is_refused() -> None:
+    lines = sign_digest(DIGEST, Ed25519PrivateKey.generate()).splitlines()
+    for body in ("é" + lines[1], "", "\ufffd"):
+        with pytest.raises(BadSignature):
+            verify_digest("\n".join((lines[0], body, *lines[2:])), DIGEST)
+
+
 def test_keys_are_read_in_each_form(key_file: Path) -> None:
     key = private_key(key_file.read_bytes())
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

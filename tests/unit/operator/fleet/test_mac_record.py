@@ -267,10 +267,19 @@ def test_settled_rows_leave_the_book_and_their_attempts_with_the_last(record: Ma
         ("2024-11-01T00:00:00.000Z", "2024-11"),
         ("2024-10-31T23:59:59.999Z", NO_MONTH),
         ("9999-12-31T00:00:00.000Z", NO_MONTH),
+        ("2026-11-31T22:00:00.000Z", NO_MONTH),
+        ("2026-11-20T22:00:00.000", NO_MONTH),
+        ("2026-11-20T22:00:00.000+05:00", NO_MONTH),
+        ("2026-11-", NO_MONTH),
     ],
 )
 def test_a_row_has_a_month_whatever_its_clock_says_and_a_mac_has_few(wall_start: str, month: str) -> None:
     assert VerifiedRow.of(sign(ledger_row(wall_start=wall_start), KEY), OURS, now()).month == month
+
+
+def test_a_row_whose_end_is_no_time_is_of_no_month() -> None:
+    row = ledger_row(wall_start="2026-11-20T22:00:00.000Z", wall_end="2026-11-31T22:00:00.000Z")
+    assert VerifiedRow.of(sign(row, KEY), OURS, now()).month == NO_MONTH
 
 
 @pytest.mark.parametrize(

@@ -328,6 +328,9 @@ def test_what_is_no_yaml_is_named_with_its_line(tmp_path: Path) -> None:
     file.write_text("kind: AudioBatchJob\nspec: {deadline: 2026-02-30}\n")
     with pytest.raises(DocumentError, match=r"job.yaml: is not YAML: day is out of range"):
         read_documents([file], None, "speech")
+    file.write_text("kind: AudioBatchJob\nmetadata: {name: 2026-11-31}\n")
+    with pytest.raises(DocumentError, match=r"job.yaml: is not YAML: day is out of range"):
+        read_documents([file], None, "speech")
     with pytest.raises(DocumentError, match="No such file"):
         read_documents([tmp_path / "none.yaml"], None, "speech")
 

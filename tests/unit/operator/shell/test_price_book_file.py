@@ -82,6 +82,9 @@ async def test_a_bad_book_leaves_the_last_good_one_and_is_told_once(tmp_path: Pa
         ("budgets: [{billingKey: speech, machineHoursPerMonth: 2.5}]", "budgets[0].machineHoursPerMonth"),
         ("budgets: [", "no YAML"),
         ("lessors: [{from: 2026-02-30}]", "no YAML: day is out of range for month"),
+        ("budgets: {{ .Values.budgets }}", "no YAML"),
+        ("lessors: [{skus: [{rates: [{from: 2026-11-31}]}]}]", "day is out of range"),
+        ("[" * 100_000, "no YAML"),
         ("\udcff".encode(errors="surrogateescape"), "decode"),
         (b"#" * (MAX_BYTES + 1), "write fewer entries"),
     ):
