@@ -87,7 +87,7 @@ def test_what_is_refused_is_named(case: str) -> None:
         ("lessors: [", "is no YAML"),
         ("lessors: [{from: 2026-02-30}]", "is no YAML: day is out of range for month"),
         ("? [lessors]\n: []", "is no YAML: found unhashable key in line 1"),
-        ("[" * 5000, "is no YAML: it is nested too deeply"),
+        ("[" * 5000, "is no YAML"),
         ("lessors: !!bool acme", "is no YAML: a value is not of the kind that its tag names"),
         ("lessors: {{ .Values.lessors }}", "is no YAML: .*found unhashable key"),
         ("lessors: [{skus: [{rates: [{from: 2026-11-31}]}]}]", "is no YAML: day is out of range"),
