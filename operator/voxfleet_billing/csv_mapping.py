@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError, model_validator
 from voxfleet_api.base import SpecModel
 from voxfleet_billing.charge import Charge, ChargeKind
 from voxfleet_billing.compared_line import ComparedLine, Tolerance
+from voxfleet_billing.exports.csv_text import without_apostrophe
 from voxfleet_shared.yaml_errors import YAML_ERRORS, yaml_problem
 
 _SEPARATOR = " "
@@ -238,7 +239,7 @@ class _TheirLine:
             raise MappingError(f"line {number}: {error}") from error
 
     def _cell(self, cells: list[str], place: int) -> str:
-        return cells[place].strip() if place < len(cells) else ""
+        return without_apostrophe(cells[place].strip()) if place < len(cells) else ""
 
     def _key_part(self, cells: list[str], place: int | None) -> str:
         return _day(self._cell(cells, self._day), self._mapping) if place is None else self._cell(cells, place)

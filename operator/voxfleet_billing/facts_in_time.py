@@ -36,11 +36,16 @@ class FactsInTime:
     def __init__(self, facts: Sequence[MacFacts]) -> None:
         ordered = sorted(facts, key=lambda fact: milliseconds_of(fact.since))
         self.last = Then.of(ordered[-1] if ordered else None)
+        self._by_lessor = {fact.lessor: Then.of(fact) for fact in ordered}
         self._by_hardware: dict[str, tuple[list[int], list[Then]]] = {}
         for fact in ordered:
             starts, found = self._by_hardware.setdefault(fact.hardware_id, ([], []))
             starts.append(milliseconds_of(fact.since))
             found.append(Then.of(fact))
+
+    def last_of(self, lessor: str) -> Then:
+        """When it was rented from this lessor."""
+        return self._by_lessor.get(lessor, self.last)
 
     def at(self, moment: int, hardware_id: str) -> Then:
         """A row from before the first facts has those: its Mac's clock was wrong."""

@@ -101,7 +101,7 @@ class MacCharges:
         for period in reached.by_time():
             missing = period.missing()
             if missing is not None:
-                yield self._missing(index, period, missing, facts.last)
+                yield self._missing(index, period, missing, facts.last_of(period.lessor.name))
 
     def _row_money(
         self, row: ArchivedRow, price: Price, sku: str, correction: bool

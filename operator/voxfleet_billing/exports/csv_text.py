@@ -22,8 +22,13 @@ def quoted(cell: str, delimiter: str = ",") -> str:
 
 
 def no_formula(text: str) -> str:
-    """For a cell of text that somebody else has written."""
+    """With an apostrophe before what a spreadsheet would take for a formula. Billing keys are anybody's text."""
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def without_apostrophe(text: str) -> str:
+    """What `no_formula` was given."""
+    return text[1:] if text[:1] == "'" and text.startswith(_FORMULA_STARTS, 1) else text
 
 
 def csv_line(cells: Iterable[str], delimiter: str = ",") -> str:

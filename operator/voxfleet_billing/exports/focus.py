@@ -19,7 +19,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 from voxfleet_billing.charge import Charge, ChargeKind, CommitmentStatus, Money
-from voxfleet_billing.exports.csv_text import LINE_END, csv_line, needs_quotes, quoted
+from voxfleet_billing.exports.csv_text import LINE_END, csv_line, needs_quotes, no_formula, quoted
 from voxfleet_billing.instants import SECOND_MILLISECONDS, milliseconds_of, month_bounds, text_of
 from voxfleet_billing.money import ZERO, plain
 from voxfleet_billing.price_book import Lessor, PriceBook
@@ -137,7 +137,9 @@ def _common(charge: Charge, money: Money) -> tuple[object, ...]:
 
 def _form(shown: Sequence[Column], line: _Line) -> str:
     """A line of the CSV with %s where a column varies."""
-    cells = ["%s" if column.value is None else quoted(column.value(line)).replace("%", "%%") for column in shown]
+    cells = [
+        "%s" if column.value is None else quoted(no_formula(column.value(line))).replace("%", "%%") for column in shown
+    ]
     return ",".join(cells) + LINE_END
 
 
@@ -167,7 +169,7 @@ def _varying(line: _Line) -> tuple[str, ...]:
         billed if money.effective_cost is money.billed_cost else _decimal(money.effective_cost),
         _decimal(money.list_cost),
         quantity if line.priced else NOTHING,
-        charge.owner_name,
+        no_formula(charge.owner_name),
         charge.owner_uid,
         charge.shard_uid,
         consumed,
@@ -177,11 +179,11 @@ def _varying(line: _Line) -> tuple[str, ...]:
         _seconds(charge.paused_milliseconds),
         _seconds(charge.audio_milliseconds),
         str(charge.clips),
-        charge.row_name,
+        no_formula(charge.row_name),
         charge.row_hash,
         charge.signature,
     )
-    texts = (description, charge.owner_uid, charge.shard_uid, charge.start, charge.end, *cells[-3:])
+    texts = (description, charge.owner_name, charge.owner_uid, charge.shard_uid, charge.start, charge.end, *cells[-3:])
     return tuple(map(quoted, cells)) if needs_quotes("".join(texts)) else cells
 
 

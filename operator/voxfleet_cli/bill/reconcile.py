@@ -22,7 +22,7 @@ from voxfleet_billing.charge import Charge, ChargeKind
 from voxfleet_billing.compared_line import Difference
 from voxfleet_billing.csv_mapping import FOCUS_MAPPING, CsvMapping, MappingError, load_mapping, our_lines, their_lines
 from voxfleet_billing.exports.csv_file import write_csv
-from voxfleet_billing.exports.csv_text import csv_line
+from voxfleet_billing.exports.csv_text import csv_line, no_formula
 from voxfleet_billing.line_comparison import LineComparison
 from voxfleet_billing.money import plain
 from voxfleet_billing.price_book import PriceBook
@@ -257,15 +257,20 @@ def _with_other_months(
 def _cells(difference: Difference) -> list[str]:
     return [
         difference.kind,
-        difference.key,
+        _text(difference.key),
         _seconds(difference.our_milliseconds),
         _seconds(difference.their_milliseconds),
         _cost(difference.our_cost),
         _cost(difference.their_cost),
-        difference.currency,
+        _text(difference.currency),
         str(difference.their_line or ""),
-        difference.sku,
+        _text(difference.sku),
     ]
+
+
+def _text(sent: str) -> str:
+    """A lessor sends the CSV: what it writes is no formula in ours, and no command to a terminal."""
+    return no_formula(sent if sent.isprintable() else ascii(sent)[1:-1])
 
 
 def _seconds(milliseconds: int | None) -> str:

@@ -254,3 +254,17 @@ def test_hours_that_cannot_be_read_name_the_mac() -> None:
 def test_a_row_whose_times_are_none_is_named(end: str) -> None:
     with pytest.raises(Unbillable, match="Mac mac-01: row chain-1#0: its wall times are none"):
         one_mac(replace(row(), wall_end=end), facts=(RENTED_ONCE,)).charges(book())
+
+
+def test_a_minimum_is_billed_to_the_account_at_its_own_lessor() -> None:
+    """The Mac had two in the month."""
+    per_month = {"minimumCharge": {"per": "Month", "amount": "500"}}
+    prices = book(lessor(**per_month), lessor(name="other", skus=[sku(name="m4")], **per_month))
+    then = facts(until="2026-11-10T00:00:00Z")
+    now = facts(since="2026-11-20T00:00:00Z", lessor="other", sku="m4", billing_key="OTHER-1")
+    month = one_mac(row("2026-11-02T00:00:00Z"), row("2026-11-22T00:00:00Z"), facts=(then, now))
+    minimums = of(ChargeKind.MINIMUM, month.charges(prices))
+    assert [(line.lessor, line.sku, line.lessor_billing_key) for line in minimums] == [
+        ("acme", "m4pro-48", "ACME-4711"),
+        ("other", "m4", "OTHER-1"),
+    ]

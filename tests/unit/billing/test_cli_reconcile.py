@@ -142,6 +142,34 @@ def test_each_change_of_an_export_is_told(folder: Path) -> None:
     assert found["Cost", "chain-2#1"]["theirCost"] == "99.01"
 
 
+def test_a_billing_key_that_looks_like_a_formula_reconciles(tmp_path: Path) -> None:
+    (tmp_path / "prices.yaml").write_text(BOOK)
+    facts = MacFacts(since="2026-11-01T00:00:00Z", hardware_id="hardware-mac-01", lessor="acme", sku="m4")
+    mac = SignedMac("mac-01", facts=(facts,), clock=datetime(2026, 11, 5, 22, tzinfo=UTC))
+    mac.attempt("shard-1", billing_key="=1+1")
+    mac.months()[0].write(tmp_path / "ledger")
+    path = exported(tmp_path)
+    assert ",'=1+1," in path.read_text()
+    code, output = run(tmp_path, "reconcile", "--csv", path, *priced(tmp_path), "--offline")
+    assert code == 0, output
+
+
+def test_what_a_lessor_sends_is_no_formula_and_no_command_of_a_terminal(folder: Path) -> None:
+    mapping, sent, out = folder / "columns.yaml", folder / "acme.csv", folder / "differences.csv"
+    mapping.write_text("columns: {row: Row, hours: Hours, cost: Cost}\n")
+    sent.write_text('Row,Hours,Cost\n"=HYPERLINK(""http://example.net"")",1,-2\n\x1b[2J,1,1\n')
+    code, output = run(
+        folder, "reconcile", "--csv", sent, "--mapping", mapping, "--offline", "--out", out, *priced(folder)
+    )
+    assert code == 1 and "\x1b" not in output and "\\x1b[2J" in output
+    with out.open(newline="") as file:
+        unknown = [line for line in csv.DictReader(file) if line["kind"] == "Unknown"]
+    assert {(line["line"], line["theirCost"]) for line in unknown} == {
+        ('\'=HYPERLINK("http://example.net")', "-2"),
+        ("\\x1b[2J", "1"),
+    }
+
+
 def test_the_csv_of_a_lessor_is_read_by_its_mapping(folder: Path) -> None:
     mapping, sent = folder / "columns.yaml", folder / "acme.csv"
     mapping.write_text(

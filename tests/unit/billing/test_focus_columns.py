@@ -129,3 +129,17 @@ def test_cells_are_read_back(cell: str) -> None:
     for delimiter in ",;|\t":
         (read,) = csv.reader(io.StringIO(csv_line([cell, "next"], delimiter), newline=""), delimiter=delimiter)
         assert read == [cell, "next"]
+
+
+FORMULA = '=HYPERLINK("http://example.net","bill")'
+
+
+def test_what_a_spreadsheet_would_take_for_a_formula_is_text() -> None:
+    """A job's author writes the billing key, and whoever holds a Mac what its rows say."""
+    prices = book(lessor(minimumCharge={"per": "Row", "hours": 30}))
+    odd = row(billing_key=FORMULA, owner_name=f"{FORMULA},x", owner_namespace="@a", lane="-1", chain_id="+c")
+    usage, minimum = records(one_mac(odd, facts=(facts(until="2026-11-01T00:00:00Z"),)), prices)
+    for line in (usage, minimum):
+        assert (line["x_BillingKey"], line["x_OwnerName"]) == (f"'{FORMULA}", f"'{FORMULA},x")
+        assert (line["SubAccountId"], line["x_Lane"], line["x_RowId"]) == ("'@a", "'-1", "'+c#0")
+        assert line["x_RowSignature"] == odd.signature

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,7 +20,7 @@ lessors:
     invoiceIssuer: Acme
     currency: EUR
     rounding: {unit: "0.0001", mode: HalfUp, at: Line}
-    skus: [{name: m4, rates: [{from: 2026-01-01, listHourly: "3.60", contractedHourly: "1.80"}]}]
+    skus: [{name: m4, rates: [{from: 2026-01-01, listHourly: "3.60", contractedHourly: "1.80", idleHourly: "0.50"}]}]
 budgets: [{namespace: speech, machineHoursPerMonth: "1000"}]
 """
 FACTS = MacFacts(since="2026-11-01T00:00:00Z", hardware_id="hardware-mac-01", chip="Apple M4", lessor="acme", sku="m4")
@@ -64,6 +65,21 @@ def test_the_report_of_a_month_says_what_bill_show_says(tmp_path: Path) -> None:
     for group in bill["groups"]:
         assert figures[f"mac.{group['mac']}.machineMilliseconds"] == str(group["machineMilliseconds"])
     assert "budget.namespace speech.percent" in figures
+
+
+def test_today_is_idle_in_neither_of_them(tmp_path: Path) -> None:
+    first = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    mac = SignedMac("mac-01", facts=(FACTS.model_copy(update={"since": f"{first:%Y-%m-%dT00:00:00Z}"}),), clock=first)
+    mac.attempt("shard-1")
+    mac.months()[0].write(tmp_path / "ledger")
+    (tmp_path / "book.yaml").write_text(BOOK)
+    chosen = ["--period", f"{first:%Y-%m}", "--archive", (tmp_path / "ledger").as_uri()]
+    chosen += ["--price-book", str(tmp_path / "book.yaml")]
+    out = tmp_path / "month.html"
+    assert CliRunner().invoke(app, ["report", *chosen, "--out", str(out)]).exit_code == 0
+    figures = _Figures(out.read_text(encoding="utf-8")).found
+    whole = json.loads(CliRunner().invoke(app, ["bill", "show", *chosen, "-o", "json"]).output)["total"]
+    assert (figures["idleMilliseconds"], figures["cost.EUR"]) == (str(whole["idleMilliseconds"]), whole["costs"]["EUR"])
 
 
 def test_what_is_missing_is_named() -> None:
