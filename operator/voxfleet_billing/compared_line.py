@@ -46,7 +46,7 @@ class Difference:
     our_cost: Decimal | None
     their_cost: Decimal | None
     currency: str
-    """Ours and theirs where they differ; so is `sku`."""
+    """Ours and theirs where they differ; so is `sku`. `several`: of lines that were added up."""
     their_line: int
     """The first one; 0 if it is in no file."""
     sku: str

@@ -31,7 +31,7 @@ _OF_A_SKU = (ChargeKind.USAGE, ChargeKind.IDLE)
 _MILLISECONDS = {"milliseconds": Decimal(1), "seconds": Decimal(1_000), "hours": Decimal(3_600_000)}
 
 
-_MAX_TIME = Decimal(10**12)
+_MAX_TIME = Decimal(10**9)
 """Hours, seconds or milliseconds. A few letters such as 1E999999999 would be a number of a billion digits."""
 
 

@@ -19,7 +19,7 @@ from voxfleet_billing.archive_format import (
     TimeClass,
 )
 from voxfleet_billing.charge import Charge
-from voxfleet_billing.instants import milliseconds_of
+from voxfleet_billing.instants import milliseconds_of, written_milliseconds
 from voxfleet_billing.mac_verification import ReadSegment
 from voxfleet_billing.money import plain
 from voxfleet_billing.row_check import NotALine, faults_of, parse_line
@@ -133,7 +133,7 @@ def explained(
     told: Plain = {
         "row": signed.name,
         "line": _line(evidence, signed),
-        "time": _time(signed),
+        "time": _time(signed, faults),
         "class": _class(evidence, signed),
         "price": _price(charge, book),
         "proof": proof,
@@ -164,28 +164,33 @@ def _line(evidence: Evidence, signed: SignedRow) -> Plain:
 
 
 def _facts_at(facts: Iterable[MacFacts], start: str, hardware_id: str) -> MacFacts | None:
-    moment = milliseconds_of(start)
+    moment = written_milliseconds(start)
+    if moment is None:
+        return None
     known = [item for item in facts if item.hardware_id == hardware_id and milliseconds_of(item.since) <= moment]
     return max(known, key=lambda item: milliseconds_of(item.since), default=None)
 
 
-def _time(signed: SignedRow) -> Plain:
-    row = signed.row
-    wall = milliseconds_of(row.wall_end) - milliseconds_of(row.wall_start)
-    awake = row.monotonic_milliseconds
+def _time(signed: SignedRow, faults: list[str]) -> Plain:
+    row, awake = signed.row, signed.row.monotonic_milliseconds
+    wall: int | None = None
+    try:
+        wall = milliseconds_of(row.wall_end) - milliseconds_of(row.wall_start)
+    except (ValueError, TypeError) as error:  # TypeError: without a time zone
+        faults.append(f"its wall times are none: {error}")
     told: Plain = {
         "wallStart": row.wall_start,
         "wallEnd": row.wall_end,
-        "wallSeconds": _signed_seconds(wall),
+        "wallSeconds": "" if wall is None else _signed_seconds(wall),
         "billedSeconds": seconds_text(awake),
         "billedHours": hours_text(awake),
         "pausedSeconds": seconds_text(row.paused_milliseconds),
         "audioSeconds": seconds_text(row.audio_milliseconds),
         "clips": row.clips,
     }
-    if wall > awake:
+    if wall is not None and wall > awake:
         told["note"] = f"for {seconds_text(wall - awake)} s the Mac slept or its clock was set ahead; not billed"
-    elif wall < awake:
+    elif wall is not None and wall < awake:
         told["note"] = f"its wall clock was set back by {seconds_text(awake - wall)} s; the clock that bills was not"
     return told
 

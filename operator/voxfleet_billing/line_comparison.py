@@ -23,7 +23,7 @@ _MAX_AMOUNT = Decimal(9 * 10**9)
 _INSERT = """
     INSERT INTO {side} VALUES (?, ?, ?, ?, ?, ?, 1) ON CONFLICT (key) DO UPDATE SET
     time = time + excluded.time, cost = cost + excluded.cost, lines = lines + 1,
-    currency = iif(currency = excluded.currency, currency, currency || '+' || excluded.currency)
+    currency = iif(currency = excluded.currency, currency, 'several')
 """
 
 

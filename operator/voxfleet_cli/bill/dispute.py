@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.text import Text
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_billing.archive_access import ObjectDamaged, ObjectMissing
 from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_billing.archive_reader import month_indexes
 from voxfleet_billing.archive_store import ArchiveStore, open_archive
 from voxfleet_billing.archived_charges import archived_charges
 from voxfleet_billing.charge import Charge
 from voxfleet_billing.dispute import BadRowName, RowName, evidence_of, explained, holds
+from voxfleet_billing.mac_charges import Unbillable
 from voxfleet_billing.price_book import PriceBook
 from voxfleet_billing.signing_keys import raw_text
 from voxfleet_billing.verification_task import segment_bytes
@@ -131,19 +133,29 @@ def _told(
         faults = [*evidence.segment_faults, "the index names the row, and it is not in its segment"]
         return {"row": str(name), "line": {"mac": index.mac}, "faults": faults}
     pinned = trusted or (None if known is None else known.side.pinned_keys(index.mac))
-    charge = None if book is None else _charge(store, name, index, book)
+    charge, unpriced = _charge(store, name, index, book)
     told, faults = explained(evidence, evidence.row, pinned, charge, None if book is None else book.digest)
+    if unpriced:
+        told["price"] = {"note": unpriced}
     told["result"] = _result(known, evidence.row.row.shard_uid, told["line"]["ownerUid"])
     told["faults"] = faults
     return told
 
 
-def _charge(store: ArchiveStore, name: RowName, index: MonthIndex, book: PriceBook) -> Charge | None:
-    """Its line. What of a commitment is left for it depends on the Macs before it, so with one all are read."""
+def _charge(store: ArchiveStore, name: RowName, index: MonthIndex, book: PriceBook | None) -> tuple[Charge | None, str]:
+    """Its line, or why what is archived has no price.
+
+    What of a commitment is left for it depends on the Macs before it, so with one all are read.
+    """
+    if book is None:
+        return None, ""
     month = index.month
     indexes = month_indexes(store, month) if any(lessor.commitments for lessor in book.lessors) else [index]
     lines = archived_charges(store, month, indexes, book)
-    return next((line for line in lines if line.row_name == str(name)), None)
+    try:
+        return next((line for line in lines if line.row_name == str(name)), None), ""
+    except (ObjectDamaged, ObjectMissing, Unbillable) as error:
+        return None, str(error)
 
 
 def _result(known: Known | None, shard_uid: str, job_uid: str) -> Plain:

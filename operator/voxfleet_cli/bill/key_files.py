@@ -27,7 +27,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 def read_public_keys(text: str) -> list[Ed25519PublicKey]:
     """Of a file with a key a line, or of a key's own text. Raises UsageError, and OSError."""
     is_file = not text.startswith("ssh-") and Path(text).is_file()
-    content = Path(text).read_text() if is_file else text
+    content = Path(text).read_text(encoding="utf-8", errors="replace") if is_file else text
     parts = [content] if content.lstrip().startswith("-----BEGIN") else [line for line in content.splitlines() if line]
     try:
         found = [public_key(part) for part in parts]

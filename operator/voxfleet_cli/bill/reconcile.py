@@ -151,8 +151,8 @@ def _mapping(csv_file: Path | None, mapping: Path | None) -> CsvMapping:
     if csv_file is None:
         raise UsageError("--mapping names the columns of a CSV: write --csv, too")
     try:
-        return load_mapping(mapping.read_text())
-    except MappingError as error:
+        return load_mapping(mapping.read_text(encoding="utf-8"))
+    except (MappingError, UnicodeDecodeError) as error:
         raise MappingError(f"{mapping}: {error}") from error
 
 

@@ -186,6 +186,9 @@ def test_the_csv_of_a_lessor_is_read_by_its_mapping(folder: Path) -> None:
     mapping.write_text("columns: {row: A}")
     code, output = run(folder, "reconcile", "--csv", sent, "--mapping", mapping, "--offline")
     assert code == 2 and "columns.yaml" in output
+    mapping.write_bytes("columns: {hours: W\u00e4hrung}".encode("latin-1"))
+    code, output = run(folder, "reconcile", "--csv", sent, "--mapping", mapping, "--offline")
+    assert code == 2 and "columns.yaml" in output
 
 
 def statement(mac: str, milliseconds: dict[str, int], rows: int, audio: int) -> MachineHourStatement:

@@ -94,5 +94,8 @@ def test_what_cannot_be_read_is_named(bill: Path) -> None:
     assert "nowhere" in run("sign", bill, "--key", "nowhere")[1]
     code, output = run("sign", bill, "--key", bill)
     assert code == 2 and "no private key" in output and "ssh-keygen" in output
+    (bill.parent / "latin-1.pub").write_bytes(b"ssh-ed25519 AAAA M\xfcller")
+    code, output = run("verify-signature", bill, "--public-key", bill.parent / "latin-1.pub")
+    assert code == 2 and "latin-1.pub" in output
     code, output = run("verify-signature", bill, "--public-key", "nothing")
     assert code == 2 and "--public-key nothing" in output

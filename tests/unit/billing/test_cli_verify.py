@@ -158,8 +158,26 @@ def test_a_line_that_was_changed_does_not_fit(tmp_path: Path, macs: list[SignedM
     faults = " ".join(told["faults"])
     assert "was changed" in faults and "chain-1#2 is missing" in faults
     assert "the clock that bills was not" in told["time"]["note"]
+    (tmp_path / "price-book.yaml").write_text(BOOK)
+    code, output = run(
+        tmp_path, "dispute", "chain-1#1", "-o", "json", "--price-book", str(tmp_path / "price-book.yaml")
+    )
+    (priced,) = json.loads(output)
+    assert code == 1 and priced["faults"] == told["faults"] and "was changed" in priced["price"]["note"]
     code, output = run(tmp_path, "dispute", "chain-1#2")
     assert code == 1 and "it is not in its segment" in output
+
+
+def test_a_line_whose_times_are_none_does_not_fit(tmp_path: Path) -> None:
+    mac = SignedMac(clock=datetime(2026, 11, 2, tzinfo=UTC), facts=(FACTS,))
+    mac.attempt(wall_end="2026-11-31T00:00:00Z")
+    (month,) = mac.months()
+    month.write(tmp_path)
+    code, output = run(tmp_path, "dispute", "chain-1#1", "-o", "json")
+    (told,) = json.loads(output)
+    assert code == 1 and told["proof"]["signature"] == "holds"
+    assert told["faults"] == ["its wall times are none: day is out of range for month"]
+    assert told["time"]["billedSeconds"] == "60.000"
 
 
 def test_time_asleep_is_told_apart(tmp_path: Path) -> None:

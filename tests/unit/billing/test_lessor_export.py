@@ -75,9 +75,7 @@ def test_a_template_reaches_nothing_else(value: str, message: str) -> None:
 
 
 def test_a_large_amount_has_as_many_decimals_as_are_asked_for() -> None:
-    prices = book(
-        lessor(skus=[sku(rates=[rate("2026-01-01", listHourly="999999999999.999999", contractedHourly=None)])])
-    )
+    prices = book(lessor(skus=[sku(rates=[rate("2026-01-01", listHourly="999999999999.999999")])]))
     (line,) = lines(template("{list_cost:.18}", kinds=["Usage"]), one_mac(row(seconds=36_000), facts=(RENTED,)), prices)
     assert line == "9999999999999.999990000000000000\r\n"
 

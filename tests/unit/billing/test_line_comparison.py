@@ -116,6 +116,20 @@ def test_differences_are_those_of_plain_sums(ours: list[tuple[int, int]], data: 
     assert told == {key for key in left.keys() | right.keys() if left.get(key) != right.get(key)}
 
 
+def test_lines_of_one_key_may_be_in_several_currencies() -> None:
+    """In any order, and however many they are."""
+
+    def made(*currencies: str) -> Iterator[ComparedLine]:
+        return (ComparedLine("mac-01", 1, Decimal(1), currency) for currency in currencies)
+
+    assert compared(made("EUR", "USD"), made("USD", "EUR"), once=False) == []
+    assert compared(made("EUR", "EUR"), made("USD", "EUR"), once=False) == [(DifferenceKind.CURRENCY, "mac-01")]
+    with LineComparison(once=False, tolerance=Tolerance()) as comparison:
+        comparison.add_theirs(made(*("EUR", "USD") * 500))
+        (difference,) = comparison.differences()
+    assert difference.currency == "several"
+
+
 MAPPING = """
 columns: {row: Beleg, hours: Stunden, cost: Betrag, currency: Waehrung}
 delimiter: ";"

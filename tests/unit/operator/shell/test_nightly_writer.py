@@ -38,15 +38,6 @@ def a_night(**changes: object) -> tuple[NightlyWorld, SignedMac]:
     return world, mac
 
 
-async def test_a_billing_key_that_looks_like_a_formula_is_text() -> None:
-    world, mac = NightlyWorld(now=AFTERWARDS), SignedMac()
-    (mac.clock,) = hours(20)
-    mac.attempt("shard-1", billing_key="=1+1")
-    world.archive(mac)
-    await world.writer().step()
-    assert {line["billing_key"] for line in world.lines(NIGHT)} == {"'=1+1"}
-
-
 async def test_a_closed_night_has_a_line_for_each_row_that_began_in_it() -> None:
     world, mac = a_night()
     await world.writer().step()
