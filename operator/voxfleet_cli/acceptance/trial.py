@@ -122,7 +122,7 @@ async def _ended(kube: Kube, ref: AcceptanceJob) -> AudioBatchJob:
         job = await _job(kube, ref)
         if has_ended(job) and job.status.usage.settled:
             return job
-        if (standing := _said(job)) != told:
+        if (standing := said(job)) != told:
             told = standing
             print(f"job {ref.name}: {told}", file=sys.stderr)
         await asyncio.sleep(POLL_SECONDS)
@@ -146,14 +146,18 @@ async def _runs(kube: Kube, ref: AcceptanceJob) -> bool:
 
 
 async def _standing(kube: Kube, ref: AcceptanceJob) -> str:
-    return _said(await _job(kube, ref))
+    return said(await _job(kube, ref))
 
 
-def _said(job: AudioBatchJob) -> str:
+def said(job: AudioBatchJob) -> str:
+    """Where the job stands, and what it waits for."""
     complete = find(job.status.conditions, ConditionType.COMPLETE)
     state = "nobody has seen it" if complete is None else complete.reason
     if has_ended(job):
         state = "its signed machine time is awaited"
+    stalled = find(job.status.conditions, ConditionType.STALLED)
+    if stalled is not None and stalled.status == "True":
+        return f"{state}; {stalled.message}"
     waits = job.status.pending_reason
     return state if waits is None else f"{state}; {waits}"
 

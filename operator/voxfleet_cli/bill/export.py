@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ import typer
 from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_billing.archive_reader import month_indexes
 from voxfleet_billing.archive_store import ArchiveError, open_archive
+from voxfleet_billing.charge import ChargeKind
 from voxfleet_billing.exports.export import ArchivedMonth, manifest_path, write_export
 from voxfleet_billing.exports.focus import Unpriced
 from voxfleet_billing.exports.lessor import LessorTemplate, NoMoney, TemplateError, load_template
@@ -127,21 +129,31 @@ def _export(idle_until: int, archive: str, request: Request, out: Path) -> Exit:
     with Bar("rows", sum(map(_rows, indexes))) as bar:
         month = ArchivedMonth(archive, indexes, idle_until)
         tally, _ = write_export(month, request, out, seen=lambda index: bar.advance(_rows(index)))
-    _say(out, request.period, tally, all(index.final for index in indexes))
+    _say(out, request, tally, all(index.final for index in indexes))
     return Exit.OK
 
 
-def _say(out: Path, period: str, tally: Tally, final: bool) -> None:
-    lines = sum(total.lines for total in tally.kinds.values())
-    kinds = ", ".join(f"{total.lines} {kind.value}" for kind, total in sorted(tally.kinds.items()))
-    print(f"{out}: {lines} lines of {period} ({kinds})")
+def _say(out: Path, request: Request, tally: Tally, final: bool) -> None:
+    """The amounts are those of the bill, with what a lessor's template leaves out of the file."""
+    period, template = request.period, request.template
+    inside = [kind for kind in sorted(tally.kinds) if template is None or kind in template.kinds]
+    outside = [kind for kind in sorted(tally.kinds) if kind not in inside]
+    lines = sum(tally.kinds[kind].lines for kind in inside)
+    print(f"{out}: {lines} lines of {period} ({_by_kind(tally, inside)})")
+    if outside:
+        print(f"not in the file, by the template's kinds: {_by_kind(tally, outside)}")
     for currency, total in sorted(tally.currencies.items()):
-        print(f"billed {Amount(currency, total.billed_cost)}, by the list {Amount(currency, total.list_cost)}")
+        amounts = f"billed {Amount(currency, total.billed_cost)}, by the list {Amount(currency, total.list_cost)}"
+        print(f"{amounts}, with what is not in the file" if outside else amounts)
     if tally.unpriced:
         print(f"{tally.unpriced} lines have no price")
     print(f"{manifest_path(out)}: what it was made from")
     if not final:
         print(f"{period} is not final: rows may still come in", file=sys.stderr)
+
+
+def _by_kind(tally: Tally, kinds: Sequence[ChargeKind]) -> str:
+    return ", ".join(f"{tally.kinds[kind].lines} {kind.value}" for kind in kinds) or "none"
 
 
 def _rows(index: MonthIndex) -> int:

@@ -43,7 +43,9 @@ def _text(source: str, namespace: str | None, kubeconfig: Path | None, context: 
         name, place = source.removeprefix(CONFIG_MAP), namespace or kube.namespace
         data = await kube.config_map(place, name)
         if data is None or KEY not in data:
-            raise NoSuchObject(f"namespace {place} has no ConfigMap {name} with the key {KEY}")
+            raise NoSuchObject(
+                f"namespace {place} has no ConfigMap {name} with the key {KEY}; -n names another namespace"
+            )
         found.append(data[KEY])
         return Exit.OK
 

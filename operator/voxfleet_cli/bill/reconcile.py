@@ -291,10 +291,11 @@ def _print(month: str, found: Reconciled, out: Path | None) -> None:
         if left > 0:
             where = str(out) if out is not None else "--out FILE"
             print(f"{left} more: {where} has all of them")
+    differences = len(found.sides) + found.line_differences
     csv_part = "" if found.lines is None else f", {found.lines} lines of the CSV"
     print(
         f"{month}: {found.rows} signed rows, {found.statements} statements, {found.jobs} settled jobs{csv_part}:"
-        f" {len(found.sides) + found.line_differences or 'no'} differences"
+        f" {differences or 'no'} {'difference' if differences == 1 else 'differences'}"
     )
     if found.unsettled_jobs:
         print(f"{found.unsettled_jobs} jobs are not settled yet, and were left out", file=sys.stderr)

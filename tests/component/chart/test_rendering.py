@@ -105,6 +105,7 @@ def test_the_longest_release_name_makes_names_that_the_api_server_takes() -> Non
         ({"credentialNamespaces": [{"namespace": "speech", "secretNames": []}]}, "secretNames"),
         ({"operator": {"logFormat": "xml"}}, "/operator/logFormat"),
         ({"networkPolicy": {"egress": {"enabled": True, "macs": ["10.0.0.0/8"]}}}, "networkPolicy.egress.apiServer"),
+        ({"archive": {"uri": "file:///archive"}}, "archive.claim is needed"),
         ({"metrics": {"prometheusRule": {"runbookBaseUrl": "docs"}}}, "/metrics/prometheusRule/runbookBaseUrl"),
         ({"serviceAccount": {"create": False}}, "serviceAccount.name is needed"),
     ],

@@ -75,6 +75,8 @@ def test_a_lessors_file_has_its_lines_alone(archive: Path, tmp_path: Path) -> No
     assert told.exit_code == 0, told.output
     with out.open(newline="") as file:
         lines = list(csv.DictReader(file, delimiter=";"))
+    assert f"{out}: {len(lines)} lines of" in told.output
+    assert "not in the file, by the template's kinds: " in told.output
     assert {line["Currency"] for line in lines} == {"EUR"}
     assert {line["Machine"].split()[0] for line in lines} == {"mac-0001", "mac-0002", "mac-0003"}, "one is our own"
 

@@ -115,6 +115,13 @@ def test_our_own_export_reconciles(folder: Path) -> None:
     assert "2026-11: 18 signed rows, 0 statements, 0 settled jobs" in output and "no differences" in output
 
 
+def test_one_difference_is_one(folder: Path) -> None:
+    path = exported(folder)
+    edited(path, lambda rows: [row for row in rows if row["x_RowId"] != "chain-1#7"])
+    code, output = run(folder, "reconcile", "--csv", path, *priced(folder), "--offline")
+    assert code == 1 and output.rstrip().endswith(": 1 difference")
+
+
 def test_each_change_of_an_export_is_told(folder: Path) -> None:
     path = exported(folder)
 

@@ -112,7 +112,10 @@ class Restore:
     async def _restored(self, mac: str, month: str, now: datetime) -> bool:
         """False if it has to be done again."""
         cache, gone = self._context.cache, self._context.cache.get(MacAgent, "", mac) is None
-        self._asked = gone or not parts(cache, mac, month)
+        known_parts = parts(cache, mac, month)
+        # One that was created, and whose totals were not written before its process died, says nothing of the archive.
+        taken = known_parts and all(part.status.archive is not None for part in known_parts)
+        self._asked = gone or not taken
         if not self._asked:
             return True
         known = await self._archive.newest(mac, month)

@@ -28,6 +28,7 @@ from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_api.stored_size import stored_bytes
 from voxfleet_billing.archive_format import MonthIndex, TimeClass
 from voxfleet_billing.archive_reader import month_indexes, read_rows
+from voxfleet_operator.kube_errors import Conflict
 from voxfleet_operator.queue import RESTORE, Key
 from voxfleet_operator.reconcile.statement.status import MESSAGE_BYTES
 from voxfleet_operator.reconcile.statement.totals import CountedRow, with_rows
@@ -415,3 +416,33 @@ async def test_a_cluster_that_is_built_anew_goes_on_with_the_months_of_the_lost_
     assert not [row for row in rows if row.time_class == TimeClass.FOREIGN]
     after = seconds_milliseconds(statements(world)["mac-a-2026-11"].machine_seconds)
     assert after == sum(row.milliseconds for row in rows) > before
+
+
+@pytest.mark.parametrize("fault", [Conflict("changed"), Killed()])
+async def test_a_statement_that_was_created_and_not_written_is_taken_from_the_archive_all_the_same(
+    fault: BaseException,
+) -> None:
+    """Its Mac is registered, so that only its missing totals say that the archive knows more."""
+    store = MemoryArchive()
+    world = World(seed=7, archive=store)
+    await worked(world)
+    before, apply, left = sums(world), world.api.apply_status, [fault]
+    for key in [key for key in world.api.objects if key.kind not in ("VoiceContract", "MacAgent")]:
+        del world.api.objects[key]
+
+    async def failing(kind: Any, *request: Any) -> Any:
+        if kind is MachineHourStatement and left:
+            raise left.pop()
+        return await apply(kind, *request)
+
+    world.api.apply_status = failing  # type: ignore[method-assign, assignment] # the server of this test
+    world.start_operator()
+    restore = world.reconcilers["MachineHourStatement"].reconcile
+    try:
+        while await restore(RESTORE) is not None:
+            pass
+    except Killed:
+        world.start_operator()
+        while await world.reconcilers["MachineHourStatement"].reconcile(RESTORE) is not None:
+            pass
+    assert not left and sums(world) == before
