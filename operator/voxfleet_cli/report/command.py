@@ -16,13 +16,23 @@ from voxfleet_billing.archive_reader import month_indexes
 from voxfleet_billing.archive_store import open_archive
 from voxfleet_billing.archived_charges import archived_charges
 from voxfleet_billing.charge import Charge
-from voxfleet_billing.instants import moment_milliseconds
 from voxfleet_billing.job_time import JobLines, job_lines
 from voxfleet_billing.money import plain
 from voxfleet_billing.month_report import month_report
 from voxfleet_billing.nights import night_clock
 from voxfleet_billing.price_book import PriceBook
-from voxfleet_cli.bill.inputs import EPILOG, Archive, Period, Prices, UsageError, exit_codes, named, price_book, this_or
+from voxfleet_cli.bill.inputs import (
+    EPILOG,
+    Archive,
+    Period,
+    Prices,
+    UsageError,
+    exit_codes,
+    last_midnight,
+    named,
+    price_book,
+    this_or,
+)
 from voxfleet_cli.command_line import Exit, Kubeconfig, KubeContext, Namespace, job_named, with_kube
 from voxfleet_cli.report.job_results import read_folder, read_report
 from voxfleet_cli.report.settled_time import time_of_now
@@ -119,8 +129,9 @@ def _months(job: AudioBatchJob) -> Iterator[str]:
 
 
 def _lines(uri: str, month: str, book: PriceBook | None) -> Iterator[Charge]:
-    store, now = open_archive(uri), moment_milliseconds(datetime.now(UTC))
-    return archived_charges(store, month, month_indexes(store, month), book, until=now)
+    """As `voxfleet bill` has them: the time of today is not idle yet."""
+    store = open_archive(uri)
+    return archived_charges(store, month, month_indexes(store, month), book, until=last_midnight())
 
 
 def _write(file: Path, text: str) -> None:

@@ -6,10 +6,12 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 from tests.rig.signed_mac import SignedMac
 from typer.testing import CliRunner
 
 from voxfleet_billing.archive_format import MacFacts, TimeClass
+from voxfleet_billing.instants import milliseconds_of
 from voxfleet_cli.main import app
 
 BOOK = """
@@ -64,6 +66,22 @@ def test_the_report_of_a_month_says_what_bill_show_says(tmp_path: Path) -> None:
     for group in bill["groups"]:
         assert figures[f"mac.{group['mac']}.machineMilliseconds"] == str(group["machineMilliseconds"])
     assert "budget.namespace speech.percent" in figures
+
+
+def test_the_time_of_today_is_not_idle_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxfleet_cli.report.command.last_midnight", lambda: milliseconds_of("2026-11-03T00:00:00Z"))
+    mac = SignedMac("mac-01", chain_id="chain-1", facts=(FACTS,))
+    mac.attempt("shard-1-0")
+    for month in mac.months():
+        month.write(tmp_path / "ledger")
+    out = tmp_path / "month.html"
+    told = CliRunner().invoke(
+        app, ["report", "--period", "2026-11", "--archive", (tmp_path / "ledger").as_uri(), "--out", str(out)]
+    )
+    assert told.exit_code == 0, told.output
+    figures = _Figures(out.read_text(encoding="utf-8")).found
+    idle = {night for night in range(1, 31) if figures[f"night.2026-11-{night:02d}.idleMilliseconds"] != "0"}
+    assert idle == {1, 2}
 
 
 def test_what_is_missing_is_named() -> None:
