@@ -68,6 +68,7 @@ def _nights(report: MonthReport) -> h.Element:
         "By night",
         columns("chart-nights", "Hours by night", CLASSES, bars, hours_text),
         _parts("Hours of each night", "Night", "night", report.nights, total=report.whole),
+        note("What is charged by the month, such as fees and the rounding of an invoice, stands in its first night."),
     )
 
 
@@ -77,6 +78,7 @@ def _payers(payers: Sequence[Part]) -> h.Element | None:
     return section(
         "Who used it",
         _parts("Those that used most, first", "Team, or namespace and billing key", "payer", payers[:MAX_PARTS]),
+        note("Cost of signed rows alone; ", h.code["voxfleet bill show --by team"], " shares fees out, too."),
         _left_out(len(payers) - MAX_PARTS, "voxfleet bill show --by team"),
     )
 

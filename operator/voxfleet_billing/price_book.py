@@ -308,7 +308,18 @@ def load_price_book(text: str) -> PriceBook:
     try:
         return PriceBook.load(content)
     except ValidationError as error:
-        raise PriceBookError("\n".join(_finding(detail["loc"], detail["msg"]) for detail in error.errors())) from error
+        raise PriceBookError("\n".join(_findings(error))) from error
+
+
+def _findings(error: ValidationError) -> list[str]:
+    """What is wrong inside a list makes pydantic find the list too short, too: that says nothing to its writer."""
+    found = error.errors()
+    places = [detail["loc"] for detail in found]
+    return [
+        _finding(detail["loc"], detail["msg"])
+        for detail in found
+        if not any(len(place) > len(detail["loc"]) and place[: len(detail["loc"])] == detail["loc"] for place in places)
+    ]
 
 
 def _finding(place: Sequence[int | str], message: str) -> str:

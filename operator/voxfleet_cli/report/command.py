@@ -129,6 +129,7 @@ def _months(job: AudioBatchJob) -> Iterator[str]:
 
 
 def _lines(uri: str, month: str, book: PriceBook | None) -> Iterator[Charge]:
+    """As `voxfleet bill` has them: the time of today is not idle yet."""
     store = open_archive(uri)
     return archived_charges(store, month, month_indexes(store, month), book, until=last_midnight())
 

@@ -83,6 +83,12 @@ def test_what_is_refused_is_named(case: str) -> None:
         book(entry)
 
 
+def test_one_mistake_is_told_once() -> None:
+    with pytest.raises(PriceBookError) as refused:
+        book(lessor(skus=[sku(rates=[{"from": "2026-01-01", "listHourly": 2.4}])]))
+    assert len(str(refused.value).splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
