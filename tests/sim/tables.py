@@ -52,7 +52,7 @@ AT_MOST: Mapping[str, int] = {
 KEPT_DAYS: Mapping[str, int] = {"agent.tombstones": TOMBSTONE_DAYS}
 """Tables whose entries go after some days."""
 GROWING_BY_DESIGN: Mapping[str, str] = {
-    "agent.rows": "signed rows stay on their Mac until there is an archive",
+    "agent.rows": "a Mac keeps what it signed, some 2 MB a month, as the archive is a copy that others hold",
     "API MachineHourStatement": "one a Mac and month",
     "Cache.MachineHourStatement": "one a Mac and month",
 }
