@@ -18,6 +18,7 @@ from voxfleet_billing.archive_format import MonthIndex, SettlementRecord
 from voxfleet_billing.archive_reader import KnownIndex
 from voxfleet_operator.fleet.verified_row import NO_MONTH
 from voxfleet_operator.metering.statements import statement_name
+from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.archived_estimates import ArchivedEstimates
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.statement.archive_calls import ArchiveCalls
@@ -65,12 +66,24 @@ class EstimateSettlement:
                 self._context.leader.check()
                 known = await self._archive.revise(mac, month, adding(wanted))
             if not await self._say(mac, month, known):
+                # Its own key goes on: the shards, which name what is wanted, may be gone by then.
+                self._context.queue.add(Key(MachineHourStatement.crd.kind, "", statement_name(mac, month)))
                 return False
             if lacks(known.index, wanted):
                 log.error("estimates came after their month was final", mac=mac, month=month, attempts=len(wanted))
             seen |= wanted.keys()
         self._archived.seen(mac, seen)
         return True
+
+    async def tell(self, statement: MachineHourStatement) -> bool:
+        """Makes a statement say what the archive estimates, also after a process has died between the two. False if it
+        has to be done again.
+        """
+        mac, month = statement.spec.mac, statement.spec.month
+        if statement.metadata.name != statement_name(mac, month):
+            return True  # a further part
+        known = await self._archive.newest(mac, month)
+        return known is None or await self._say(mac, month, known)
 
     def waits(self, mac: str, index: MonthIndex) -> bool:
         """Whether the month has estimates that are not archived yet."""

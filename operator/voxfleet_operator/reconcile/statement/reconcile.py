@@ -276,6 +276,11 @@ class StatementReconciler:
             )
             await write_status(context, statement, status)
             return None
+        if self._estimates is not None and not await self._estimates.tell(statement):
+            return 0.0
+        statement = context.cache.get(MachineHourStatement, "", name)
+        if statement is None:
+            return None
         found = self._finality(statement)
         if found.is_final:
             return await self._make_final(statement, archive)

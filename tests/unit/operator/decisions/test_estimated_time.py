@@ -36,7 +36,7 @@ from voxfleet_billing.archive_format import MonthIndex, SettledAttempt, Settleme
 from voxfleet_billing.archive_reader import MacMonth
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.metering.usage import job_usage
-from voxfleet_operator.queue import RESTORE
+from voxfleet_operator.queue import RESTORE, Key
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.missing_rows import WAITED, given_up
 from voxfleet_operator.reconcile.statement.decide import SettledRow, SettledRun
@@ -182,6 +182,22 @@ async def test_an_estimate_survives_everything_but_the_archive() -> None:
     while await world.reconcilers["MachineHourStatement"].reconcile(RESTORE) is not None:
         pass
     assert sums(world) == before
+
+
+async def test_a_statement_says_what_the_archive_estimates_also_when_the_job_is_gone() -> None:
+    """The process died after it had archived an estimate, or its write failed, and then the job was deleted."""
+    world = World(seed=3, archive=MemoryArchive())
+    await with_a_lost_mac(world)
+    world.api.user_deletes(MacAgent, "", "mac-b")
+    await pass_hours(world, 3)
+    estimate = estimates(world)[MAC_B]
+    assert seconds_milliseconds(estimate) > 0
+    world.api.user_deletes(AudioBatchJob, "team", "job")
+    await pass_hours(world, 1)
+    stored = world.api.objects[Key("MachineHourStatement", "", MAC_B)]
+    world.api._store({**stored, "status": {**stored["status"], "estimatedSeconds": "0.000"}})
+    await pass_hours(world, 1)
+    assert estimates(world)[MAC_B] == estimate
 
 
 async def test_a_shard_stays_until_its_estimate_is_archived() -> None:
