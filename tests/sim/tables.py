@@ -10,7 +10,7 @@ from voxfleet_api.protocol import TOMBSTONE_DAYS
 from voxfleet_operator.cache import REMEMBERED_DELETIONS, Cache, ObjectIndex
 from voxfleet_operator.events import REMEMBERED
 from voxfleet_operator.fleet.mailbox import MAX_ANSWERS
-from voxfleet_operator.reconcile.statement.known_indexes import KEPT
+from voxfleet_operator.reconcile.statement import archived_chains, known_indexes
 
 OURS = "voxfleet_operator"
 CONTAINERS = (dict, OrderedDict, set, frozenset, list, deque, tuple)
@@ -44,7 +44,8 @@ AT_MOST: Mapping[str, int] = {
     "EventRecorder._bursts": REMEMBERED,
     "EventRecorder._recent": REMEMBERED,
     "Mailbox._answers": MAX_ANSWERS,
-    "KnownIndexes._known": KEPT,
+    "KnownIndexes._known": known_indexes.KEPT,
+    "ArchivedChains._places": archived_chains.KEPT,
     "AgentAnswer.uri_prefixes": MAX_PREFIXES,
     "agent.events": 1000,  # those from before a connection stay until the first one after it is acknowledged
 }

@@ -43,6 +43,19 @@ def test_a_handful_of_seeds_breaks_nothing_new_and_known_faults_are_still_there(
     assert gone == []
 
 
+@pytest.mark.parametrize(
+    ("what", "seed"),
+    [
+        ("a Mac is shown as drained only once it works on nothing", 8044),
+        ("an estimate is in its statement, though the write failed and the job is gone", 10105),
+        ("a machine that gets another name brings no row into the archive again", 11299),
+    ],
+)
+def test_what_ten_thousand_seeds_have_found_is_mended(what: str, seed: int) -> None:
+    done = replay(seed)
+    assert done.returncode == 0, f"{what}: {done.stdout}{done.stderr}"
+
+
 def test_a_quiet_world_runs_each_attempt_once() -> None:
     outcome = simulate(2, plan=scenario(2).without_faults())
     assert [violation for violation in outcome.violations if known_as(violation) is None] == []

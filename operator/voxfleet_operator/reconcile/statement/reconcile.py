@@ -25,6 +25,7 @@ from voxfleet_operator.reconcile.archived_estimates import ArchivedEstimates
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.mac_closing import closing
 from voxfleet_operator.reconcile.statement.archive_calls import ArchiveCalls
+from voxfleet_operator.reconcile.statement.archived_chains import ArchivedChains
 from voxfleet_operator.reconcile.statement.archiving import (
     addition,
     finished,
@@ -62,6 +63,7 @@ class StatementReconciler:
             if self._archive is None
             else EstimateSettlement(context, self._archive, archived_estimates, self._create)
         )
+        self._chains = ArchivedChains()
         self._told_of_no_archive = False
         self._restore = None if self._archive is None else Restore(context, self._archive, self._take_up)
 
@@ -180,9 +182,12 @@ class StatementReconciler:
         if known is not None and behind(known.index, self._parts(mac, month)):
             await self._take_up(mac, month, known)
             return None, None
+        if await self._is_archived_elsewhere(mac, ledger_key, run, archive):
+            return None, None
         context.leader.check()
         before = known.index.head(run.chain_id, ledger_key) if known is not None else None
-        revised = await archive.revise(mac, month, with_rows(addition(run, ledger_key, context.timestamp())))
+        with self._chains.archiving(ledger_key, run.chain_id, mac, month):
+            revised = await archive.revise(mac, month, with_rows(addition(run, ledger_key, context.timestamp())))
         after = revised.index.head(run.chain_id, ledger_key)
         last = run.rows[-1].row.sequence
         if (
@@ -192,6 +197,17 @@ class StatementReconciler:
         ):
             return None, None  # another leader has archived other rows meanwhile: its word counts
         return month, revised
+
+    async def _is_archived_elsewhere(self, mac: str, ledger_key: str, run: SettledRun, archive: ArchiveCalls) -> bool:
+        """Whether rows of the run are in the month of another Mac, as which this machine was known."""
+        elsewhere = self._chains.elsewhere(ledger_key, run.chain_id, mac)
+        known = None if elsewhere is None else await archive.reread(*elsewhere)
+        head = None if known is None else known.index.head(run.chain_id, ledger_key)
+        if elsewhere is None or known is None or head is None or head.sequence < run.rows[0].row.sequence:
+            return False
+        if behind(known.index, self._parts(*elsewhere)):
+            await self._take_up(*elsewhere, known)
+        return True
 
     def _say_that_there_is_none(self) -> None:
         if not self._told_of_no_archive:
