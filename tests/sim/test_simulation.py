@@ -49,6 +49,7 @@ def test_a_handful_of_seeds_breaks_nothing_new_and_known_faults_are_still_there(
         ("a Mac is shown as drained only once it works on nothing", 8044),
         ("an estimate is in its statement, though the write failed and the job is gone", 10105),
         ("a machine that gets another name brings no row into the archive again", 11299),
+        ("a job that ends after its Mac is gone waits for no row", 12144),
     ],
 )
 def test_what_ten_thousand_seeds_have_found_is_mended(what: str, seed: int) -> None:

@@ -28,6 +28,7 @@ from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.registration import OutlookOf
 from voxfleet_operator.reconcile.shard.facts import ShardFacts
+from voxfleet_operator.reconcile.shard.missing_rows import awaits_rows
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, belongs, shard_body, shard_name
 from voxfleet_operator.reconcile.shard.status import current, is_live
 from voxfleet_operator.reconcile.status_writer import differs, observe, write_finalizers, write_status
@@ -169,10 +170,13 @@ class JobReconciler:
         return max(0.0, last + self._context.options.progress_interval_seconds - self._context.clock())
 
     def _entered(self, old: AudioBatchJob, new: AudioBatchJob, shards: JobShards) -> None:
-        """Logs that the job enters a new state, and wakes live shards if it wants less of them now."""
+        """Logs that the job enters a new state. Wakes live shards if it wants less of them now, and those that begin to
+        wait for rows, as it has ended.
+        """
         if standing(old) != standing(new):
-            for shard in filter(is_live, shards.all):
-                self._context.queue.add(key_of(shard))
+            for shard in shards.all:
+                if is_live(shard) or awaits_rows(new, shard):
+                    self._context.queue.add(key_of(shard))
         before = find(old.status.conditions, ConditionType.COMPLETE)
         after = find(new.status.conditions, ConditionType.COMPLETE)
         if after is None or (before is not None and before.reason == after.reason):
