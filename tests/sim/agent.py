@@ -153,6 +153,7 @@ class Agent:
             async with live.lock:
                 actions = self.machine.transition(live.record.state, AttemptEvent.DELETE).actions
                 await self._commit(live, AttemptEvent.DELETE, also=lambda: self.disk.bury(key, self.machine.wall()))
+                self.machine.history.work_will_end(self.disk.hardware_id, key)
             stop = Action.STOP in actions
             erasing = self._spawn(self._erase(live, stop=stop))
             if stop or (live.task is not None and not live.task.done()):

@@ -46,6 +46,8 @@ class History:
     assignments: dict[AttemptKey, float] = field(default_factory=dict)
     """When the write that assigned an attempt was sent, of those that the API server took."""
     _open: dict[tuple[str, AttemptKey], tuple[float, bool]] = field(default_factory=dict)
+    _decided: dict[tuple[str, AttemptKey], float] = field(default_factory=dict)
+    """When a machine decided to stop work that goes on until it is stopped."""
 
     def note(self, text: str) -> None:
         if self.trace is not None:
@@ -55,9 +57,14 @@ class History:
         self._open[hardware, key] = (self.now(), continued)
 
     def work_ended(self, hardware: str, key: AttemptKey) -> None:
-        began = self._open.pop((hardware, key), None)
+        began, ended = self._open.pop((hardware, key), None), self._decided.pop((hardware, key), self.now())
         if began is not None:
-            self.spans.append(Span(key, hardware, began[0], self.now(), began[1]))
+            self.spans.append(Span(key, hardware, began[0], ended, began[1]))
+
+    def work_will_end(self, hardware: str, key: AttemptKey) -> None:
+        """Nothing is recorded of what the machine does from now on."""
+        if (hardware, key) in self._open:
+            self._decided.setdefault((hardware, key), self.now())
 
     def machine_stopped(self, hardware: str) -> list[AttemptKey]:
         """Ends the machine's spans; returns the attempts that it worked on."""

@@ -285,13 +285,12 @@ class World:
         ]
 
     def _waits_for_people(self, job: Json) -> bool:
-        """The job whose clips it is to run again was deleted."""
+        """The job whose clips it is to run again was deleted, or waits for people itself."""
         source = job["spec"].get("source")
-        return (
-            state(job) == "Pending"
-            and source is not None
-            and Key("AudioBatchJob", "team", source["jobRef"]["name"]) not in self.server.objects
-        )
+        if state(job) != "Pending" or source is None:
+            return False
+        rerun = self.server.objects.get(Key("AudioBatchJob", "team", source["jobRef"]["name"]))
+        return rerun is None or self._waits_for_people(rerun)
 
     def unsettled(self) -> list[str]:
         """Jobs whose usage is not settled, though all rows can still be had."""
