@@ -146,15 +146,22 @@ def verify(rows: Iterable[SignedRow], key: Ed25519PublicKey, head: ChainHead | N
         content = canonical_json(row.dump())
         if sha256_hex(content) != signed.hash:
             raise LedgerError(signed.name, "was changed: its hash does not match its content")
-        try:
-            signature = base64.b64decode(signed.signature, validate=True)
-            if base64.b64encode(signature).decode() != signed.signature:  # bits beyond the last byte
-                raise ValueError("not canonical")
-            key.verify(signature, SIGNATURE_CONTEXT + content)
-        except (InvalidSignature, ValueError) as error:  # ValueError: no base64
-            raise LedgerError(signed.name, "its signature is not by this Mac's ledger key") from error
+        if not is_signed_by(signed.signature, content, key):
+            raise LedgerError(signed.name, "its signature is not by this Mac's ledger key")
         head = ChainHead(row.chain_id, row.sequence, signed.hash)
     return head
+
+
+def is_signed_by(signature: str, content: bytes, key: Ed25519PublicKey) -> bool:
+    """Whether a row's signature, as base64, is by the key. `content`: the row's canonical JSON."""
+    try:
+        decoded = base64.b64decode(signature, validate=True)
+        if base64.b64encode(decoded).decode() != signature:  # bits beyond the last byte
+            return False
+        key.verify(decoded, SIGNATURE_CONTEXT + content)
+    except (InvalidSignature, ValueError):  # ValueError: no base64
+        return False
+    return True
 
 
 def public_key(text: str) -> Ed25519PublicKey:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import ValidationError
 
 from voxfleet_api.digest import canonical_json, sha256_hex
-from voxfleet_api.ledger import SIGNATURE_CONTEXT, SignedRow
+from voxfleet_api.ledger import SignedRow, is_signed_by
 from voxfleet_billing.archive_format import SettlementRecord
 
 
@@ -44,17 +42,6 @@ def faults_of(signed: SignedRow, key: Ed25519PublicKey | None) -> tuple[str, ...
     faults = []
     if sha256_hex(content) != signed.hash:
         faults.append("was changed: its hash does not match its content")
-    if key is not None and not _signed_by(signed.signature, content, key):
+    if key is not None and not is_signed_by(signed.signature, content, key):
         faults.append("its signature is not by the key of its chain")
     return tuple(faults)
-
-
-def _signed_by(text: str, content: bytes, key: Ed25519PublicKey) -> bool:
-    try:
-        signature = base64.b64decode(text, validate=True)
-        if base64.b64encode(signature).decode() != text:  # bits beyond the last byte
-            return False
-        key.verify(signature, SIGNATURE_CONTEXT + content)
-    except (InvalidSignature, ValueError):  # ValueError: no base64
-        return False
-    return True

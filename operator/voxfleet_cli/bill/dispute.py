@@ -36,7 +36,7 @@ from voxfleet_cli.bill.inputs import (
     price_book,
     this_or,
 )
-from voxfleet_cli.bill.key_files import read_public_keys
+from voxfleet_cli.bill.key_files import PublicKeys, read_public_keys
 from voxfleet_cli.command_line import Exit, Kubeconfig, KubeContext
 from voxfleet_cli.render import Output, document
 from voxfleet_operator.kube import Kube
@@ -64,10 +64,7 @@ def dispute(
         typer.Option("--period", metavar="MONTH", help=f"Where to look. Default: the last {MONTHS_BACK} months."),
     ] = None,
     prices: Prices = None,
-    public_key: Annotated[
-        list[str] | None,
-        typer.Option(help="A ledger key to trust, in place of those in the cluster: its text or a file. Repeatable."),
-    ] = None,
+    public_key: PublicKeys = None,
     offline: Offline = False,
     output: Annotated[Output, typer.Option("--output", "-o", help="text, json or yaml.")] = Output.TEXT,
     kubeconfig: Kubeconfig = None,

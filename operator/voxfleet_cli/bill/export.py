@@ -6,7 +6,6 @@ import hashlib
 import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -22,11 +21,12 @@ from voxfleet_billing.exports.focus import Unpriced
 from voxfleet_billing.exports.lessor import LessorTemplate, NoMoney, TemplateError, load_template
 from voxfleet_billing.exports.request import ExportForm, Request
 from voxfleet_billing.exports.tally import Tally
-from voxfleet_billing.instants import DAY_MILLISECONDS, moment_milliseconds, month_bounds
+from voxfleet_billing.instants import month_bounds
 from voxfleet_billing.mac_charges import Unbillable
 from voxfleet_billing.money import Amount
 from voxfleet_billing.price_book import PriceBook, PriceBookError
 from voxfleet_cli.bill import price_source
+from voxfleet_cli.bill.inputs import last_midnight
 from voxfleet_cli.bill.price_source import NotRead, read_price_book
 from voxfleet_cli.bill.progress import Bar
 from voxfleet_cli.command_line import Exit, Kubeconfig, KubeContext, Namespace, fail
@@ -70,7 +70,7 @@ def export(
         start, end = _month(period)
         book = None if price_book is None else read_price_book(price_book, namespace, kubeconfig, context)
         request = _request(period, form, book, lessor, template)
-        code = _export(min(end, max(start, _midnight())), archive, request, out)
+        code = _export(min(end, max(start, last_midnight())), archive, request, out)
     except (WrongUsage, PriceBookError, TemplateError) as error:
         raise typer.Exit(fail(error, Exit.USAGE)) from error
     except NotRead as error:
@@ -86,12 +86,6 @@ def _month(period: str) -> tuple[int, int]:
     if not _PERIOD.fullmatch(period):
         raise WrongUsage(f"--period {period}: write a month such as 2026-11")
     return month_bounds(period)
-
-
-def _midnight() -> int:
-    """The time since then may still get rows: it is not idle yet."""
-    now = moment_milliseconds(datetime.now(UTC))
-    return now - now % DAY_MILLISECONDS
 
 
 def _request(

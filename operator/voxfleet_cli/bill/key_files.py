@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from voxfleet_billing.signing_keys import BadKey, NeedsPassphrase, private_key, public_key
 from voxfleet_cli.bill.inputs import UsageError
+
+PublicKeys = Annotated[
+    list[str] | None,
+    typer.Option(help="A ledger key to trust, in place of those in the cluster: its text or a file. Repeatable."),
+]
 
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:

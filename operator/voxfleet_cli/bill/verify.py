@@ -17,7 +17,7 @@ from voxfleet_billing.signing_keys import raw_text
 from voxfleet_billing.verification_task import Task, run_task
 from voxfleet_cli.bill.cluster_side import ClusterSide, read_cluster
 from voxfleet_cli.bill.inputs import Archive, NotFound, Offline, exit_codes, from_cluster, named, this_or
-from voxfleet_cli.bill.key_files import read_public_keys
+from voxfleet_cli.bill.key_files import PublicKeys, read_public_keys
 from voxfleet_cli.bill.progress import Bar
 from voxfleet_cli.columns import table
 from voxfleet_cli.command_line import Exit, Kubeconfig, KubeContext
@@ -32,10 +32,7 @@ def verify(
         list[str] | None,
         typer.Option("--period", metavar="MONTH", help="Such as 2026-11; repeatable. Default: this month."),
     ] = None,
-    public_key: Annotated[
-        list[str] | None,
-        typer.Option(help="A ledger key to trust, in place of those in the cluster: its text or a file. Repeatable."),
-    ] = None,
+    public_key: PublicKeys = None,
     offline: Offline = False,
     output: Annotated[Output, typer.Option("--output", "-o", help="text, json or yaml.")] = Output.TEXT,
     kubeconfig: Kubeconfig = None,
