@@ -382,9 +382,13 @@ class Agent:
 
     def _look(self) -> None:
         if self.machine.process.paused:
-            asyncio.get_running_loop().call_soon(self._look)  # held until it wakes
+            self._call_when_awake(self._look)
         elif self._is_running():
             self.look_at_leases()
+
+    def _call_when_awake(self, look: Callable[[], None]) -> None:
+        """In its own context, because a timer runs in that of the caller, whose process may well be awake."""
+        asyncio.get_running_loop().call_soon(look, context=self.machine.process.context.copy())
 
     def _is_running(self) -> bool:
         return self.machine.process.alive and self.machine.agent is self
@@ -393,7 +397,7 @@ class Agent:
         if not self._is_running():
             return
         if self.machine.process.paused:
-            asyncio.get_running_loop().call_soon(self._look_at, live)  # held until it wakes
+            self._call_when_awake(lambda: self._look_at(live))
             return
         if live.key not in self.look_at_leases() and live.record.state in leases.LEASED_STATES:
             self._watch(live)
