@@ -1,4 +1,4 @@
-"""The messages between a lane and its child: JSON, preceded by its length.
+"""The messages of batches between a lane and its child, and those that load a model.
 
 The parent sends Load, which the child answers with Loaded or WorkerRefusal, and then up to LANE_BATCHES BatchMessages
 at a time. The child answers a batch with one VerdictMessage for each clip (clips that were inferred together get theirs
@@ -9,12 +9,11 @@ WorkerRefusal of a batch means that no clip is at fault.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from voxfleet_api.clip_warnings import RowWarning
 from voxfleet_api.failures import FailureClass
@@ -22,8 +21,6 @@ from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.rows import Attestation, TimedText
 
-MAX_MESSAGE_BYTES = 16 * 2**20
-LENGTH = struct.Struct(">I")
 REASON_CHARACTERS = 256
 SYNTHESIZED_PREFIX = "synthesized-"
 """Prefix of the names of audio files that a lane writes in its own folder, from where the agent collects them."""
@@ -165,66 +162,6 @@ class WorkerRefusal(Message):
     kind: Literal["Refused"] = "Refused"
     failure_class: FailureClass
     message: str
-
-
-LaneRequest = Load | BatchMessage
-WorkerAnswer = Loaded | DecodingClip | InferringClips | HeardAudio | VerdictMessage | BatchDone | WorkerRefusal
-REQUEST: TypeAdapter[LaneRequest] = TypeAdapter(Annotated[LaneRequest, Field(discriminator="kind")])
-ANSWER: TypeAdapter[WorkerAnswer] = TypeAdapter(Annotated[WorkerAnswer, Field(discriminator="kind")])
-
-
-class MessageTooLargeError(ValueError):
-    """A message is longer than MAX_MESSAGE_BYTES."""
-
-
-def frame(message: Message) -> bytes:
-    """Raises MessageTooLargeError for a message beyond MAX_MESSAGE_BYTES."""
-    body = message.model_dump_json().encode()
-    return LENGTH.pack(checked_length(len(body))) + body
-
-
-def answer_frame(answer: Message) -> bytes:
-    """As `frame`; but a verdict that is too large becomes one that says so, because its clip is at fault."""
-    try:
-        return frame(answer)
-    except MessageTooLargeError:
-        if not isinstance(answer, VerdictMessage):
-            raise
-        return frame(
-            answer.model_copy(
-                update={
-                    "failure_class": FailureClass.INFERENCE_ERROR,
-                    "reason": f"the transcript takes more than {MAX_MESSAGE_BYTES >> 20} MiB, as when a model repeats"
-                    " itself; lower transcription.maxTokens, or declare conversions.windows",
-                    "text": None,
-                    "segments": None,
-                    "words": None,
-                }
-            )
-        )
-
-
-def can_be_buffered(message: Message) -> bool:
-    """Whether the message may stay in the buffer, at the latest until the model is announced to start on other clips.
-
-    Results may, for each write wakes the parent. Announcements of clips, signs of life while the model works and
-    answers to requests may not.
-    """
-    match message:
-        case VerdictMessage():
-            return True
-        case HeardAudio():
-            return message.with_results
-        case InferringClips():
-            return not message.indexes
-        case _:
-            return False
-
-
-def checked_length(length_bytes: int) -> int:
-    if length_bytes > MAX_MESSAGE_BYTES:
-        raise MessageTooLargeError(f"a message of {length_bytes} bytes; at most {MAX_MESSAGE_BYTES} are allowed")
-    return length_bytes
 
 
 EXIT_LANE_BUSY = 75

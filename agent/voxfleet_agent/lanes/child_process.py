@@ -13,20 +13,15 @@ from pathlib import Path
 import psutil
 import structlog
 
+from voxfleet_agent.lane_protocol.channel import ANSWER, LENGTH, MAX_MESSAGE_BYTES, WorkerAnswer, checked_length, frame
 from voxfleet_agent.lane_protocol.messages import (
-    ANSWER,
-    LENGTH,
-    MAX_MESSAGE_BYTES,
     DecodingClip,
     HeardAudio,
     InferringClips,
     Load,
     Loaded,
     Message,
-    WorkerAnswer,
     WorkerRefusal,
-    checked_length,
-    frame,
 )
 from voxfleet_agent.lanes import memory_guard
 from voxfleet_agent.lanes.child_exits import (

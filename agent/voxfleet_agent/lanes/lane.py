@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from voxfleet_agent.confinement.confinement import Confinement, unconfined
+from voxfleet_agent.lane_protocol.channel import WorkerAnswer
 from voxfleet_agent.lane_protocol.messages import (
     SYNTHESIZED_PREFIX,
     BatchDone,
@@ -18,7 +19,6 @@ from voxfleet_agent.lane_protocol.messages import (
     ClipMessage,
     HeardAudio,
     VerdictMessage,
-    WorkerAnswer,
     WorkerRefusal,
 )
 from voxfleet_agent.lanes.batch_size import BatchSize

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from voxfleet_agent.lane_protocol.messages import WorkerAnswer
+from voxfleet_agent.lane_protocol.channel import WorkerAnswer
 from voxfleet_agent.lanes.child_process import ChildProcess
 from voxfleet_agent.lanes.clip_queue import ClipQueue
 from voxfleet_agent.lanes.lane_types import ClipTask

@@ -20,11 +20,11 @@ import numpy.typing as npt
 from voxfleet_agent import blas
 from voxfleet_agent.audio.ring_buffer import RingBuffer, ring_frames
 from voxfleet_agent.engine.mlx_limits import MlxLimits, mlx_limits
+from voxfleet_agent.lane_protocol.channel import LaneRequest
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort
 from voxfleet_agent.lane_protocol.messages import (
     BatchDone,
     BatchMessage,
-    LaneRequest,
     Load,
     Loaded,
     Message,

@@ -22,18 +22,15 @@ from typing import TYPE_CHECKING, BinaryIO
 from voxfleet_agent import core_dumps
 from voxfleet_agent.audio.header_facts import SCRATCH_PREFIX
 from voxfleet_agent.lane_protocol import lane_lock
-from voxfleet_agent.lane_protocol.messages import (
-    EXIT_GPU_FAULT,
-    EXIT_LANE_BUSY,
+from voxfleet_agent.lane_protocol.channel import (
     LENGTH,
     REQUEST,
-    SYNTHESIZED_PREFIX,
     LaneRequest,
-    Message,
     answer_frame,
     can_be_buffered,
     checked_length,
 )
+from voxfleet_agent.lane_protocol.messages import EXIT_GPU_FAULT, EXIT_LANE_BUSY, SYNTHESIZED_PREFIX, Message
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from tests.component.lanes.lane_rig import MakeLane, load_request, run, synthesize_spec, tasks, transcribe_spec
 
-from voxfleet_agent.lane_protocol.messages import BatchDone, DecodingClip, HeardAudio, InferringClips, frame
+from voxfleet_agent.lane_protocol.channel import frame
+from voxfleet_agent.lane_protocol.messages import BatchDone, DecodingClip, HeardAudio, InferringClips
 from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
 from voxfleet_agent.lanes.hang_detection import HangTimeouts
 from voxfleet_agent.lanes.lane_types import ClipTask

@@ -18,8 +18,9 @@ import psutil
 import pytest
 from tests.component.lanes.lane_rig import END_SECONDS, STAND_IN, MakeLane, load_request, transcribe_spec
 
+from voxfleet_agent.lane_protocol.channel import LENGTH, frame
 from voxfleet_agent.lane_protocol.lane_lock import LOCK_NAME, LaneBusyError, acquire, reap_stale
-from voxfleet_agent.lane_protocol.messages import EXIT_LANE_BUSY, LENGTH, frame
+from voxfleet_agent.lane_protocol.messages import EXIT_LANE_BUSY
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import RULES, Remedy, VoxFleetError

@@ -6,13 +6,8 @@ import signal
 
 import pytest
 
-from voxfleet_agent.lane_protocol.messages import (
-    EXIT_GPU_FAULT,
-    EXIT_LANE_BUSY,
-    MAX_MESSAGE_BYTES,
-    WorkerRefusal,
-    frame,
-)
+from voxfleet_agent.lane_protocol.channel import MAX_MESSAGE_BYTES, frame
+from voxfleet_agent.lane_protocol.messages import EXIT_GPU_FAULT, EXIT_LANE_BUSY, WorkerRefusal
 from voxfleet_agent.lanes.child_exits import Blame, classify, over_memory_cap
 from voxfleet_api.failures import FailureClass
 

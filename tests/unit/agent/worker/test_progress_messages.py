@@ -10,14 +10,8 @@ import pytest
 
 from voxfleet_agent.audio.ring_buffer import RingBuffer
 from voxfleet_agent.engine.transcripts import Transcript
-from voxfleet_agent.lane_protocol.messages import (
-    ClipMessage,
-    HeardAudio,
-    InferringClips,
-    Message,
-    VerdictMessage,
-    can_be_buffered,
-)
+from voxfleet_agent.lane_protocol.channel import can_be_buffered
+from voxfleet_agent.lane_protocol.messages import ClipMessage, HeardAudio, InferringClips, Message, VerdictMessage
 from voxfleet_agent.worker.decode_thread import ClipJob, Decoded, Piece, Samples
 from voxfleet_agent.worker.transcribe import ClipTranscription
 from voxfleet_agent.worker.transcript_judge import TranscriptJudge
