@@ -181,6 +181,7 @@ FACTS: Mapping[Announced, EventFacts] = {
             Reason.COMPATIBLE,
             Reason.CONNECTED,
             Reason.CONNECTING,
+            Reason.POOLS_MATCH,
         ),
         warning=(
             EventReason.MACHINE_REPLACED,
@@ -197,7 +198,9 @@ FACTS: Mapping[Announced, EventFacts] = {
             Reason.HTTPS_UNREACHABLE,
             Reason.IDENTITY_MISMATCH,
             Reason.INCOMPATIBLE,
+            Reason.MEMORY_OVERCOMMITTED,
             Reason.OTHER_CONTROL_PLANE,
+            Reason.POOLS_DIFFER,
             Reason.SERVER_CERTIFICATE_EXPIRED,
             Reason.SERVER_CERTIFICATE_NOT_YET_VALID,
             Reason.SERVER_NAME_MISMATCH,
