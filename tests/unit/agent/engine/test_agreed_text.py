@@ -43,7 +43,7 @@ def sent(*hypotheses: str, final: str | None = None) -> list[str]:
         ),
         pytest.param(
             ["a b c d e f"] * 2,
-            "x b y c d e f",
+            "x b c z d e f",
             ["", "a b c d e", " f"],
             id="a word that changed and one that was sent too few",
         ),
