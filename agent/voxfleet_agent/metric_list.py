@@ -48,6 +48,12 @@ LANE_BATCH_SIZE = gauge("voxfleet_agent_lane_batch_size", "Clips of one batch. O
 LANE_UNDERRUNS = counter(
     "voxfleet_agent_lane_ring_underruns_total", "Times that the model waited for decoded audio.", "lane"
 )
+LANE_UNDERRUN_CAUSES = counter(
+    "voxfleet_agent_lane_ring_underruns_by_cause_total",
+    "Times that the model waited for decoded audio, by what kept it: Disk, Decode or Scheduling. None is the model's fault.",
+    "lane",
+    "cause",
+)
 LANE_RESETS = counter("voxfleet_agent_lane_ring_resets_total", "Times that decoded audio was dropped.", "lane", "cause")
 LANE_RESTARTS = counter(
     "voxfleet_agent_lane_restarts_total", "Times that the lane's process was replaced.", "lane", "cause"

@@ -98,10 +98,15 @@ def _lane_metrics(lanes: Mapping[str, LaneReadings]) -> Iterable[Metric]:
                 gauge.add_metric([name], value)
         yield gauge
     underruns = metric_list.LANE_UNDERRUNS.counter_family()
+    causes = metric_list.LANE_UNDERRUN_CAUSES.counter_family()
     resets, restarts = metric_list.LANE_RESETS.counter_family(), metric_list.LANE_RESTARTS.counter_family()
     for name, readings in lanes.items():
         underruns.add_metric([name], readings.ring_underruns)
-        for family, counts in ((resets, readings.ring_resets), (restarts, readings.restarts)):
+        for family, counts in (
+            (causes, readings.ring_underruns_by_cause or {}),
+            (resets, readings.ring_resets),
+            (restarts, readings.restarts),
+        ):
             for cause, count in counts.items():
                 family.add_metric([name, cause], count)
-    yield from (underruns, resets, restarts)
+    yield from (underruns, causes, resets, restarts)

@@ -124,7 +124,10 @@ class StubPools:
 
     def readings(self) -> dict[str, LaneReadings]:
         resets, restarts = {"DecodeError": 2}, {"Recycled": 1}
-        return {lane.name: LaneReadings(ring_underruns=3, ring_resets=resets, restarts=restarts) for lane in self.lanes}
+        readings = LaneReadings(
+            ring_underruns=3, ring_underruns_by_cause={"Disk": 3}, ring_resets=resets, restarts=restarts
+        )
+        return {lane.name: readings for lane in self.lanes}
 
     async def unload_idle(self, after_seconds: float) -> int:
         return 0

@@ -123,6 +123,7 @@ async def test_metrics_name_no_job(agent: Agent) -> None:
 async def test_metrics_report_each_lanes_ring(agent: Agent) -> None:
     text = (await agent.http.get("/metrics", headers={"Authorization": ""})).text
     assert 'voxfleet_agent_lane_ring_underruns_total{lane="offline-0"} 3.0' in text
+    assert 'voxfleet_agent_lane_ring_underruns_by_cause_total{cause="Disk",lane="offline-0"} 3.0' in text
     assert 'voxfleet_agent_lane_ring_resets_total{cause="DecodeError",lane="offline-0"} 2.0' in text
     assert 'voxfleet_agent_lane_restarts_total{cause="Recycled",lane="offline-0"} 1.0' in text
     assert 'voxfleet_agent_lane_ring_high_water_bytes{lane="offline-0"}' in text
