@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.agent.ladder.measured_mac import BATCH, BATCH_MILLISECONDS, CLIP_MILLISECONDS, TABLE
 
 from voxfleet_agent.ladder.contention import (
     CLEAR_BELOW,
@@ -23,43 +24,7 @@ from voxfleet_agent.ladder.contention import (
     slowdown,
     still,
 )
-from voxfleet_agent.ladder.measure import plan_batches
-from voxfleet_agent.lanes.lane_types import ClipTask
-from voxfleet_api.ladder_table import LadderTable, LadderTier
-
-CLIP_MILLISECONDS = 10_000
-BATCH = 4
-BATCH_MILLISECONDS = 400
-"""Of four clips of ten seconds, as the ladder measured it."""
-
-
-def tier(batch_size: int, batch_milliseconds: int) -> LadderTier:
-    """As measure_ladder makes it of clips of CLIP_MILLISECONDS."""
-    clips = [ClipTask(index, path=None, audio_milliseconds=CLIP_MILLISECONDS) for index in range(8)]  # type: ignore[arg-type] # unread
-    batches = [batch for batch in plan_batches(clips, batch_size) if batch.counted]
-    return LadderTier(
-        batch_size=batch_size,
-        peak_rss_bytes=1,
-        audio_milliseconds=len(batches) * batch_size * CLIP_MILLISECONDS,
-        infer_milliseconds=len(batches) * batch_milliseconds,
-        clip_p50_milliseconds=1,
-        clip_p95_milliseconds=1,
-    )
-
-
-TABLE = LadderTable(
-    model_digest="sha256:" + "1" * 64,
-    contract_digest="sha256:" + "2" * 64,
-    chip="M4",
-    versions={},
-    sample_rate_hz=16_000,
-    memory_cap_bytes=2**30,
-    tiers=(tier(1, 150), tier(BATCH, BATCH_MILLISECONDS)),
-    memory_knee=BATCH,
-    latency_knee=BATCH,
-    throughput_knee=BATCH,
-    chosen=BATCH,
-)
+from voxfleet_api.ladder_table import LadderTable
 
 
 def sample(

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.agent.ladder.test_contention import BATCH, BATCH_MILLISECONDS, CLIP_MILLISECONDS, TABLE
+from tests.unit.agent.ladder.measured_mac import BATCH, CLIP_MILLISECONDS, LONG_ENOUGH, TABLE, MeasuredMac
 
 from voxfleet_agent.ladder.contention import HOLD_SECONDS, MAX_SAMPLES, MIN_BATCHES
-from voxfleet_agent.ladder.pace_watch import LanePace, PaceWatch
-from voxfleet_agent.lanes.lane_types import ClipVerdict
 from voxfleet_agent.thermal_pressure import under_thermal_pressure
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.machine_messages import LaneContention
 
-BATCH_SECONDS = HOLD_SECONDS / 10
-LONG_ENOUGH = MIN_BATCHES + 11
-"""Batches, one each BATCH_SECONDS."""
-
-
-class Mac:
-    def __init__(self) -> None:
-        self.now_seconds = 0.0
-        self.hot = False
-        self.watch = PaceWatch(lambda: self.now_seconds, lambda: self.hot)
-
-    def work(self, lane: LanePace, times: float, batches: int = LONG_ENOUGH, **changes: object) -> None:
-        for _ in range(batches):
-            self.now_seconds += BATCH_SECONDS
-            for index in range(BATCH):
-                fields: dict[str, object] = {
-                    "audio_milliseconds": CLIP_MILLISECONDS,
-                    "infer_milliseconds": round(BATCH_MILLISECONDS * times),
-                    "batch_size": BATCH,
-                    **changes,
-                }
-                lane.clip_done(ClipVerdict(index, **fields))  # type: ignore[arg-type] # of these names and types
-
 
 @pytest.fixture
-def mac() -> Mac:
-    return Mac()
+def mac() -> MeasuredMac:
+    return MeasuredMac()
 
 
-def test_a_lane_that_is_slow_for_minutes_is_told_with_a_coarse_figure_that_stays(mac: Mac) -> None:
+def test_a_lane_that_is_slow_for_minutes_is_told_with_a_coarse_figure_that_stays(mac: MeasuredMac) -> None:
     lane = mac.watch.of("offline-0")
     with lane.working():
         lane.compare_with(TABLE)
@@ -56,7 +31,7 @@ def test_a_lane_that_is_slow_for_minutes_is_told_with_a_coarse_figure_that_stays
     assert mac.watch.readings()["offline-0"].contended is False
 
 
-def test_a_few_slow_batches_do_not_become_contention_by_being_asked_for(mac: Mac) -> None:
+def test_a_few_slow_batches_do_not_become_contention_by_being_asked_for(mac: MeasuredMac) -> None:
     lane = mac.watch.of("offline-0")
     with lane.working():
         lane.compare_with(TABLE)
@@ -66,7 +41,7 @@ def test_a_few_slow_batches_do_not_become_contention_by_being_asked_for(mac: Mac
         assert mac.watch.contended_lanes() == ()
 
 
-def test_a_lane_without_work_keeps_its_verdict_for_a_while_only(mac: Mac) -> None:
+def test_a_lane_without_work_keeps_its_verdict_for_a_while_only(mac: MeasuredMac) -> None:
     lane = mac.watch.of("offline-0")
     with lane.working():
         lane.compare_with(TABLE)
@@ -78,7 +53,7 @@ def test_a_lane_without_work_keeps_its_verdict_for_a_while_only(mac: Mac) -> Non
     assert mac.watch.readings()["offline-0"].slowdown is None
 
 
-def test_two_lanes_of_this_agent_are_not_each_others_co_tenants(mac: Mac) -> None:
+def test_two_lanes_of_this_agent_are_not_each_others_co_tenants(mac: MeasuredMac) -> None:
     first, second = mac.watch.of("offline-0"), mac.watch.of("offline-1")
     with first.working(), second.working():
         first.compare_with(TABLE)
@@ -99,7 +74,7 @@ def test_two_lanes_of_this_agent_are_not_each_others_co_tenants(mac: Mac) -> Non
     ],
     ids=["failed", "tried twice", "short"],
 )
-def test_clips_that_take_longer_for_themselves_say_nothing(mac: Mac, changes: dict[str, object]) -> None:
+def test_clips_that_take_longer_for_themselves_say_nothing(mac: MeasuredMac, changes: dict[str, object]) -> None:
     lane = mac.watch.of("offline-0")
     with lane.working():
         lane.compare_with(TABLE)
@@ -108,7 +83,7 @@ def test_clips_that_take_longer_for_themselves_say_nothing(mac: Mac, changes: di
     assert mac.watch.readings()["offline-0"].slowdown is None
 
 
-def test_heat_is_not_taken_for_a_co_tenant(mac: Mac) -> None:
+def test_heat_is_not_taken_for_a_co_tenant(mac: MeasuredMac) -> None:
     lane = mac.watch.of("offline-0")
     mac.hot = True
     with lane.working():
@@ -117,7 +92,7 @@ def test_heat_is_not_taken_for_a_co_tenant(mac: Mac) -> None:
     assert mac.watch.contended_lanes() == () and mac.watch.readings()["offline-0"].slowdown is None
 
 
-def test_waits_for_the_disk_and_for_decoding_are_not_in_the_pace(mac: Mac) -> None:
+def test_waits_for_the_disk_and_for_decoding_are_not_in_the_pace(mac: MeasuredMac) -> None:
     lane = mac.watch.of("offline-0")
     with lane.working():
         lane.compare_with(TABLE)
@@ -125,7 +100,7 @@ def test_waits_for_the_disk_and_for_decoding_are_not_in_the_pace(mac: Mac) -> No
     assert mac.watch.readings()["offline-0"].slowdown == pytest.approx(1.0)
 
 
-def test_another_models_clips_are_not_mixed_in(mac: Mac) -> None:
+def test_another_models_clips_are_not_mixed_in(mac: MeasuredMac) -> None:
     lane = mac.watch.of("offline-0")
     with lane.working():
         lane.compare_with(TABLE)
