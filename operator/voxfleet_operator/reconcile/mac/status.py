@@ -18,6 +18,7 @@ from voxfleet_operator.reconcile.mac.availability import (
     reachable,
     runtime_compatible,
 )
+from voxfleet_operator.reconcile.mac.contention import contended
 from voxfleet_operator.reconcile.mac.verdict import ConditionVerdict
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, drain_returns_at
 from voxfleet_operator.reconcile.refusing_macs import Refusing
@@ -50,6 +51,8 @@ def mac_status(
     }
     if (acceptance := acceptance_passed(mac, view)) is not None:
         verdicts[ConditionType.ACCEPTANCE_PASSED] = acceptance
+    if (contention := contended(mac, view)) is not None:
+        verdicts[ConditionType.CONTENDED] = contention
     if verdicts[ConditionType.ACCEPTED].status is False:  # to whoever syncs the spec, as a job that is refused
         verdicts[ConditionType.STALLED] = verdicts[ConditionType.ACCEPTED]._replace(status=True)
     generation = mac.metadata.generation
