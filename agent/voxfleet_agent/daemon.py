@@ -152,6 +152,7 @@ def metrics_of(supervisor: Supervisor, services: AttemptServices) -> AgentMetric
             quarantine_bytes=services.quarantine.size_bytes,
             quarantined_clips=services.quarantine.count,
             ready=supervisor.ready,
+            paces=services.pace.readings(),
         ),
         services.clip_metrics,
     )

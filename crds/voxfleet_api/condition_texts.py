@@ -72,6 +72,12 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
     ConditionType.ACCEPTANCE_PASSED: ConditionText(
         "MacAgent", "The machine passed its acceptance. Present while the Mac requires or has one.", "True or absent"
     ),
+    ConditionType.CONTENDED: ConditionText(
+        "MacAgent",
+        "Lanes have taken much longer for minutes than their ladder measured, so that something else seems to use the"
+        " Mac. It goes on taking attempts.",
+        "absent",
+    ),
     ConditionType.DRAINING: ConditionText(
         "MacAgent", "Attempts of a Mac with `spec.drain` are still to end; False once it is empty.", "absent"
     ),
@@ -187,6 +193,10 @@ REASONS: Mapping[Reason, ReasonText] = {
     ),
     Reason.DELETION_HANGS: ReasonText(
         "The agent does not finish deleting an attempt.", "See docs/runbooks/VoxFleetDeletionHangs.md."
+    ),
+    Reason.LANES_SLOWED_DOWN: ReasonText(
+        "Something else uses the Mac's processors or GPU, or its clock is lowered.",
+        "See docs/runbooks/VoxFleetMacContended.md.",
     ),
     Reason.MEMORY_OVERCOMMITTED: ReasonText(
         "Pool caps and reserved memory of the spec exceed what the machine has for both.",

@@ -67,6 +67,14 @@ class Capability(StrEnum):
     LEDGER_CHAINS = "LedgerChains"  # it lists its chains of rows, and serves those before the current one
 
 
+class LaneContention(StatusModel):
+    """A lane that has worked much slower for minutes than its ladder measured."""
+
+    lane: str
+    slowdown_percent: int
+    """Its time beside the measured one, coarsely, as it was when this was found; 100: as measured."""
+
+
 class MachineFacts(StatusModel):
     """Answer to GET /v1/machine."""
 
@@ -97,3 +105,5 @@ class MachineFacts(StatusModel):
     """The `profile` of this Mac's ladders; None: an agent that takes no ladder from others."""
     ladders_revision: Annotated[str, Field(max_length=64)] | None = None
     """Another text means that GET /v1/ladders has another answer; None: the agent does not know that call."""
+    contended_lanes: tuple[LaneContention, ...] | None = None
+    """Those that somebody else on the Mac seems to slow down; None: an agent that does not say."""

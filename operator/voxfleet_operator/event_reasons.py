@@ -21,6 +21,7 @@ class EventReason(StrEnum):
     BUDGET_EXHAUSTED = "BudgetExhausted"
     BUDGET_THRESHOLD_REACHED = "BudgetThresholdReached"
     CLEANUP_INCOMPLETE = "CleanupIncomplete"
+    CONTENTION_ENDED = "ContentionEnded"
     EPOCH_RAISED = "EpochRaised"
     EXCLUDED = "Excluded"
     EXCLUSION_ENDED = "ExclusionEnded"
@@ -124,8 +125,13 @@ FACTS: Mapping[Announced, EventFacts] = {
     **_facts(Action.PLACE, normal=(Reason.ASSIGNED, Reason.WAITING_FOR_MAC)),
     **_facts(
         Action.RUN,
-        normal=(Reason.COMMITTED, Reason.RUNNING, Reason.SUSPENDED),
-        warning=(EventReason.OTHER_FAILURE, Reason.CLIPS_QUARANTINED, Reason.UNKNOWN),
+        normal=(EventReason.CONTENTION_ENDED, Reason.COMMITTED, Reason.RUNNING, Reason.SUSPENDED),
+        warning=(
+            EventReason.OTHER_FAILURE,
+            Reason.CLIPS_QUARANTINED,
+            Reason.LANES_SLOWED_DOWN,
+            Reason.UNKNOWN,
+        ),
     ),
     **_facts(
         Action.HALT,
@@ -270,6 +276,9 @@ TEXTS: Mapping[EventReason, EventText] = {
         "AudioBatchJob",
         "The job was deleted although attempts may be left on Macs, because these stayed away.",
         "Nothing: what is left is removed once the Mac is in contact again.",
+    ),
+    EventReason.CONTENTION_ENDED: EventText(
+        "MacAgent", "The Mac's lanes work as fast again as their ladder measured, or have no work.", "Nothing."
     ),
     EventReason.EPOCH_RAISED: EventText(
         "Lease",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from voxfleet_agent.attempts.slots import PoolView, SlotSource
 from voxfleet_agent.clock import Clock
+from voxfleet_agent.ladder.pace_watch import PaceWatch
 from voxfleet_agent.ladder.shared_ladders import SharedLadders
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.ledger import Ledger
@@ -27,5 +28,6 @@ class AttemptServices(StageServices):
     reserved: Sequence[ReservedFacts] = ()
     """Memory of others on this Mac."""
     shared_ladders: SharedLadders
+    pace: PaceWatch = field(default_factory=PaceWatch)
     open_storage: Callable[[S3Credentials | None, Sequence[str] | None], Storage]
     """Takes an attempt's credentials and the prefixes that are open to its namespace; without either, None."""

@@ -118,6 +118,7 @@ class Routes:
                 ledger_sequence=sequence,
                 ladder_profile=ladders.profile(),
                 ladders_revision=await ladders.revision(),
+                contended_lanes=self._services.pace.contended_lanes(),
             )
         )
 

@@ -73,6 +73,7 @@ GAUGES: tuple[tuple[MetricSpec, Callable[[MacReading], float | None]], ...] = (
     (metric_list.MAC_CONTACT_SECONDS, lambda reading: reading.contact_age_seconds),
     (metric_list.MAC_LEDGER, lambda reading: reading.view.ledger_error is None),
     (metric_list.MAC_EXCLUDED, lambda reading: reading.mac.status.exclusion is not None),
+    (metric_list.MAC_CONTENDED, lambda reading: is_true(reading.mac.status.conditions, ConditionType.CONTENDED)),
     (metric_list.MAC_DRAINING, lambda reading: reading.mac.spec.drain is not None),
     (metric_list.MAC_SCRATCH_RESERVED, _scratch_reserved),
     (metric_list.MAC_SCRATCH_QUOTA, _scratch_quota),

@@ -20,6 +20,7 @@ from voxfleet_agent.config import Listen
 from voxfleet_agent.engine.compute_dtype import FLOAT32
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
+from voxfleet_agent.ladder.pace_watch import PaceWatch
 from voxfleet_agent.ladder.shared_ladders import SharedLadders
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, Lane, LaneSpec, LoadedModel, StepDown
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
@@ -137,7 +138,10 @@ class StubPools:
 
     def readings(self) -> dict[str, LaneReadings]:
         resets, restarts = {"DecodeError": 2}, {"Recycled": 1}
-        return {lane.name: LaneReadings(ring_underruns=3, ring_resets=resets, restarts=restarts) for lane in self.lanes}
+        readings = LaneReadings(
+            ring_underruns=3, ring_underruns_by_cause={"Disk": 3}, ring_resets=resets, restarts=restarts
+        )
+        return {lane.name: readings for lane in self.lanes}
 
     async def unload_idle(self, after_seconds: float) -> int:
         return 0
@@ -280,7 +284,12 @@ REQUEST = request_for(process_spec())
 
 @asynccontextmanager
 async def running_agent(
-    folder: Path, *, lanes: int = 1, interactive: int = 0, clock: ManualClock | None = None
+    folder: Path,
+    *,
+    lanes: int = 1,
+    interactive: int = 0,
+    clock: ManualClock | None = None,
+    pace: PaceWatch | None = None,
 ) -> AsyncIterator[Agent]:
     """Runs an agent, and stops it in order, as SIGTERM does."""
     clock = clock or ManualClock()
@@ -302,6 +311,7 @@ async def running_agent(
         models=NoModels(),
         ladders=NoLadders(),
         shared_ladders=SharedLadders(ladder_book(folder)),
+        pace=pace or PaceWatch(),
         quarantine=QuarantineStore(folder / "scratch" / "quarantine", 10_000, clock),
         open_budget=lambda spec: NoBudget(),
         stages=dict.fromkeys(Stage, stage),
@@ -311,7 +321,15 @@ async def running_agent(
     await supervisor.start()
     metrics = AgentMetrics(
         lambda: AgentReading(
-            supervisor.states(), pools.facts(), pools.readings(), scratch.reserved_bytes, 10_000, 7, 2, True
+            supervisor.states(),
+            pools.facts(),
+            pools.readings(),
+            scratch.reserved_bytes,
+            10_000,
+            7,
+            2,
+            True,
+            services.pace.readings(),
         ),
         services.clip_metrics,
     )

@@ -17,6 +17,7 @@ from voxfleet_operator.reconcile.mac.availability import (
     reachable,
     runtime_compatible,
 )
+from voxfleet_operator.reconcile.mac.contention import contended
 from voxfleet_operator.reconcile.mac.pools import pools_match
 from voxfleet_operator.reconcile.mac.reported_machine import shown_machine
 from voxfleet_operator.reconcile.mac.verdict import ConditionVerdict
@@ -48,6 +49,8 @@ def mac_status(
     }
     if (acceptance := acceptance_passed(mac, view)) is not None:
         verdicts[ConditionType.ACCEPTANCE_PASSED] = acceptance
+    if (contention := contended(mac, view)) is not None:
+        verdicts[ConditionType.CONTENDED] = contention
     if (match := pools_match(mac, machine)) is not None:
         verdicts[ConditionType.POOLS_MATCH] = match
     if verdicts[ConditionType.ACCEPTED].status is False:  # to whoever syncs the spec, as a job that is refused

@@ -17,7 +17,7 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_acceptance import AcceptanceCheck
 from voxfleet_api.kinds.mac_agent import MacExclusion
 from voxfleet_api.ledger import Activity
-from voxfleet_api.machine_messages import MachineFacts
+from voxfleet_api.machine_messages import LaneContention, MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.reconcile.mac.status import mac_status
@@ -75,6 +75,7 @@ PASSED: dict[str, object] = {
     "passed": True,
     "lines": LINES,
 }
+CONTENDED = (LaneContention(lane="offline-0", slowdown_percent=200),)
 POOL: dict[str, object] = {"name": "offline", "kind": "Offline", "lanes": FACTS.pools[0].lanes, "memoryCap": "4Gi"}
 FAILED_LINES = [{**LINES[0], "passed": False}, *LINES[1:]]
 REFUSING = Refusing(REFUSALS, 429, "every lane is taken", at_seconds=0.0, until_seconds=60.0)
@@ -95,6 +96,7 @@ def mac_states() -> dict[str, MacAgent]:
         "with an incompatible runtime": _mac(replace(CONNECTED, machine=incompatible)),
         "with a row that does not verify": _mac(replace(CONNECTED, ledger_error="ledger row c#0: was changed")),
         "with a deletion that hangs": _mac(replace(CONNECTED, hung_deletions=(AttemptKey("shard-a", 1),))),
+        "slowed down by something else on it": _mac(replace(CONNECTED, machine=_facts(contended_lanes=CONTENDED))),
         "unschedulable": _mac(CONNECTED, unschedulable=True),
         "draining": _mac(CONNECTED, left=("team/job-00000",), drain={}),
         "empty but for rows": _mac(replace(CONNECTED, rows=(ROW,)), drain={}),
