@@ -2,8 +2,8 @@
 
 True is the normal status of all types except `Failed`, `Halted`, `Suspended`, `Stalled`, `Quarantined` and `Contended`,
 which are present only when true, `Draining`, which is present while a Mac has `spec.drain`, `AcceptancePassed`, which
-is present while a Mac requires or has an acceptance, and `OfflineSLOMet` and `WithinFailureBudget`, which a job has
-once its contract's limits are told.
+is present while a Mac requires or has an acceptance, `PoolsMatch`, which is present while a Mac has `spec.pools` or
+`spec.reserved`, and `OfflineSLOMet` and `WithinFailureBudget`, which a job has once its contract's limits are told.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class ConditionType(StrEnum):
     DRAINING = "Draining"  # of a Mac with spec.drain: True until nothing runs there any more
     ARCHIVED = "Archived"  # of a statement: its rows are in the ledger archive
     FINAL = "Final"  # of a statement: it never changes again
+    POOLS_MATCH = "PoolsMatch"  # of a Mac with spec.pools or spec.reserved
     ACCEPTANCE_PASSED = "AcceptancePassed"  # of a Mac with spec.requireAcceptance or spec.acceptance
 
 
@@ -103,6 +104,9 @@ class Reason(StrEnum):
     REFUSES_ATTEMPTS = "RefusesAttempts"
     DELETION_HANGS = "DeletionHangs"
     LANES_SLOWED_DOWN = "LanesSlowedDown"
+    MEMORY_OVERCOMMITTED = "MemoryOvercommitted"
+    POOLS_MATCH = "PoolsMatch"
+    POOLS_DIFFER = "PoolsDiffer"
     AWAITS_ACCEPTANCE = "AwaitsAcceptance"
     ACCEPTANCE_PASSED = "AcceptancePassed"
     ACCEPTANCE_FAILED = "AcceptanceFailed"

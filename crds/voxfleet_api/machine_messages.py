@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from voxfleet_api.base import OPEN_VALUE, Digest, StatusModel, open_enum
+from voxfleet_api.pools import PoolKind
 
 
 class Identity(StatusModel):
@@ -42,11 +43,18 @@ def identity_claim(identity: Identity) -> dict[str, object]:
 
 class PoolFacts(StatusModel):
     name: str
-    kind: Annotated[str, OPEN_VALUE]
+    kind: Annotated[str, OPEN_VALUE, open_enum(PoolKind)]
     lanes: int
     free_lanes: int
     memory_cap_bytes: int | None = None
     """Of each lane; None: an agent that does not say."""
+
+
+class ReservedFacts(StatusModel):
+    """Memory that the agent leaves to a co-tenant."""
+
+    name: str
+    memory_bytes: int
 
 
 class Capability(StrEnum):
@@ -80,6 +88,10 @@ class MachineFacts(StatusModel):
     runtime_message: str
     capabilities: tuple[Annotated[str, OPEN_VALUE, open_enum(Capability)], ...] = ()
     pools: tuple[PoolFacts, ...]
+    reserved: tuple[ReservedFacts, ...] | None = None
+    """None: an agent that does not say."""
+    usable_memory_bytes: int | None = None
+    """How much all lanes and co-tenants may take together; None: an agent that does not say."""
     loaded_models: tuple[str, ...] = ()
     """Digests of the models that lanes hold in memory."""
     lacks_scratch: bool = False

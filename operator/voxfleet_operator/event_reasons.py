@@ -187,6 +187,7 @@ FACTS: Mapping[Announced, EventFacts] = {
             Reason.COMPATIBLE,
             Reason.CONNECTED,
             Reason.CONNECTING,
+            Reason.POOLS_MATCH,
         ),
         warning=(
             EventReason.MACHINE_REPLACED,
@@ -203,7 +204,9 @@ FACTS: Mapping[Announced, EventFacts] = {
             Reason.HTTPS_UNREACHABLE,
             Reason.IDENTITY_MISMATCH,
             Reason.INCOMPATIBLE,
+            Reason.MEMORY_OVERCOMMITTED,
             Reason.OTHER_CONTROL_PLANE,
+            Reason.POOLS_DIFFER,
             Reason.SERVER_CERTIFICATE_EXPIRED,
             Reason.SERVER_CERTIFICATE_NOT_YET_VALID,
             Reason.SERVER_NAME_MISMATCH,

@@ -74,8 +74,13 @@ MAC_CONTACT_SECONDS = gauge(
     "Time since the Mac last answered or told something; absent while it never did to this process.",
     "mac",
 )
-MAC_LANES = gauge("voxfleet_mac_lanes", "Lanes of the Mac.", "mac")
-MAC_BUSY_LANES = gauge("voxfleet_mac_lanes_busy", "Lanes that an attempt holds, as the agent last said.", "mac")
+MAC_LANES = gauge("voxfleet_mac_lanes", "Lanes of the Mac, by the kind of their pool.", "mac", "kind")
+MAC_BUSY_LANES = gauge(
+    "voxfleet_mac_lanes_busy",
+    "Lanes that somebody holds, as the agent last said, by the kind of their pool.",
+    "mac",
+    "kind",
+)
 MAC_LEDGER = gauge("voxfleet_mac_ledger_verified", "0 once a signed row of the Mac does not verify, else 1.", "mac")
 MAC_EXCLUDED = gauge("voxfleet_mac_excluded", "1 while the Mac takes nothing because it failed too often.", "mac")
 MAC_CONTENDED = gauge(

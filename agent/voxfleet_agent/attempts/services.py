@@ -13,6 +13,7 @@ from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.ledger import Ledger
 from voxfleet_agent.stages.stage_runner import StageServices
 from voxfleet_agent.storage import Storage
+from voxfleet_api.machine_messages import ReservedFacts
 from voxfleet_api.protocol import S3Credentials
 
 
@@ -24,6 +25,8 @@ class AttemptServices(StageServices):
     pools: PoolView
     unload_after_seconds: float
     """How long a lane without work keeps its model in memory."""
+    reserved: Sequence[ReservedFacts] = ()
+    """Memory of others on this Mac."""
     shared_ladders: SharedLadders
     pace: PaceWatch = field(default_factory=PaceWatch)
     open_storage: Callable[[S3Credentials | None, Sequence[str] | None], Storage]

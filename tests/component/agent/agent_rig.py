@@ -113,12 +113,25 @@ class StubLane:
 
 
 class StubPools:
-    def __init__(self, lanes: int) -> None:
-        self.lanes = [StubLane(f"offline-{number}") for number in range(lanes)]
-        self._free = list(self.lanes)
+    """A pool of each kind that has lanes, the interactive one first."""
+
+    def __init__(self, lanes: int, interactive: int = 0) -> None:
+        counts = {"live": ("Interactive", interactive), "offline": ("Offline", lanes)}
+        self._kinds = {name: kind for name, (kind, count) in counts.items() if count}
+        self._lanes = {
+            name: [StubLane(f"{name}-{slot}") for slot in range(count)] for name, (_, count) in counts.items()
+        }
+        self._free = {name: list(lanes) for name, lanes in self._lanes.items()}
+
+    @property
+    def lanes(self) -> list[StubLane]:
+        return [lane for lanes in self._lanes.values() for lane in lanes]
 
     def facts(self) -> list[PoolFacts]:
-        return [PoolFacts(name="offline", kind="Offline", lanes=len(self.lanes), free_lanes=len(self._free))]
+        return [
+            PoolFacts(name=name, kind=kind, lanes=len(self._lanes[name]), free_lanes=len(self._free[name]))
+            for name, kind in self._kinds.items()
+        ]
 
     def loaded_models(self) -> list[str]:
         return []
@@ -134,11 +147,12 @@ class StubPools:
         return 0
 
     def acquire(self, pool: str, digest: str | None = None) -> StubLane | None:
-        return self._free.pop(0) if self._free else None
+        return self._free[pool].pop(0) if self._free[pool] else None
 
     def release(self, lane: StubLane) -> None:
-        if lane not in self._free:
-            self._free.append(lane)
+        free = self._free[lane.name.rpartition("-")[0]]
+        if lane not in free:
+            free.append(lane)
 
 
 @dataclass
@@ -270,12 +284,17 @@ REQUEST = request_for(process_spec())
 
 @asynccontextmanager
 async def running_agent(
-    folder: Path, *, lanes: int = 1, clock: ManualClock | None = None, pace: PaceWatch | None = None
+    folder: Path,
+    *,
+    lanes: int = 1,
+    interactive: int = 0,
+    clock: ManualClock | None = None,
+    pace: PaceWatch | None = None,
 ) -> AsyncIterator[Agent]:
     """Runs an agent, and stops it in order, as SIGTERM does."""
     clock = clock or ManualClock()
     stage = ControlledStage()
-    pools = StubPools(lanes)
+    pools = StubPools(lanes, interactive)
     key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
     journal = await Journal.open(folder / "state", folder / "state" / "journal.sqlite3")
     scratch = Scratch(folder / "scratch", 10_000, 0)

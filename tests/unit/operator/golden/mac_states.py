@@ -24,6 +24,9 @@ from voxfleet_operator.reconcile.mac.status import mac_status
 from voxfleet_operator.reconcile.refusing_macs import REFUSALS, Refusing
 
 FACTS = facts(Agent("mac-a", Clock(), World().random))
+FACTS = FACTS.model_copy(
+    update={"pools": tuple(pool.model_copy(update={"memory_cap_bytes": 4 * 2**30}) for pool in FACTS.pools)}
+)
 CONNECTED = MacView("mac-a", connected=True, reason=Reason.CONNECTED, message="", machine=FACTS)
 ROW = VerifiedRow("chain-1", 0, "0" * 64, "2026-11", AttemptKey("uid", 1), True, Activity.WORK, 1000, 0)
 SILENT = replace(CONNECTED, connected=False, machine=None)
@@ -73,6 +76,7 @@ PASSED: dict[str, object] = {
     "lines": LINES,
 }
 CONTENDED = (LaneContention(lane="offline-0", slowdown_percent=200),)
+POOL: dict[str, object] = {"name": "offline", "kind": "Offline", "lanes": FACTS.pools[0].lanes, "memoryCap": "4Gi"}
 FAILED_LINES = [{**LINES[0], "passed": False}, *LINES[1:]]
 REFUSING = Refusing(REFUSALS, 429, "every lane is taken", at_seconds=0.0, until_seconds=60.0)
 
@@ -116,6 +120,12 @@ def mac_states() -> dict[str, MacAgent]:
         "tried, though acceptance is not required": _mac(
             CONNECTED, acceptance={**PASSED, "passed": False, "lines": FAILED_LINES}
         ),
+        "with the pools of its spec": _mac(CONNECTED, pools=[POOL]),
+        "with other pools than its spec": _mac(CONNECTED, pools=[{**POOL, "name": "night"}]),
+        "never reached, and it declares pools": _mac(
+            replace(SILENT, reason=Reason.SSH_UNREACHABLE, message="why"), pools=[POOL]
+        ),
+        "with more promised than its memory": _mac(CONNECTED, pools=[{**POOL, "memoryCap": "900Gi"}]),
         "being deleted": _mac(CONNECTED, deleted=True),
     }
 
