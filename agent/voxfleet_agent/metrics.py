@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from voxfleet_agent import metric_list
 from voxfleet_agent.clip_metrics import ClipMetrics
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_api.endpoint_lanes import LaneState
 from voxfleet_api.machine_messages import PoolFacts
 from voxfleet_api.protocol import AttemptState
 from voxfleet_api.run_record import LaneReadings
@@ -32,6 +33,8 @@ class AgentReading:
     quarantine_bytes: int
     quarantined_clips: int
     ready: bool
+    endpoint_lanes: Mapping[LaneState, int] = field(default_factory=dict)
+    open_sessions: int = 0
 
 
 class AgentMetrics(Collector):
@@ -69,7 +72,12 @@ class AgentMetrics(Collector):
             free.add_metric([pool.name], pool.free_lanes)
         yield from (lanes, free)
         yield from _lane_metrics(reading.lanes)
+        endpoint_lanes = metric_list.ENDPOINT_LANES.gauge_family()
+        for lane_state in LaneState:
+            endpoint_lanes.add_metric([lane_state.value], reading.endpoint_lanes.get(lane_state, 0))
+        yield endpoint_lanes
         for spec, value in (
+            (metric_list.OPEN_SESSIONS, reading.open_sessions),
             (metric_list.SCRATCH_RESERVED, reading.scratch_reserved_bytes),
             (metric_list.SCRATCH_QUOTA, reading.scratch_quota_bytes),
             (metric_list.QUARANTINE_BYTES, reading.quarantine_bytes),
