@@ -34,6 +34,7 @@ from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.server.tls import TlsFiles
 from voxfleet_agent.stages.stage_runner import STAGES
 from voxfleet_agent.storage import Mounts, Storage
+from voxfleet_api.machine_messages import ReservedFacts
 from voxfleet_api.protocol import S3Credentials
 
 _log = logger("voxfleet.agent")
@@ -81,6 +82,7 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger,
         lanes=LaneSlots(local.pools),
         pools=local.pools,
         interactive=local.pools.interactive,
+        reserved=tuple(ReservedFacts(name=one.name, memory_bytes=one.memory_bytes) for one in config.reserved),
         unload_after_seconds=config.cached_models.unload_after_seconds,
         models=local.models,
         ladders=local.ladders,
@@ -159,6 +161,7 @@ def metrics_of(supervisor: Supervisor, lanes: EndpointLanes, services: AttemptSe
             ready=supervisor.ready,
             endpoint_lanes=lanes.states(),
             open_sessions=lanes.open_sessions(),
+            paces=services.pace.readings(),
         ),
         services.clip_metrics,
     )

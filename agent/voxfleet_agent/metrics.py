@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from voxfleet_agent import metric_list
 from voxfleet_agent.clip_metrics import ClipMetrics
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_agent.ladder.pace_watch import LanePaceReading
 from voxfleet_api.endpoint_lanes import LaneState
 from voxfleet_api.machine_messages import PoolFacts
 from voxfleet_api.protocol import AttemptState
@@ -35,6 +36,8 @@ class AgentReading:
     ready: bool
     endpoint_lanes: Mapping[LaneState, int] = field(default_factory=dict)
     open_sessions: int = 0
+    paces: Mapping[str, LanePaceReading] = field(default_factory=dict)
+    """Of the lanes that have worked."""
 
 
 class AgentMetrics(Collector):
@@ -76,6 +79,7 @@ class AgentMetrics(Collector):
         for lane_state in LaneState:
             endpoint_lanes.add_metric([lane_state.value], reading.endpoint_lanes.get(lane_state, 0))
         yield endpoint_lanes
+        yield from _pace_metrics(reading.paces)
         for spec, value in (
             (metric_list.OPEN_SESSIONS, reading.open_sessions),
             (metric_list.SCRATCH_RESERVED, reading.scratch_reserved_bytes),
@@ -106,10 +110,24 @@ def _lane_metrics(lanes: Mapping[str, LaneReadings]) -> Iterable[Metric]:
                 gauge.add_metric([name], value)
         yield gauge
     underruns = metric_list.LANE_UNDERRUNS.counter_family()
+    causes = metric_list.LANE_UNDERRUN_CAUSES.counter_family()
     resets, restarts = metric_list.LANE_RESETS.counter_family(), metric_list.LANE_RESTARTS.counter_family()
     for name, readings in lanes.items():
         underruns.add_metric([name], readings.ring_underruns)
-        for family, counts in ((resets, readings.ring_resets), (restarts, readings.restarts)):
+        for family, counts in (
+            (causes, readings.ring_underruns_by_cause or {}),
+            (resets, readings.ring_resets),
+            (restarts, readings.restarts),
+        ):
             for cause, count in counts.items():
                 family.add_metric([name, cause], count)
-    yield from (underruns, resets, restarts)
+    yield from (underruns, causes, resets, restarts)
+
+
+def _pace_metrics(paces: Mapping[str, LanePaceReading]) -> Iterable[Metric]:
+    slowdown, contended = metric_list.LANE_SLOWDOWN.gauge_family(), metric_list.LANE_CONTENDED.gauge_family()
+    for name, pace in paces.items():
+        if pace.slowdown is not None:
+            slowdown.add_metric([name], pace.slowdown)
+        contended.add_metric([name], pace.contended)
+    yield from (slowdown, contended)

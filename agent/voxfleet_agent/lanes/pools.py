@@ -14,6 +14,7 @@ from voxfleet_agent.lanes.interactive_pools import InteractivePools
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_user import LaneUser
 from voxfleet_api.machine_messages import PoolFacts
+from voxfleet_api.pools import PoolKind
 from voxfleet_api.run_record import LaneReadings
 
 
@@ -38,7 +39,7 @@ class LanePools:
         self._configs = tuple(configs)
         self._lane_user = lane_user
         self.interactive = InteractivePools(
-            [config for config in configs if _is_interactive(config)],
+            [config for config in configs if config.kind is PoolKind.INTERACTIVE],
             folder,
             quarantine=quarantine,
             lane_user=lane_user,
@@ -59,7 +60,7 @@ class LanePools:
                 for slot in range(config.lanes)
             ]
             for config in self._configs
-            if not _is_interactive(config)
+            if config.kind is PoolKind.OFFLINE
         }
         self._acquired: set[str] = set()
         self._now_seconds = now_seconds
@@ -73,7 +74,8 @@ class LanePools:
     def acquire(self, pool: str, digest: str | None = None) -> ProcessLane | None:
         """A free lane, if possible one that has loaded the model `digest`, else one without a model; None without any.
 
-        Raises KeyError for an unknown pool.
+        A lane that is acquired is neither handed out nor unloaded before its release. Raises KeyError for a pool that
+        is unknown or Interactive: `interactive` hands out the lanes of those.
         """
         free = [lane for lane in self._lanes[pool] if lane.name not in self._acquired]
         if not free:
@@ -94,7 +96,7 @@ class LanePools:
             self._released_at_seconds[lane.name] = self._now_seconds()
 
     async def unload_idle(self, after_seconds: float) -> int:
-        """Ends the children of lanes that hold a model and had no work for this long; returns how many.
+        """Ends the children of lanes for batches that hold a model and had no work for this long; returns how many.
 
         A child's end gives all of its memory back, which unloading a model inside it does not.
         """
@@ -126,7 +128,7 @@ class LanePools:
         )
 
     def _free_lanes(self, config: PoolConfig) -> int:
-        if _is_interactive(config):
+        if config.kind is PoolKind.INTERACTIVE:
             return self.interactive.free_lanes(config.name)
         return sum(lane.name not in self._acquired for lane in self._lanes[config.name])
 
@@ -147,7 +149,3 @@ class LanePools:
     async def close(self) -> None:
         """Ends every child."""
         await asyncio.gather(self.interactive.close(), *(lane.kill() for lane in self.lanes))
-
-
-def _is_interactive(config: PoolConfig) -> bool:
-    return str(config.kind) == "Interactive"

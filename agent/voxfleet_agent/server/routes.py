@@ -23,6 +23,7 @@ from voxfleet_agent.server.requests import UID, good_until, parse_json
 from voxfleet_agent.server.responses import RequestRefused, json_response, read_body, whole_number
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.machine_messages import Capability, MachineFacts, port_of_nonce
+from voxfleet_api.pools import usable_memory_bytes
 from voxfleet_api.protocol import AttemptRequest, EventAck, LedgerChains, RenewAnswer, RenewRequest
 
 MAX_NONCE_CHARACTERS = 128
@@ -113,6 +114,8 @@ class Routes:
                 runtime_message=machine.runtime_message,
                 capabilities=tuple(Capability),
                 pools=tuple(pools.facts()),
+                reserved=tuple(self._services.reserved),
+                usable_memory_bytes=usable_memory_bytes(machine.memory_bytes, machine.gpu_working_set_bytes),
                 loaded_models=tuple(pools.loaded_models()),
                 endpoint_lanes=tuple(self._lanes.statuses()),
                 lacks_scratch=self._services.scratch.shortage() is not None,
@@ -122,6 +125,7 @@ class Routes:
                 ledger_sequence=sequence,
                 ladder_profile=ladders.profile(),
                 ladders_revision=await ladders.revision(),
+                contended_lanes=self._services.pace.contended_lanes(),
             )
         )
 

@@ -26,6 +26,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, SynthesisMode, Task, VoiceReference
 from voxfleet_api.machine_messages import Capability, MachineFacts
+from voxfleet_api.pools import PoolKind
 from voxfleet_api.protocol import TOMBSTONE_DAYS, Problem, RenewAnswer
 
 STAND_IN = Path(__file__).parents[1] / "lanes" / "session_stand_in.py"
@@ -56,10 +57,10 @@ async def agent_with_lanes(
     allow: tuple[str, ...] | None = None,
 ) -> AsyncIterator[Agent]:
     worker = (sys.executable, str(STAND_IN), json.dumps({"load": load or [""]}))
-    pool = PoolConfig(name="interactive", lanes=lanes, memory_cap="1Gi")
+    pool = PoolConfig(name="interactive", lanes=lanes, memory_cap="1Gi", kind=PoolKind.INTERACTIVE)
     pools = InteractivePools((pool,), folder / "lanes", worker=worker)
     found = models or FoundModels()
-    async with running_agent(folder, clock=clock, interactive=pools, models=found, allow=allow) as agent:
+    async with running_agent(folder, clock=clock, interactive_lanes=pools, models=found, allow=allow) as agent:
         yield agent
     await pools.close()
 
