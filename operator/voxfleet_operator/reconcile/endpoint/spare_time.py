@@ -1,0 +1,31 @@
+"""For how long endpoints have wanted more lanes than they need. In memory only: a new process counts anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from voxfleet_api.kinds import VoiceEndpoint
+from voxfleet_operator.reconcile.endpoint.wanted import Load, is_spare, wanted_lanes
+
+
+class SpareTime:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._since_seconds: dict[str, float] = {}
+        """By the endpoint's UID."""
+
+    def wanted(self, endpoint: VoiceEndpoint, before: int, load: Load) -> int:
+        """`before`: how many lanes were wanted so far."""
+        lanes, uid, now = endpoint.spec.lanes, endpoint.metadata.uid, self._clock()
+        if is_spare(lanes, before, load):
+            since = self._since_seconds.setdefault(uid, now)
+        else:
+            self._since_seconds.pop(uid, None)
+            since = now
+        wanted = wanted_lanes(lanes, before, load, now - since)
+        if wanted < before:
+            self._since_seconds.pop(uid, None)
+        return wanted
+
+    def forget(self, uid: str) -> None:
+        self._since_seconds.pop(uid, None)
