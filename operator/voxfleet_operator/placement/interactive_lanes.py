@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -54,10 +55,13 @@ NO_SHARD = ShardDemand(needs_lane=False, is_piece=False, expected_seconds=None)
 """An endpoint asks for no lane of the batch."""
 
 
-def lanes_too_small(memory_cap: str) -> Unavailable:
-    return Unavailable(
-        f"has interactive lanes too small (need {memory_cap})", f"have interactive lanes too small (need {memory_cap})"
-    )
+class LanesTooSmall(Unavailable):
+    """None of the Mac's interactive lanes has the memory that the endpoint asks for."""
+
+    @classmethod
+    def of(cls, memory_cap: str) -> LanesTooSmall:
+        end = f"interactive lanes too small (need {memory_cap})"
+        return cls(f"has {end}", f"have {end}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ def _static(snapshot: LaneRoomSnapshot, mac: MacSlot) -> Unavailable | None:
     room = snapshot.rooms.get(mac.name)
     if room is None or not room.lane_caps:
         return NO_POOL
-    return None if room.has_fitting(needs.memory_cap_bytes) else lanes_too_small(needs.memory_cap)
+    return None if room.has_fitting(needs.memory_cap_bytes) else LanesTooSmall.of(needs.memory_cap)
 
 
 def _capacity(snapshot: LaneRoomSnapshot, mac: MacSlot, now: float) -> Unavailable | None:
@@ -173,15 +177,18 @@ def _capacity(snapshot: LaneRoomSnapshot, mac: MacSlot, now: float) -> Unavailab
 
 
 def _given_up(reason: Unavailable | None, mac: MacSlot, now: float) -> GivenUp | None:
-    """Of a Mac that has a lane of the endpoint: why it must not keep it; None: it may."""
-    closing = mac.closes_seconds is not None and mac.closes_seconds <= now
-    if reason is None:
-        soon = mac.closes_seconds is not None and mac.closes_seconds - now < LEAST_LEFT_SECONDS
-        return GivenUp(CLOSES_SOON.singular, at_once=closing) if soon else None
+    """Of a Mac that has a lane of the endpoint: why it must not keep it; None: it may.
+
+    A Mac that is cordoned and drains, too, closes all the same.
+    """
+    left_seconds = math.inf if mac.closes_seconds is None else mac.closes_seconds - now
     if reason in ENDS:
         return GivenUp(reason.singular, at_once=True)
-    too_small = reason.singular.startswith("has interactive lanes too small")
-    return GivenUp(reason.singular, at_once=closing) if reason in MOVES or too_small else None
+    if reason in MOVES or isinstance(reason, LanesTooSmall):
+        return GivenUp(reason.singular, at_once=left_seconds <= 0)
+    if left_seconds < LEAST_LEFT_SECONDS:
+        return GivenUp(CLOSES_SOON.singular, at_once=left_seconds <= 0)
+    return None
 
 
 def _wake_after(snapshot: LaneRoomSnapshot, now: float) -> float | None:

@@ -158,7 +158,7 @@ class EndpointReconciler:
         return LaneSight(
             exists=True,
             connected=view.connected,
-            heard=context.clock() - context.leader.counts_from_seconds >= DIAL_SECONDS,
+            heard=view.identity is not None or context.clock() - context.leader.counts_from_seconds >= DIAL_SECONDS,
             answer=view.lanes.get(LaneKey(endpoint.metadata.uid, lane.generation)),
             lease_seconds=mac.spec.disconnect.lease_seconds,
         )
