@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from voxfleet_api.base import OPEN_VALUE, Digest, StatusModel, open_enum
+from voxfleet_api.endpoint_lanes import LaneStatus
 
 
 class Identity(StatusModel):
@@ -57,6 +58,7 @@ class Capability(StrEnum):
     CHOSEN_CLIPS = "ChosenClips"  # it knows PlanSpec.only and .source, and the `source_index` of rows
     SHARD_PIECES = "ShardPieces"  # it runs a part of a planned shard (ProcessSpec.inherits)
     LEDGER_CHAINS = "LedgerChains"  # it lists its chains of rows, and serves those before the current one
+    ENDPOINT_LANES = "EndpointLanes"  # it keeps lanes warm for VoiceEndpoints (/v1/lanes)
 
 
 class MachineFacts(StatusModel):
@@ -74,6 +76,8 @@ class MachineFacts(StatusModel):
     pools: tuple[PoolFacts, ...]
     loaded_models: tuple[str, ...] = ()
     """Digests of the models that lanes hold in memory."""
+    endpoint_lanes: tuple[LaneStatus, ...] = ()
+    """The lanes of VoiceEndpoints, at most one for each lane of its Interactive pools and those that end."""
     lacks_scratch: bool = False
     """Whether an attempt that needs a lane would be refused now for want of scratch (507)."""
     scratch_reserved_bytes: int | None = None
