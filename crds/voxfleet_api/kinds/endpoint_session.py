@@ -28,7 +28,7 @@ class SessionLimits(SpecModel):
             ge=1,
             le=600,
             description="The longest turn of speech, in seconds: then it ends by the clock. Each session of a lane has"
-            " room for 1.2 times as much audio in memory, and none on a disk.",
+            f" room for 1.2 times as much audio in memory, and none on a disk. {NOT_YET}",
         ),
     ] = 30
     max_per_lane: Annotated[int, Field(ge=1, le=64, description="How many sessions share a lane.")] = 4

@@ -48,7 +48,9 @@ class EndpointLane(StatusModel):
         int,
         Field(ge=1, description="Number of the lane, its fencing token: each one that is assigned has a higher one."),
     ]
-    spec_digest: Annotated[Digest, Field(description="Digest of what the lane is told: model, contract, settings.")]
+    spec_digest: Annotated[
+        Digest, Field(description="Digest of what the lane is told but for its number: model, contract, settings.")
+    ]
     state: Annotated[str, OPEN_VALUE, open_enum(EndpointLaneState), Field(description="What becomes of it.")]
     since: Annotated[Timestamp, Field(description="When it came to be so.")]
     failure_class: Annotated[

@@ -19,7 +19,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 
 from voxfleet_api.base import ApiModel
-from voxfleet_api.lane_messages import LaneRequest, LaneStatus
+from voxfleet_api.endpoint_lanes import LaneRequest, LaneStatus
 from voxfleet_api.machine_messages import Identity, MachineFacts
 from voxfleet_api.order_age import CLOCK_HEADER, GOOD_UNTIL_HEADER
 from voxfleet_api.protocol import (

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
+from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord
-from voxfleet_api.lane_messages import LaneKey, LaneRequest
 from voxfleet_api.ledger import ChainHead
 from voxfleet_api.protocol import AttemptRequest
 from voxfleet_operator.fleet.closing import Closing

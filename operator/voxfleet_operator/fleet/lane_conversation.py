@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from structlog.typing import FilteringBoundLogger
 
-from voxfleet_api.lane_messages import LaneKey, LaneRequest
+from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.delivery import Delivery
 from voxfleet_operator.fleet.lane_orders import LaneLetter, LaneOrders
@@ -60,13 +60,15 @@ class LaneConversation:
         except AgentRefused as error:
             answer = LaneAnswer(Outcome.REFUSED, self._clock(), refusal=error)
         except AgentUnreachable as error:
-            self._log.warning("lane_unanswered", uid=letter.key.uid, generation=letter.key.generation, error=str(error))
+            self._log.warning(
+                "lane_unanswered", uid=letter.key.endpoint_uid, generation=letter.key.generation, error=str(error)
+            )
             answer = LaneAnswer(Outcome.UNKNOWN, self._clock())
         finally:
             news = self._orders.answered(letter, answer)
             self._record.lanes_answered(self._orders.answers())
             if news:
-                self._on_change({letter.key.uid})
+                self._on_change({letter.key.endpoint_uid})
 
     async def _call(self, client: AgentClient, letter: LaneLetter) -> LaneAnswer:
         if letter.drops:

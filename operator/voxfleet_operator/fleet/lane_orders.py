@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from voxfleet_api.lane_messages import LaneKey, LaneRequest, LaneState, LaneStatus
+from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest, LaneState, LaneStatus
 from voxfleet_operator.fleet.mac_view import AgentRefused, LaneAnswer, Outcome
 
 MAX_LANES = 64
@@ -60,23 +60,23 @@ class LaneOrders:
 
     def hold(self, key: LaneKey, request: LaneRequest | None) -> None:
         """`request` None: with the one from before, if there was one."""
-        order = self._orders.get(key.uid)
+        order = self._orders.get(key.endpoint_uid)
         if order is not None and order.key.generation > key.generation:
             return
         if order is None or order.key != key:
             if order is not None or self._has_room():
-                self._orders[key.uid] = _Order(key, request)
+                self._orders[key.endpoint_uid] = _Order(key, request)
         elif not order.drops and request is not None and request != order.request:
             order.request, order.due_seconds = request, float("-inf")
 
     def drop(self, key: LaneKey) -> None:
         """A lane that is said to be gone stays so."""
-        order = self._orders.get(key.uid)
+        order = self._orders.get(key.endpoint_uid)
         if order is not None and order.key.generation > key.generation:
             return
         known = order is not None and order.key == key and order.drops
         if not known and (order is not None or self._has_room()):
-            self._orders[key.uid] = _Order(key, drops=True)
+            self._orders[key.endpoint_uid] = _Order(key, drops=True)
 
     def answers(self) -> dict[LaneKey, LaneAnswer]:
         return {order.key: order.answer for order in self._orders.values() if order.answer is not None}
@@ -98,8 +98,8 @@ class LaneOrders:
 
     def answered(self, letter: LaneLetter, answer: LaneAnswer) -> bool:
         """Ends a call; returns whether the answer says more than the one before it."""
-        self._calling.pop(letter.key.uid, None)
-        order = self._orders.get(letter.key.uid)
+        self._calling.pop(letter.key.endpoint_uid, None)
+        order = self._orders.get(letter.key.endpoint_uid)
         if order is None or order.key != letter.key or order.drops != letter.drops:
             return False  # something else is wanted by now
         before, order.answer = order.answer, answer

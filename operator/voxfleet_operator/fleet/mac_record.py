@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
+from voxfleet_api.endpoint_lanes import LaneKey
 from voxfleet_api.kinds.audio_shard import AttemptUsage, MachineIdentity
-from voxfleet_api.lane_messages import LaneKey
 from voxfleet_api.ledger import SignedRow
 from voxfleet_api.machine_messages import MachineFacts
 from voxfleet_api.protocol import (
@@ -262,4 +262,5 @@ UNDECISIVE: Mapping[str, object] = {
 def _decisive_facts(machine: MachineFacts) -> MachineFacts:
     """The facts without those that move with work."""
     pools = tuple(pool.model_copy(update={"free_lanes": 0}) for pool in machine.pools)
-    return machine.model_copy(update={**UNDECISIVE, "pools": pools})
+    lanes = tuple(lane.key for lane in machine.endpoint_lanes)
+    return machine.model_copy(update={**UNDECISIVE, "pools": pools, "endpoint_lanes": lanes})

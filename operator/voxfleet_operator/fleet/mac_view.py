@@ -9,9 +9,9 @@ from typing import Protocol
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
+from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest, LaneStatus
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity
-from voxfleet_api.lane_messages import LaneKey, LaneRequest, LaneStatus
 from voxfleet_api.machine_messages import MachineFacts
 from voxfleet_api.protocol import AttemptRequest, AttemptStatus, Problem, ReportedLadder, S3Credentials
 from voxfleet_operator.fleet.closing import Closing

@@ -13,9 +13,9 @@ import structlog
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
+from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import MachineIdentity
-from voxfleet_api.lane_messages import LaneKey, LaneRequest
 from voxfleet_api.ledger import public_key
 from voxfleet_api.machine_messages import MachineFacts
 from voxfleet_api.protocol import AttemptRequest, AttemptStatus, Event, LadderList

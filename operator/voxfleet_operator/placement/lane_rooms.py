@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
 
+from voxfleet_api.endpoint_lanes import LaneKey
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState
-from voxfleet_api.lane_messages import LaneKey
 from voxfleet_api.quantities import quantity_bytes
 from voxfleet_operator.fleet.mac_view import MacView, Outcome
 from voxfleet_operator.placement.gather import PlacementGatherer

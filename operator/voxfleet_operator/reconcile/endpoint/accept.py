@@ -11,9 +11,9 @@ from datetime import datetime
 
 from voxfleet_api.conditions import ConditionType, Reason, is_false
 from voxfleet_api.digest import digest_of
+from voxfleet_api.endpoint_lanes import EndpointLaneSpec
 from voxfleet_api.kinds import VoiceContract, VoiceEndpoint
 from voxfleet_api.kinds.endpoint_status import EndpointContract
-from voxfleet_api.lane_messages import LaneSpec
 from voxfleet_api.opening_hours import UnusableHours
 from voxfleet_operator.reconcile.endpoint.lane_spec import lane_spec
 from voxfleet_operator.reconcile.endpoint.wanted import closed
@@ -24,7 +24,7 @@ from voxfleet_operator.reconcile.job_findings import Blocker
 class Acceptance:
     contract: EndpointContract | None
     """The one to keep in the status: of this generation if it is accepted, else of the last one that was."""
-    spec: LaneSpec | None
+    spec: EndpointLaneSpec | None
     """What lanes are told; None: this generation is not accepted."""
     blocker: Blocker | None
     """Why it is not."""

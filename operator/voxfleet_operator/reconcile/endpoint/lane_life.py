@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from voxfleet_api.conditions import truncate
+from voxfleet_api.endpoint_lanes import LaneState, LaneStatus
 from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState
-from voxfleet_api.lane_messages import LaneState, LaneStatus
 from voxfleet_operator.fleet.mac_view import AgentRefused, LaneAnswer, Outcome
 
 HELD = frozenset({EndpointLaneState.LOADING, EndpointLaneState.WARM, EndpointLaneState.UNREACHABLE})
@@ -118,7 +118,7 @@ def used_generation(lane: EndpointLane, sight: LaneSight) -> int:
     An API server that was restored from a backup has forgotten some.
     """
     refusal = None if sight.answer is None else sight.answer.refusal
-    held = None if refusal is None or refusal.status not in (409, 410) else refusal.problem.held_attempt
+    held = None if refusal is None or refusal.status not in (409, 410) else refusal.problem.held_generation
     if held is None or not lane.generation <= held <= lane.generation + MOST_FORGOTTEN:
         return lane.generation
     return held

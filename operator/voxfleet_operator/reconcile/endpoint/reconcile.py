@@ -11,11 +11,10 @@ from datetime import datetime
 
 import structlog
 
-from voxfleet_api.digest import digest_of
+from voxfleet_api.endpoint_lanes import EndpointLaneSpec, LaneKey
 from voxfleet_api.kinds import MacAgent, VoiceContract, VoiceEndpoint
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
 from voxfleet_api.kinds.endpoint_status import EndpointLane, VoiceEndpointStatus
-from voxfleet_api.lane_messages import LaneKey, LaneSpec
 from voxfleet_api.opening_hours import UnusableHours
 from voxfleet_api.protocol import S3Credentials
 from voxfleet_operator.event_reasons import EventReason
@@ -27,7 +26,7 @@ from voxfleet_operator.reconcile.endpoint.accept import Acceptance, accept
 from voxfleet_operator.reconcile.endpoint.decide import REPLACE_AFTER, LaneSnapshot, plan_lanes
 from voxfleet_operator.reconcile.endpoint.deletion import plan_deletion
 from voxfleet_operator.reconcile.endpoint.lane_life import HELD, LaneSight
-from voxfleet_operator.reconcile.endpoint.lane_spec import lane_request
+from voxfleet_operator.reconcile.endpoint.lane_spec import lane_request, told_digest
 from voxfleet_operator.reconcile.endpoint.spare_time import SpareTime
 from voxfleet_operator.reconcile.endpoint.status import (
     EndpointFacts,
@@ -127,7 +126,7 @@ class EndpointReconciler:
         wanted = 0
         if found is None:
             wanted = self._spare.wanted(endpoint, 0 if before is None else before.wanted, load)
-        spec_digest = None if acceptance.spec is None else digest_of(acceptance.spec)
+        spec_digest = None if acceptance.spec is None else told_digest(acceptance.spec)
         macs = {lane.mac for lane in endpoint.status.macs}.union(places.candidates)
         views = self._context.fleet.views()
         snapshot = LaneSnapshot(
@@ -163,12 +162,12 @@ class EndpointReconciler:
             lease_seconds=mac.spec.disconnect.lease_seconds,
         )
 
-    def _tell(self, endpoint: VoiceEndpoint, spec: LaneSpec | None, credentials: S3Credentials | None) -> None:
+    def _tell(self, endpoint: VoiceEndpoint, spec: EndpointLaneSpec | None, credentials: S3Credentials | None) -> None:
         """States to the sessions of Macs what the status says. Each answer wakes the endpoint."""
         context = self._context
         context.leader.check()
         labels = context.cache.namespace_labels(endpoint.metadata.namespace)
-        digest = None if spec is None else digest_of(spec)
+        digest = None if spec is None else told_digest(spec)
         for lane in endpoint.status.macs:
             mac, view = context.cache.get(MacAgent, "", lane.mac), context.fleet.view(lane.mac)
             if mac is None or not _is_same_machine(lane, view):
@@ -180,8 +179,15 @@ class EndpointReconciler:
                 context.fleet.hold_lane(view, key, None)  # as it was told before
             else:
                 prefixes = opened(mac.spec.access, labels, endpoint.spec.billing_key).prefixes
-                lease_seconds = mac.spec.disconnect.lease_seconds
-                context.fleet.hold_lane(view, key, lane_request(spec, lease_seconds, credentials, prefixes))
+                request = lane_request(
+                    spec,
+                    lane.generation,
+                    mac.spec.disconnect.lease_seconds,
+                    credentials,
+                    prefixes,
+                    endpoint.status.model_digest,
+                )
+                context.fleet.hold_lane(view, key, request)
 
     def _wait_before_writing(self, endpoint: VoiceEndpoint, new: VoiceEndpointStatus) -> float | None:
         """In seconds; None if there is nothing to write. Only what counts waits."""
@@ -235,7 +241,7 @@ class EndpointReconciler:
         self._written_seconds.pop(uid, None)
         self._spare.forget(uid)
         for view in list(self._context.fleet.views().values()):
-            for lane in [lane for lane in view.lanes if lane.uid == uid]:
+            for lane in [lane for lane in view.lanes if lane.endpoint_uid == uid]:
                 self._context.fleet.drop_lane(view, lane)
 
     def _log_changes(self, old: VoiceEndpoint, new: VoiceEndpoint) -> None:

@@ -15,10 +15,10 @@ from tests.unit.operator.decisions.world import Journal, Leader, Requeue
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
+from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest, LaneState, LaneStatus
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import MacAgent, VoiceEndpoint
 from voxfleet_api.kinds.audio_shard import AttemptRecord, MachineIdentity
-from voxfleet_api.lane_messages import LaneKey, LaneRequest, LaneState, LaneStatus
 from voxfleet_api.machine_messages import MachineFacts, PoolFacts
 from voxfleet_api.protocol import AttemptFailure, AttemptRequest, Problem
 from voxfleet_operator.cache import Cache
@@ -114,10 +114,10 @@ class LaneMac:
 
     def _put(self, key: LaneKey, request: LaneRequest) -> AgentRefused | None:
         self.puts.append(key)
-        newest = self.tombstones.get(key.uid, 0)
+        newest = self.tombstones.get(key.endpoint_uid, 0)
         if key.generation <= newest:
             return self._refused(410, newest)
-        held = self.lanes.get(key.uid)
+        held = self.lanes.get(key.endpoint_uid)
         if held is not None and held.generation > key.generation:
             return self._refused(409, held.generation)
         if self.refuses_with is not None:
@@ -131,19 +131,21 @@ class LaneMac:
         self.loads.append(key)
         loaded = self.clock.seconds + LOAD_SECONDS
         lane = FakeLane(key.generation, request.spec_digest, loaded, request.lease_seconds, self.clock.seconds)
-        self.lanes[key.uid] = lane
+        self.lanes[key.endpoint_uid] = lane
         self.most_held = max(self.most_held, len(self.lanes))
         return None
 
     def _refused(self, status: int, held: int | None = None) -> AgentRefused:
-        return AgentRefused(status, Problem(message="no", held_attempt=held))
+        return AgentRefused(status, Problem(message="no", held_generation=held))
 
     def _status(self, uid: str, lane: FakeLane) -> LaneStatus:
         loading = self.clock.seconds < lane.loaded_seconds
         failure = None if self.fails_with is None else AttemptFailure(failure_class=self.fails_with, message="broken")
         state = LaneState.LOADING if loading else LaneState.READY
         return LaneStatus(
-            uid=uid,
+            endpoint_uid=uid,
+            namespace="team",
+            endpoint="captions",
             generation=lane.generation,
             spec_digest=lane.digest,
             state=LaneState.FAILED if failure is not None and not loading else state,
