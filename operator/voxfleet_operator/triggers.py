@@ -36,7 +36,12 @@ class Triggers:
 
 def endpoints_of_mac(mac: str, cache: Cache) -> list[VoiceEndpoint]:
     """Those with a lane on the Mac, and those that lack one."""
-    return [*cache.index(VoiceEndpoint, _places).of(mac), *waiting_endpoints(cache)]
+    return [*endpoints_on(mac, cache), *waiting_endpoints(cache)]
+
+
+def endpoints_on(mac: str, cache: Cache) -> list[VoiceEndpoint]:
+    """Those with a lane on the Mac, or from which one still goes."""
+    return cache.index(VoiceEndpoint, _places).of(mac)
 
 
 def waiting_endpoints(cache: Cache) -> list[VoiceEndpoint]:

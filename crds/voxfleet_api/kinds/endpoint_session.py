@@ -76,7 +76,8 @@ class TurnDetection(SpecModel):
     prefix_padding: Annotated[
         Duration,
         Field(
-            description=f"How much audio before speech belongs to it. {NOT_YET}", json_schema_extra=between("10ms", "5s")
+            description=f"How much audio before speech belongs to it. {NOT_YET}",
+            json_schema_extra=between("10ms", "5s"),
         ),
     ] = "300ms"
     silence: Annotated[

@@ -28,6 +28,9 @@ from voxfleet_operator.reconcile.namespace_access import opened
 
 NO_POOL = Unavailable("has no Interactive pool", "have no Interactive pool")
 NO_LANE = Unavailable("has no free interactive lane", "have no free interactive lane")
+KNOWS_NO_LANES = Unavailable(
+    "has an agent too old to keep lanes warm; upgrade it", "have agents too old to keep lanes warm; upgrade them"
+)
 HAS_ONE = Unavailable("has a lane of it already", "have a lane of it already")
 FAILED_IT = Unavailable("failed a lane of it and pauses", "failed a lane of it and pause")
 CLOSES_SOON = Unavailable("closes within ten minutes", "close within ten minutes")
@@ -72,6 +75,8 @@ class InteractiveRoom:
     """The memory cap of each lane in bytes; None: the agent does not say."""
     held_caps: tuple[int, ...] = ()
     """The memory that each lane needs that other endpoints have there, in bytes."""
+    knows_lanes: bool = True
+    """Whether its agent keeps lanes warm for endpoints."""
 
     def free_for(self, need_bytes: int) -> int:
         """How many lanes are left for such a lane, if each holder has the smallest that it fits into."""
@@ -160,6 +165,8 @@ def _static(snapshot: LaneRoomSnapshot, mac: MacSlot) -> Unavailable | None:
     room = snapshot.rooms.get(mac.name)
     if room is None or not room.lane_caps:
         return NO_POOL
+    if not room.knows_lanes:
+        return KNOWS_NO_LANES
     return None if room.has_fitting(needs.memory_cap_bytes) else LanesTooSmall.of(needs.memory_cap)
 
 

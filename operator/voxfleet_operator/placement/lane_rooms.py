@@ -9,6 +9,7 @@ from datetime import datetime
 from voxfleet_api.endpoint_lanes import LaneKey
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState
+from voxfleet_api.machine_messages import Capability
 from voxfleet_api.quantities import quantity_bytes
 from voxfleet_operator.fleet.mac_view import MacView, Outcome
 from voxfleet_operator.placement.gather import PlacementGatherer
@@ -63,7 +64,8 @@ class LaneRooms:
         for name, view in self._context.fleet.views().items():
             pools = () if view.machine is None else view.machine.pools
             caps = tuple(pool.memory_cap_bytes for pool in pools if pool.kind == INTERACTIVE for _ in range(pool.lanes))
-            rooms[name] = InteractiveRoom(caps, tuple(held[name]))
+            knows_lanes = view.machine is not None and Capability.ENDPOINT_LANES in view.machine.capabilities
+            rooms[name] = InteractiveRoom(caps, tuple(held[name]), knows_lanes)
         return rooms
 
     def _held_by(self, other: VoiceEndpoint) -> set[str]:

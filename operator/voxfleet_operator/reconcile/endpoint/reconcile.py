@@ -61,7 +61,7 @@ class EndpointReconciler:
         self._claims = findings.lane_claims
         self._places = findings.lane_places
         self._credentials = CredentialReadings(context)
-        self._spare = SpareTime(context.clock)
+        self._spare = SpareTime(context)
         self._written_seconds: dict[str, float] = {}
         self._known: dict[Key, str] = {}
         """The UIDs of endpoints, for when somebody takes their finalizer away."""

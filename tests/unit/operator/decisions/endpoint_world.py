@@ -19,7 +19,7 @@ from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest, LaneState, LaneSta
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import MacAgent, VoiceEndpoint
 from voxfleet_api.kinds.audio_shard import AttemptRecord, MachineIdentity
-from voxfleet_api.machine_messages import MachineFacts, PoolFacts
+from voxfleet_api.machine_messages import Capability, MachineFacts, PoolFacts
 from voxfleet_api.protocol import AttemptFailure, AttemptRequest, Problem
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.fleet.closing import Closing
@@ -44,7 +44,7 @@ MODEL = f"sha256:{'a' * 64}"
 KIND = VoiceEndpoint.crd.kind
 
 
-def endpoint_body(name: str = "captions", **spec: object) -> dict[str, Any]:
+def endpoint_body(name: str = "captions", **spec: Any) -> dict[str, Any]:
     body = {
         "contractRef": {"name": "contract"},
         "model": {"path": "/data/model"},
@@ -193,6 +193,7 @@ class LaneFleet:
             pools=pools,
             ledger_chain_id="chain",
             ledger_sequence=-1,
+            capabilities=(Capability.ENDPOINT_LANES,),
         )
         return MacView(
             mac,
@@ -237,7 +238,7 @@ class LaneFleet:
 
 
 class EndpointWorld:
-    def __init__(self, macs: Mapping[str, tuple[int, ...]] | int = 1, seed: int = 0, **spec: object) -> None:
+    def __init__(self, macs: Mapping[str, tuple[int, ...]] | int = 1, seed: int = 0, **spec: Any) -> None:
         """`macs`: how many, or the memory caps of the interactive lanes of each. `spec`: of the endpoint `captions`."""
         self.random = Random(seed)  # noqa: S311 # a life that can be repeated, no secret
         self.clock = Clock()
@@ -284,13 +285,13 @@ class EndpointWorld:
     def exists(self, name: str = "captions") -> bool:
         return Key(KIND, "team", name) in self.api.objects
 
-    def edit(self, name: str = "captions", **spec: object) -> None:
+    def edit(self, name: str = "captions", **spec: Any) -> None:
         self._edit(Key(KIND, "team", name), **spec)
 
-    def edit_mac(self, name: str, **spec: object) -> None:
+    def edit_mac(self, name: str, **spec: Any) -> None:
         self._edit(Key("MacAgent", "", name), **spec)
 
-    def _edit(self, key: Key, **spec: object) -> None:
+    def _edit(self, key: Key, **spec: Any) -> None:
         old = self.api.objects[key]
         kept = {name: value for name, value in {**old["spec"], **spec}.items() if value is not None}
         generation = old["metadata"]["generation"] + 1

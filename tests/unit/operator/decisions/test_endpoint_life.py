@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.unit.operator.decisions.endpoint_world import GIB, KIND, LOAD_SECONDS, EndpointWorld, endpoint_body
 
@@ -13,7 +15,7 @@ LOADED = LOAD_SECONDS + 3
 HOUR = 3600
 
 
-async def warm(macs: int = 1, **spec: object) -> EndpointWorld:
+async def warm(macs: int = 1, **spec: Any) -> EndpointWorld:
     world = EndpointWorld(macs, **spec)
     await world.live(LOADED)
     assert world.condition("Available") == "True LanesWarm"

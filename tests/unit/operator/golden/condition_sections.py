@@ -48,8 +48,8 @@ TEXTS: Mapping[type[Resource], str] = {
     " wait for machines. `events` are what people are told when a Mac that took attempts comes to be so.",
     VoiceContract: "Jobs copy a contract, so it has nothing to wait for. `events` are those of a new one.",
     VoiceEndpoint: "An endpoint is current as soon as its spec is accepted: GitOps does not wait for machines. Where"
-    " the reason is a failure class, any class may stand there. `events` are what people are told when a new endpoint is"
-    " so at once.",
+    " the reason is a failure class, any class may stand there. `events` are what people are told when a new endpoint"
+    " is so at once.",
     MachineHourStatement: "A statement only grows, and its conditions hold nobody up. `events` are what people are told"
     " when a new one is so at once.",
 }

@@ -26,10 +26,10 @@ DIGEST = f"sha256:{'d' * 64}"
 CONTRACT = VoiceContract.load(contract())
 NO_FIT = "0/2 Macs fit: 2 have no free interactive lane"
 SECRET_BLOCKERS = (Reason.SECRET_FORBIDDEN, Reason.SECRET_INCOMPLETE, Reason.SECRET_NOT_FOUND)
-DAY = {"timeZone": "UTC", "windows": [{"start": "08:00", "end": "18:00"}]}
+DAY: dict[str, Any] = {"timeZone": "UTC", "windows": [{"start": "08:00", "end": "18:00"}]}
 
 
-def an_endpoint(created_seconds_ago: float = 600.0, **spec: object) -> VoiceEndpoint:
+def an_endpoint(created_seconds_ago: float = 600.0, **spec: Any) -> VoiceEndpoint:
     body = endpoint_body(**spec)
     created = timestamp(NOW - timedelta(seconds=created_seconds_ago))
     body["metadata"] |= {"uid": "captions-uid", "generation": 1, "creationTimestamp": created}
