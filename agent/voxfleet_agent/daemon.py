@@ -33,6 +33,7 @@ from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.server.tls import TlsFiles
 from voxfleet_agent.stages.stage_runner import STAGES
 from voxfleet_agent.storage import Mounts, Storage
+from voxfleet_api.machine_messages import ReservedFacts
 from voxfleet_api.protocol import S3Credentials
 
 _log = logger("voxfleet.agent")
@@ -79,6 +80,7 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger,
         machine=local.machine,
         lanes=LaneSlots(local.pools),
         pools=local.pools,
+        reserved=tuple(ReservedFacts(name=one.name, memory_bytes=one.memory_bytes) for one in config.reserved),
         unload_after_seconds=config.cached_models.unload_after_seconds,
         models=local.models,
         ladders=local.ladders,
@@ -150,6 +152,7 @@ def metrics_of(supervisor: Supervisor, services: AttemptServices) -> AgentMetric
             quarantine_bytes=services.quarantine.size_bytes,
             quarantined_clips=services.quarantine.count,
             ready=supervisor.ready,
+            paces=services.pace.readings(),
         ),
         services.clip_metrics,
     )

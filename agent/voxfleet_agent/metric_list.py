@@ -48,9 +48,25 @@ LANE_BATCH_SIZE = gauge("voxfleet_agent_lane_batch_size", "Clips of one batch. O
 LANE_UNDERRUNS = counter(
     "voxfleet_agent_lane_ring_underruns_total", "Times that the model waited for decoded audio.", "lane"
 )
+LANE_UNDERRUN_CAUSES = counter(
+    "voxfleet_agent_lane_ring_underruns_by_cause_total",
+    "Times that the model waited for decoded audio, by what kept it: Disk, Decode or Scheduling.",
+    "lane",
+    "cause",
+)
 LANE_RESETS = counter("voxfleet_agent_lane_ring_resets_total", "Times that decoded audio was dropped.", "lane", "cause")
 LANE_RESTARTS = counter(
     "voxfleet_agent_lane_restarts_total", "Times that the lane's process was replaced.", "lane", "cause"
+)
+
+LANE_SLOWDOWN = gauge(
+    "voxfleet_agent_lane_slowdown_ratio",
+    "Time of inference beside what the lane's ladder measured, over the last minutes: 1 is as measured. Absent without"
+    " enough clips like those of the ladder.",
+    "lane",
+)
+LANE_CONTENDED = gauge(
+    "voxfleet_agent_lane_contended", "1 while a lane works so slowly that somebody else must use its Mac.", "lane"
 )
 
 METRICS: tuple[MetricSpec, ...] = tuple(item for item in list(vars().values()) if isinstance(item, MetricSpec))

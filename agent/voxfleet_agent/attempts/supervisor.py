@@ -28,7 +28,7 @@ from voxfleet_agent.attempts.execution import Execution
 from voxfleet_agent.attempts.live_attempt import LiveAttempt
 from voxfleet_agent.attempts.recovery import recover
 from voxfleet_agent.attempts.services import AttemptServices
-from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue
+from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue, offline
 from voxfleet_agent.attempts.state_machine import Action, AttemptEvent, transition
 from voxfleet_agent.journal import attempt_table, settings_table
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
@@ -324,6 +324,7 @@ class Supervisor:
             draining=self.draining or self.closing.takes_nothing,
             scratch_shortage=self._services.scratch.shortage() if needs_lane else None,
             slot_free=self.lanes.free > 0 if needs_lane else self.control.waiting < MAX_WAITING_CONTROL,
+            lacks_lanes=needs_lane and not offline(self._services.pools),
         )
 
     async def _start(

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxfleet_agent.audio.header_facts import refused
+from voxfleet_agent.audio.pcm import pcm16, to_integers, within_full_scale
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioContainer, AudioEncoding, AudioOutput, Clipping
 
@@ -107,15 +108,7 @@ def _checked(chunks: Iterable[Samples], clipping: Clipping) -> Iterator[Samples]
         if len(chunk) == 0:
             continue
         has_samples = True
-        peak = max(abs(float(chunk.max())), abs(float(chunk.min())))
-        if not np.isfinite(peak):
-            raise VoxFleetError(FailureClass.INFERENCE_ERROR, "the model spoke samples that are not finite numbers")
-        if peak > 1.0 and clipping is Clipping.REFUSE:
-            raise refused(
-                f"is spoken up to {peak:.3f} times full scale;"
-                " write output.audio.clipping: Limit to have it cut off there"
-            )
-        yield np.clip(chunk, -1.0, 1.0) if peak > 1.0 else chunk
+        yield within_full_scale(chunk, clipping)
     if not has_samples:
         raise VoxFleetError(FailureClass.INFERENCE_ERROR, "the model spoke no audio")
 
@@ -156,19 +149,12 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return name + struct.pack("<I", len(body)) + body
 
 
-def _to_integers(samples: Samples, bits: int) -> Samples:
-    """Rounds to the nearest step; +1.0, which has no integer of its own, takes the largest one."""
-    scale = np.float32(2 ** (bits - 1))
-    whole: Samples = np.clip(np.rint(samples * scale), -scale, scale - 1)
-    return whole
-
-
 def _wav_bytes(samples: Samples, encoding: AudioEncoding) -> bytes:
     """The samples as a wav file stores them, little-endian."""
     if encoding is AudioEncoding.PCM16:
-        return _to_integers(samples, 16).astype("<i2").tobytes()
+        return pcm16(samples)
     if encoding is AudioEncoding.PCM24:
-        return _to_integers(samples, 24).astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+        return to_integers(samples, 24).astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
     return samples.astype("<f4").tobytes()
 
 
@@ -176,7 +162,7 @@ def _write_encoded(path: Path, chunks: Iterator[Samples], output: AudioOutput) -
     samples = np.concatenate(list(chunks))
     if output.encoding is AudioEncoding.PCM24:
         # libav truncates samples to 24 bits; a sample on a whole step loses nothing.
-        samples = _to_integers(samples, 24) / np.float32(2**23)
+        samples = to_integers(samples, 24) / np.float32(2**23)
     encoding = "auto" if output.encoding is AudioEncoding.AAC else output.encoding.value
     if path.suffix == f".{output.container}":
         _save(path, samples, encoding, output)

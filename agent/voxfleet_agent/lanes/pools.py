@@ -13,6 +13,7 @@ from voxfleet_agent.lane_protocol.lane_lock import reap_stale
 from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_user import LaneUser
 from voxfleet_api.machine_messages import PoolFacts
+from voxfleet_api.pools import PoolKind
 from voxfleet_api.run_record import LaneReadings
 
 
@@ -59,8 +60,15 @@ class LanePools:
     def lanes(self) -> tuple[ProcessLane, ...]:
         return tuple(lane for lanes in self._lanes.values() for lane in lanes)
 
+    def lanes_of(self, kind: PoolKind) -> tuple[ProcessLane, ...]:
+        """The lanes of all pools of this kind."""
+        return tuple(lane for config in self._configs if config.kind is kind for lane in self._lanes[config.name])
+
     def acquire(self, pool: str, digest: str | None = None) -> ProcessLane | None:
         """A free lane, if possible one that has loaded the model `digest`, else one without a model; None without any.
+
+        Whoever acquires one names the pool, and so the kind: attempts those of Offline pools alone (`LaneSlots`). A
+        lane that is acquired is neither handed out nor unloaded before its release.
 
         Raises KeyError for an unknown pool.
         """
@@ -83,14 +91,15 @@ class LanePools:
             self._released_at_seconds[lane.name] = self._now_seconds()
 
     async def unload_idle(self, after_seconds: float) -> int:
-        """Ends the children of lanes that hold a model and had no work for this long; returns how many.
+        """Ends the children of Offline lanes that hold a model and had no work for this long; returns how many.
 
-        A child's end gives all of its memory back, which unloading a model inside it does not.
+        A child's end gives all of its memory back, which unloading a model inside it does not. A lane of an Interactive
+        pool is warm on purpose: who warmed it says when it ends.
         """
         now_seconds = self._now_seconds()
         idle = [
             lane
-            for lane in self.lanes
+            for lane in self.lanes_of(PoolKind.OFFLINE)
             if lane.name not in self._acquired
             and lane.loaded_digest is not None
             and now_seconds - self._released_at_seconds.get(lane.name, now_seconds) >= after_seconds

@@ -23,6 +23,7 @@ from voxfleet_agent.server.responses import RequestRefused, json_response, read_
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.machine_messages import Capability, MachineFacts, port_of_nonce
 from voxfleet_api.order_age import GOOD_UNTIL_HEADER, ClockReading
+from voxfleet_api.pools import usable_memory_bytes
 from voxfleet_api.protocol import AttemptRequest, EventAck, LedgerChains, RenewAnswer, RenewRequest
 
 MAX_NONCE_CHARACTERS = 128
@@ -107,6 +108,8 @@ class Routes:
                 runtime_message=machine.runtime_message,
                 capabilities=tuple(Capability),
                 pools=tuple(pools.facts()),
+                reserved=tuple(self._services.reserved),
+                usable_memory_bytes=usable_memory_bytes(machine.memory_bytes, machine.gpu_working_set_bytes),
                 loaded_models=tuple(pools.loaded_models()),
                 lacks_scratch=self._services.scratch.shortage() is not None,
                 scratch_reserved_bytes=self._services.scratch.reserved_bytes,
@@ -115,6 +118,7 @@ class Routes:
                 ledger_sequence=sequence,
                 ladder_profile=ladders.profile(),
                 ladders_revision=await ladders.revision(),
+                contended_lanes=self._services.pace.contended_lanes(),
             )
         )
 

@@ -48,6 +48,7 @@ from voxfleet_agent.worker.mixdown_judge import MixdownJudge
 from voxfleet_agent.worker.synthesize import Synthesizer, TextSynthesis, WriteAudio
 from voxfleet_agent.worker.transcribe import ClipTranscription, GpuFaultError, Transcriber
 from voxfleet_agent.worker.transcript_judge import Shortfall, TranscriptJudge
+from voxfleet_agent.worker.underruns import Underruns
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
@@ -123,6 +124,8 @@ class WorkerLoop:
         self._synthesizer: Synthesizer | None = None
         self._contract: VoiceContractSpec | None = None
         self._ring: RingBuffer | None = None
+        self._underruns = Underruns()
+        """Of the ring."""
         self._transcription: ClipTranscription | None = None
         self._synthesis: TextSynthesis | None = None
         self._batches: deque[_OpenBatch] = deque()
@@ -151,11 +154,13 @@ class WorkerLoop:
             return self._inbox.get_nowait()
         except queue.Empty:
             if self._batches and self._primed and self._ring is not None:
-                self._ring.underruns += 1
+                self._underruns.model_waits()
             self._primed = self._primed and bool(self._batches)
             return self._inbox.get()
 
     def _handle(self, item: Item) -> None:
+        if isinstance(item, Piece | Decoded):
+            self._underruns.audio_arrived(item.took)
         match item:
             case Load():
                 self._send(self._load(item))
@@ -212,7 +217,8 @@ class WorkerLoop:
         ring = self._ring
         return WorkerReadings(
             ring_high_water_bytes=0 if ring is None else ring.high_water_bytes,
-            ring_underruns=0 if ring is None else ring.underruns,
+            ring_underruns=self._underruns.total,
+            ring_underruns_by_cause=dict(self._underruns.by_cause),
             ring_resets={} if ring is None else dict(ring.resets),
             peak_rss_bytes=peak_bytes(),
             metal_peak_bytes=self._backends.memory.metal_peak_bytes(),
@@ -221,6 +227,7 @@ class WorkerLoop:
     def _load(self, request: Load) -> Loaded | WorkerRefusal:
         os.environ.update(request.environment)
         self._transcription, self._synthesis, self._ring, self._primed = None, None, None, False
+        self._underruns = Underruns()
         self._contract = request.contract
         reset_peak()
         self._backends.memory.reset_metal_peak()

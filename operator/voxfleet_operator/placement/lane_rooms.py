@@ -10,6 +10,7 @@ from voxfleet_api.endpoint_lanes import LaneKey
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState
 from voxfleet_api.machine_messages import Capability
+from voxfleet_api.pools import PoolKind
 from voxfleet_api.quantities import quantity_bytes
 from voxfleet_operator.fleet.mac_view import MacView, Outcome
 from voxfleet_operator.placement.gather import PlacementGatherer
@@ -22,8 +23,6 @@ from voxfleet_operator.placement.interactive_lanes import (
 from voxfleet_operator.placement.snapshot import JobNeeds
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.lane_places import LaneClaims, LanePlaces
-
-INTERACTIVE = "Interactive"
 
 
 class LaneRooms:
@@ -63,7 +62,9 @@ class LaneRooms:
         rooms: dict[str, InteractiveRoom] = {}
         for name, view in self._context.fleet.views().items():
             pools = () if view.machine is None else view.machine.pools
-            caps = tuple(pool.memory_cap_bytes for pool in pools if pool.kind == INTERACTIVE for _ in range(pool.lanes))
+            caps = tuple(
+                pool.memory_cap_bytes for pool in pools if pool.kind == PoolKind.INTERACTIVE for _ in range(pool.lanes)
+            )
             knows_lanes = view.machine is not None and Capability.ENDPOINT_LANES in view.machine.capabilities
             rooms[name] = InteractiveRoom(caps, tuple(held[name]), knows_lanes)
         return rooms

@@ -26,6 +26,7 @@ from voxfleet_agent.lanes.pools import LanePools
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Conversions, Windows
+from voxfleet_api.pools import PoolKind
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -292,6 +293,26 @@ async def test_a_lane_without_work_gives_its_model_s_memory_back_after_the_writt
         assert not child.is_running() and (busy.loaded_digest, idle.loaded_digest) == (model.digest, None)
         assert pools.acquire("offline") is idle
         assert (await idle.load(model, transcribe_spec())).sample_rate_hz > 0
+    finally:
+        await pools.close()
+
+
+async def test_a_lane_of_an_interactive_pool_stays_warm_until_whoever_warmed_it_ends_it(
+    tmp_path: Path, model: ResolvedModel
+) -> None:
+    now_seconds = 1000.0
+    configs = [PoolConfig(name="night"), PoolConfig(name="live", kind=PoolKind.INTERACTIVE)]
+    pools = LanePools(configs, tmp_path, now_seconds=lambda: now_seconds)
+    try:
+        batch, live = pools.acquire("night"), pools.acquire("live")
+        assert batch is not None and live is not None
+        assert (pools.lanes_of(PoolKind.OFFLINE), pools.lanes_of(PoolKind.INTERACTIVE)) == ((batch,), (live,))
+        for lane in (batch, live):
+            await lane.load(model, transcribe_spec())
+            pools.release(lane)
+        now_seconds += 3600
+        assert await pools.unload_idle(60) == 1
+        assert (batch.loaded_digest, live.loaded_digest) == (None, model.digest)
     finally:
         await pools.close()
 
