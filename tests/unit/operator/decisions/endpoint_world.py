@@ -170,6 +170,23 @@ class LaneFleet:
         fake = self.macs.get(mac)
         if fake is None:
             return MacView(mac, connected=False, reason=Reason.UNKNOWN, message="none")
+        connected = self.known[mac]
+        if connected:
+            self.proven.add(mac)
+        proven = mac in self.proven
+        facts = self.facts(mac)
+        return MacView(
+            mac,
+            connected=connected,
+            reason=Reason.CONNECTED if connected else Reason.SSH_UNREACHABLE,
+            message="answers" if connected else "no route to host",
+            identity=MachineIdentity(hardware_id=fake.hardware_id, ledger_key=LEDGER_KEY) if proven else None,
+            machine=facts if proven else None,
+            lanes=self.orders[mac].answers(),
+        )
+
+    def facts(self, mac: str) -> MachineFacts:
+        fake = self.macs[mac]
         pools = (
             PoolFacts(name="offline", kind="Offline", lanes=1, free_lanes=1, memory_cap_bytes=8 * GIB),
             *(
@@ -177,11 +194,7 @@ class LaneFleet:
                 for place, cap in enumerate(fake.caps)
             ),
         )
-        connected = self.known[mac]
-        if connected:
-            self.proven.add(mac)
-        proven = mac in self.proven
-        facts = MachineFacts(
+        return MachineFacts(
             hardware_id=fake.hardware_id,
             boot_id="boot",
             chip="Apple M4",
@@ -194,15 +207,6 @@ class LaneFleet:
             ledger_chain_id="chain",
             ledger_sequence=-1,
             capabilities=(Capability.ENDPOINT_LANES,),
-        )
-        return MacView(
-            mac,
-            connected=connected,
-            reason=Reason.CONNECTED if connected else Reason.SSH_UNREACHABLE,
-            message="answers" if connected else "no route to host",
-            identity=MachineIdentity(hardware_id=fake.hardware_id, ledger_key=LEDGER_KEY) if proven else None,
-            machine=facts if proven else None,
-            lanes=self.orders[mac].answers(),
         )
 
     def views(self) -> Mapping[str, MacView]:

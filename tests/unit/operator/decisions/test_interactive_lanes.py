@@ -8,10 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.operator.decisions.endpoint_world import EndpointWorld
 
+from voxfleet_api.endpoint_lanes import LaneState, LaneStatus
+from voxfleet_api.kinds import VoiceEndpoint
+from voxfleet_api.kinds.endpoint_status import VoiceEndpointStatus
 from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.selectors import LabelSelector
 from voxfleet_api.taints import Taint, Toleration
+from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.placement.filters import DELETED, DRAINING, OUTSIDE_WINDOW, UNREACHABLE, UNSCHEDULABLE
 from voxfleet_operator.placement.interactive_lanes import (
     EndpointNeeds,
@@ -20,6 +25,7 @@ from voxfleet_operator.placement.interactive_lanes import (
     lane_places,
 )
 from voxfleet_operator.placement.snapshot import JobNeeds, MacSlot, MacTraits, Unavailable
+from voxfleet_operator.reconcile.orphan_lanes import orphan_lanes
 
 GIB = 2**30
 NOW = 1000.0
@@ -195,3 +201,35 @@ def test_texts_are_told_apart_by_their_number() -> None:
     two = lane_places(a_snapshot(a_mac(), a_mac("mac-b"), rooms={}), NOW)
     assert two.pending_reason == "0/2 Macs fit: 2 have no Interactive pool"
     assert Unavailable("a", "b") == Unavailable("a", "b")
+
+
+def test_a_lane_that_no_endpoint_names_for_its_mac_is_an_orphan() -> None:
+    world = EndpointWorld()
+    endpoint = world.endpoint()
+    mine = endpoint.metadata.uid
+    view, machine = world.fleet.view("mac-a"), world.fleet.facts("mac-a")
+    lanes = tuple(a_lane_status(uid, generation) for uid, generation in ((mine, 3), ("gone", 7)))
+    held = replace(view, connected=True, machine=machine.model_copy(update={"endpoint_lanes": lanes}))
+    named = endpoint.model_copy(update={"status": VoiceEndpointStatus.load({"macs": [STORED_LANE]})})
+
+    def orphans(view: MacView, found: VoiceEndpoint) -> list[str]:
+        return [str(key) for key in orphan_lanes(view, lambda uid: found if uid == mine else None)]
+
+    assert orphans(held, endpoint) == [f"{mine}.3", "gone.7"]
+    assert orphans(held, named) == ["gone.7"], "which of its lanes is there is the endpoint's own concern"
+    assert orphans(replace(held, name="mac-b"), named) == [f"{mine}.3", "gone.7"]
+    assert orphans(replace(held, connected=False), endpoint) == []
+
+
+STORED_LANE = {"mac": "mac-a", "generation": 9, "specDigest": MODEL, "state": "Warm", "since": "2026-11-20T22:00:00Z"}
+
+
+def a_lane_status(uid: str, generation: int) -> LaneStatus:
+    return LaneStatus(
+        endpoint_uid=uid,
+        generation=generation,
+        spec_digest=MODEL,
+        namespace="team",
+        endpoint="captions",
+        state=LaneState.READY,
+    )
