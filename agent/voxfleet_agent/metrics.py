@@ -15,6 +15,7 @@ from voxfleet_agent import metric_list
 from voxfleet_agent.clip_metrics import ClipMetrics
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_agent.ladder.pace_watch import LanePaceReading
+from voxfleet_api.endpoint_lanes import LaneState
 from voxfleet_api.machine_messages import PoolFacts
 from voxfleet_api.protocol import AttemptState
 from voxfleet_api.run_record import LaneReadings
@@ -33,6 +34,8 @@ class AgentReading:
     quarantine_bytes: int
     quarantined_clips: int
     ready: bool
+    endpoint_lanes: Mapping[LaneState, int] = field(default_factory=dict)
+    open_sessions: int = 0
     paces: Mapping[str, LanePaceReading] = field(default_factory=dict)
     """Of the lanes that have worked."""
 
@@ -72,8 +75,13 @@ class AgentMetrics(Collector):
             free.add_metric([pool.name], pool.free_lanes)
         yield from (lanes, free)
         yield from _lane_metrics(reading.lanes)
+        endpoint_lanes = metric_list.ENDPOINT_LANES.gauge_family()
+        for lane_state in LaneState:
+            endpoint_lanes.add_metric([lane_state.value], reading.endpoint_lanes.get(lane_state, 0))
+        yield endpoint_lanes
         yield from _pace_metrics(reading.paces)
         for spec, value in (
+            (metric_list.OPEN_SESSIONS, reading.open_sessions),
             (metric_list.SCRATCH_RESERVED, reading.scratch_reserved_bytes),
             (metric_list.SCRATCH_QUOTA, reading.scratch_quota_bytes),
             (metric_list.QUARANTINE_BYTES, reading.quarantine_bytes),

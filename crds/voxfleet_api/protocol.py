@@ -233,8 +233,8 @@ class RenewRequest(StatusModel):
 class RenewAnswer(StatusModel):
     renewed: int
     """Attempts."""
-    renewed_lanes: int = 0
-    """Warm lanes of endpoints."""
+    renewed_lanes: int | None = None
+    """Warm lanes of endpoints; None: the agent has none."""
 
 
 class LedgerChain(StatusModel):

@@ -9,6 +9,7 @@ from voxfleet_agent.attempts.slots import PoolView, SlotSource
 from voxfleet_agent.clock import Clock
 from voxfleet_agent.ladder.pace_watch import PaceWatch
 from voxfleet_agent.ladder.shared_ladders import SharedLadders
+from voxfleet_agent.lanes.interactive_pools import InteractivePools
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.ledger import Ledger
 from voxfleet_agent.stages.stage_runner import StageServices
@@ -23,6 +24,8 @@ class AttemptServices(StageServices):
     clock: Clock
     lanes: SlotSource[LaneHandle]
     pools: PoolView
+    interactive: InteractivePools
+    """The lanes for the sessions of VoiceEndpoints."""
     unload_after_seconds: float
     """How long a lane without work keeps its model in memory."""
     reserved: Sequence[ReservedFacts] = ()

@@ -14,7 +14,7 @@ from voxfleet_agent.confinement.confinement import Confinement, unconfined
 from voxfleet_agent.lane_protocol.messages import WorkerReadings
 from voxfleet_agent.lane_protocol.session_messages import TurnDetection
 from voxfleet_agent.lanes.child_exits import ChildEnd, load_failure_class
-from voxfleet_agent.lanes.child_process import ChildEndedError
+from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
 from voxfleet_agent.lanes.child_start import WORKER, ChildStart
 from voxfleet_agent.lanes.lane_reports import ReadingsTotal
 from voxfleet_agent.lanes.lane_session import HearingSession, SessionBounds, SpeakingSession
@@ -88,6 +88,10 @@ class InteractiveLane:
         """The child that is ready."""
         self._assignment: Assignment | None = None
         self._life: asyncio.Task[None] | None = None
+        self._starting: ChildProcess | None = None
+        """The child that is being made ready."""
+        self._kills = 0
+        """Calls of `kill` that go on: no child starts meanwhile."""
         self._totals = ReadingsTotal()
         self._lock = asyncio.Lock()
         self.trouble: LaneTrouble | None = None
@@ -182,9 +186,18 @@ class InteractiveLane:
 
     async def kill(self) -> None:
         """Ends sessions and child at once. A second call does nothing; a later `load` starts anew."""
-        await self._give_up(in_order=False)
-        async with self._lock:  # a child may have been starting when the call came
+        self._kills += 1
+        try:
+            if self._starting is not None:
+                self._starting.kill()  # the `load` that waits for it ends, too
             await self._give_up(in_order=False)
+            async with self._lock:
+                await self._give_up(in_order=False)
+        finally:
+            self._kills -= 1
+
+    def _is_being_killed(self) -> bool:
+        return self._kills > 0
 
     def _sessions(self) -> SessionTable:
         serving = self._serving
@@ -202,6 +215,8 @@ class InteractiveLane:
     async def _bring_up(self, assignment: Assignment) -> ServingChild:
         """Starts a child and makes it ready. Raises ChildEndedError, or VoxFleetError for a refusal."""
         model, spec, cap_bytes = assignment.model, assignment.spec, assignment.memory_cap_bytes
+        if self._is_being_killed():
+            raise VoxFleetError(FailureClass.LANE_CRASHED, f"the agent stopped lane {self.name}")
         try:
             child = await self._children.start(spec, model.readable, BATCH_SIZE, cap_bytes)
         except OSError as error:
@@ -211,7 +226,10 @@ class InteractiveLane:
             ) from error
         _log.info("lane started", lane=self.name, pid=child.pid)
         serving: ServingChild | None = None
+        self._starting = child
         try:
+            if self._is_being_killed():  # since the process was asked for
+                child.kill()
             names = self._children.names(spec, BATCH_SIZE)
             loaded = await child.load(model, spec, memory_cap_bytes=cap_bytes, environment=names)
             self._totals.ring_bytes = loaded.ring_bytes
@@ -224,6 +242,8 @@ class InteractiveLane:
             else:
                 await serving.close(FailureClass.MACHINE_RETURNED, "the lane is given up")
             raise
+        finally:
+            self._starting = None
         return serving
 
     async def _warm_up(self, serving: ServingChild, assignment: Assignment, loaded: LoadedModel) -> None:

@@ -25,7 +25,6 @@ from voxfleet_agent.storage import Storage
 from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.pools import PoolKind
 from voxfleet_api.protocol import AttemptFailure, ShardResult
 from voxfleet_api.results import SKIPPED_NAME, Counts, plan_folder
 
@@ -80,7 +79,7 @@ class JobRunner:
     ) -> None:
         self._specs = specs
         self._scratch = local.scratch
-        self._lanes = local.pools.lanes_of(PoolKind.OFFLINE)[: specs.job.spec.parallelism]
+        self._lanes = local.pools.lanes[: specs.job.spec.parallelism]
         self._storage = storage
         self._stage_runner = StageRunner(local, one_machine=True)
         self._run_journal = run_journal

@@ -42,7 +42,6 @@ from voxfleet_agent.storage import Mounts, Storage
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
-from voxfleet_api.pools import PoolKind
 from voxfleet_api.protocol import S3Credentials
 from voxfleet_api.results import INDEX_NAME, Counts
 from voxfleet_api.rows import ResultRow
@@ -109,7 +108,7 @@ async def _run(
     owner = owner_of(paths.state)
     await _claim_output(specs, paths, storage, owner, write=False)
     _require_same(specs, paths, run_journal)
-    lanes = min(len(local.pools.lanes_of(PoolKind.OFFLINE)), specs.job.spec.parallelism)
+    lanes = min(len(local.pools.lanes), specs.job.spec.parallelism)
     stopwatch = Stopwatch(paths.state / "elapsed.json", lanes)
     limit = run_limit(specs.job.spec, lanes, stopwatch.before.machine_milliseconds / 1000)
     runner = JobRunner(specs, local, storage, run_journal, reporter, stopwatch, limit)

@@ -17,16 +17,18 @@ from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.config import Listen
+from voxfleet_agent.endpoint_lanes.endpoint_lanes import EndpointLanes
 from voxfleet_agent.engine.compute_dtype import FLOAT32
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.ladder.pace_watch import PaceWatch
 from voxfleet_agent.ladder.shared_ladders import SharedLadders
+from voxfleet_agent.lanes.interactive_pools import InteractivePools
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, Lane, LaneSpec, LoadedModel, StepDown
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.machine import LocalMachine
 from voxfleet_agent.metrics import AgentMetrics, AgentReading
-from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.models.resolved_model import ModelResolver, ResolvedModel
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.server.app import build_app, build_server, listen_on
@@ -185,6 +187,7 @@ class Agent:
     scratch: Scratch
     key: Ed25519PrivateKey
     http: httpx.AsyncClient
+    lanes: EndpointLanes
 
     def headers(self, control_plane: str = CONTROL_PLANE, epoch: int = 1, token: str = TOKEN) -> dict[str, str]:
         return {"Authorization": f"Bearer {token}", CONTROL_PLANE_HEADER: control_plane, EPOCH_HEADER: str(epoch)}
@@ -287,8 +290,11 @@ async def running_agent(
     folder: Path,
     *,
     lanes: int = 1,
-    interactive: int = 0,
     clock: ManualClock | None = None,
+    interactive: int = 0,
+    interactive_lanes: InteractivePools | None = None,
+    models: ModelResolver | None = None,
+    allow: Sequence[str] | None = None,
     pace: PaceWatch | None = None,
 ) -> AsyncIterator[Agent]:
     """Runs an agent, and stops it in order, as SIGTERM does."""
@@ -307,18 +313,24 @@ async def running_agent(
         machine=MACHINE,
         lanes=LaneSlots(pools),
         pools=pools,
+        interactive=interactive_lanes or InteractivePools((), folder / "lanes"),
         unload_after_seconds=900,
-        models=NoModels(),
+        models=models or NoModels(),
         ladders=NoLadders(),
         shared_ladders=SharedLadders(ladder_book(folder)),
         pace=pace or PaceWatch(),
         quarantine=QuarantineStore(folder / "scratch" / "quarantine", 10_000, clock),
         open_budget=lambda spec: NoBudget(),
         stages=dict.fromkeys(Stage, stage),
-        open_storage=open_storage,
+        open_storage=open_storage
+        if allow is None
+        else lambda credentials, namespace: Storage(allow, credentials, namespace=namespace),
     )
     supervisor = Supervisor(services)
     await supervisor.start()
+    endpoint_lanes = EndpointLanes(services, supervisor.closing, supervisor.fail)
+    supervisor.share_scratch_with(endpoint_lanes.scratch_owners)
+    await endpoint_lanes.start()
     metrics = AgentMetrics(
         lambda: AgentReading(
             supervisor.states(),
@@ -329,11 +341,13 @@ async def running_agent(
             7,
             2,
             True,
+            endpoint_lanes.states(),
+            endpoint_lanes.open_sessions(),
             services.pace.readings(),
         ),
         services.clip_metrics,
     )
-    routes = Routes(services, supervisor, Authenticator(TOKEN), metrics)
+    routes = Routes(services, supervisor, endpoint_lanes, Authenticator(TOKEN), metrics)
     listener = listen_on(Listen(port=0))
     server = build_server(build_app(routes, supervisor.clock))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -342,9 +356,9 @@ async def running_agent(
         base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=30.0
     )
     try:
-        yield Agent(folder, clock, stage, pools, supervisor, journal, scratch, key, client)
+        yield Agent(folder, clock, stage, pools, supervisor, journal, scratch, key, client, endpoint_lanes)
     finally:
-        await supervisor.shut_down()
+        await asyncio.gather(supervisor.shut_down(), endpoint_lanes.shut_down())
         routes.closing.set()
         await client.aclose()
         server.should_exit = True

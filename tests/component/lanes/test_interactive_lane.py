@@ -246,8 +246,7 @@ async def test_audio_for_a_child_that_takes_none_is_bounded_until_the_child_is_r
     assert lane._serving is not None
     child = lane._serving.child
     assert child.sent_bytes - child.taken_bytes < 400_000
-    end = await end_of(other)
-    assert end.failure_class is FailureClass.LANE_CRASHED and "took nothing" in end.reason
+    assert (await end_of(other)).failure_class is FailureClass.LANE_CRASHED
 
 
 async def test_a_child_that_never_answers_is_replaced(make_lane: MakeLane, model: ResolvedModel) -> None:

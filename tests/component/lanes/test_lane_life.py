@@ -297,22 +297,28 @@ async def test_a_lane_without_work_gives_its_model_s_memory_back_after_the_writt
         await pools.close()
 
 
-async def test_a_lane_of_an_interactive_pool_stays_warm_until_whoever_warmed_it_ends_it(
+async def test_a_lane_of_an_interactive_pool_is_handed_out_for_sessions_alone(
     tmp_path: Path, model: ResolvedModel
 ) -> None:
     now_seconds = 1000.0
-    configs = [PoolConfig(name="night"), PoolConfig(name="live", kind=PoolKind.INTERACTIVE)]
+    configs = [PoolConfig(name="night"), PoolConfig(name="live", kind=PoolKind.INTERACTIVE, memory_cap="2Gi")]
     pools = LanePools(configs, tmp_path, now_seconds=lambda: now_seconds)
     try:
-        batch, live = pools.acquire("night"), pools.acquire("live")
-        assert batch is not None and live is not None
-        assert (pools.lanes_of(PoolKind.OFFLINE), pools.lanes_of(PoolKind.INTERACTIVE)) == ((batch,), (live,))
-        for lane in (batch, live):
-            await lane.load(model, transcribe_spec())
-            pools.release(lane)
+        batch = pools.acquire("night")
+        assert batch is not None and pools.lanes == (batch,)
+        with pytest.raises(KeyError):
+            pools.acquire("live")
+        assert pools.interactive.acquire(3 * 2**30) is None and not pools.interactive.has_free(3 * 2**30)
+        live = pools.interactive.acquire(2**30)
+        assert live is not None and live.name == "live-0" and pools.interactive.acquire(2**30) is None
+        assert [(pool.name, pool.free_lanes) for pool in pools.facts()] == [("night", 0), ("live", 0)]
+        assert set(pools.readings()) == {"night-0", "live-0"}
+        await batch.load(model, transcribe_spec())
+        pools.release(batch)
+        pools.interactive.release(live)
+        assert [pool.free_lanes for pool in pools.facts()] == [1, 1]
         now_seconds += 3600
-        assert await pools.unload_idle(60) == 1
-        assert (batch.loaded_digest, live.loaded_digest) == (None, model.digest)
+        assert await pools.unload_idle(60) == 1 and batch.loaded_digest is None
     finally:
         await pools.close()
 
