@@ -30,9 +30,7 @@ def contended(mac: MacAgent, view: MacView) -> ConditionVerdict | None:
         return _as_stored(mac)
     if not facts.contended_lanes:
         return None
-    return ConditionVerdict(
-        True, Reason.LANES_SLOWED_DOWN, _message(facts.contended_lanes, _tenants(mac, facts))
-    )
+    return ConditionVerdict(True, Reason.LANES_SLOWED_DOWN, _message(facts.contended_lanes, _tenants(mac, facts)))
 
 
 def _as_stored(mac: MacAgent) -> ConditionVerdict | None:
