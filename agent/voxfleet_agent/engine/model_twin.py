@@ -13,6 +13,7 @@ from types import MethodType
 from typing import Protocol, TypeVar
 
 import mlx.core as mx
+import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 _COPIED_PACKAGES = ("mlx_audio", "mlx_lm", "mlx.nn")
@@ -29,8 +30,8 @@ T = TypeVar("T")
 
 def twin_of(model: M) -> M:
     """A twin, with the state that the model has now."""
-    weights = [array for _, array in tree_flatten(dict(model.parameters()))]
-    known: dict[int, object] = {id(array): array for array in weights}
+    weights: dict[str, mx.array] = tree_flatten(dict(model.parameters()), destination={})  # type: ignore[assignment] # mlx types the form without a destination, too
+    known: dict[int, object] = {id(array): array for array in weights.values()}
     return _Twins(known).copied(model)
 
 
@@ -64,6 +65,8 @@ class _Twins:
                 self._remembered(original, table)
                 table.update((key, self.copied(value)) for key, value in original.items())
                 return table
+            case _ if (module := _compiled_module(original)) is not None:
+                return self._remembered(original, mx.compile(self.copied(module)))
             case _ if type(original).__module__.startswith(_COPIED_PACKAGES) and hasattr(original, "__dict__"):
                 return self._object(original)
         return original
@@ -80,3 +83,11 @@ class _Twins:
         self._known[id(original)] = twin
         self._originals.append(original)
         return twin
+
+
+def _compiled_module(value: object) -> nn.Module | None:
+    """The module that `mx.compile` was given; it answers for it in all but its type."""
+    if isinstance(value, nn.Module):
+        return None
+    owner = getattr(getattr(value, "children", None), "__self__", None)
+    return owner if isinstance(owner, nn.Module) else None

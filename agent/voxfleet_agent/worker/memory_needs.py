@@ -14,8 +14,8 @@ TURN_RING_PERCENT = 120
 """The ring of a session, of its longest turn."""
 SAMPLE_BYTES = 2
 """Of the backlog, which holds audio as the client sent it."""
-VAD_BYTES = _MIB
-"""A detector of speech with its state, and the filter of a resample, rounded up."""
+VAD_BYTES = 4 * _MIB
+"""A detector of speech with its state, and the filter of a resample, rounded up: 3.2 and 0.2 MB were measured."""
 _ROOM_PERCENT = 25
 """Waiting audio may take this share of the memory that ring, decoding and model leave below the cap, and its batch as
 much again. The rest is for what longer audio takes, which only the ladder measures and the memory guard bounds."""
