@@ -13,7 +13,7 @@ from types import MethodType
 from typing import Protocol, TypeVar
 
 import mlx.core as mx
-import mlx.nn as nn
+from mlx.nn import Module
 from mlx.utils import tree_flatten
 
 _COPIED_PACKAGES = ("mlx_audio", "mlx_lm", "mlx.nn")
@@ -85,9 +85,9 @@ class _Twins:
         return twin
 
 
-def _compiled_module(value: object) -> nn.Module | None:
+def _compiled_module(value: object) -> Module | None:
     """The module that `mx.compile` was given; it answers for it in all but its type."""
-    if isinstance(value, nn.Module):
+    if isinstance(value, Module):
         return None
     owner = getattr(getattr(value, "children", None), "__self__", None)
-    return owner if isinstance(owner, nn.Module) else None
+    return owner if isinstance(owner, Module) else None

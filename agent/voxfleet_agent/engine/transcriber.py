@@ -19,6 +19,7 @@ from voxfleet_agent.engine.ctc_batches import decode_tokens, exact_batches
 from voxfleet_agent.engine.languages import known_languages
 from voxfleet_agent.engine.mlx_memory import count_parameters
 from voxfleet_agent.engine.model_loading import dtype_of, family_of, load_model
+from voxfleet_agent.engine.random_choices import RandomChoices
 from voxfleet_agent.engine.streaming_text import text_deltas
 from voxfleet_agent.engine.token_budget import TokenBudget
 from voxfleet_agent.engine.transcription_families import (
@@ -91,7 +92,8 @@ class MlxTranscriber:
         """One transcript per clip of float32 samples (N,) at `sample_rate_hz`.
 
         `enlarged`: with a larger token budget. `heard` learns of the progress inside each clip from a model that tells
-        it. Raises whatever the model's own code raises.
+        it, and may have the model transcribe other clips before it goes on with this one. Raises whatever the model's
+        own code raises.
         """
         long_enough = [clip for clip in clips if len(clip) >= self._shortest_frames]
         if self._exact is not None:
@@ -118,8 +120,8 @@ class MlxTranscriber:
         return text_deltas(parts, family.stream, self._decode_tokens)
 
     def _transcribe(self, clip: npt.NDArray[np.float32], enlarged: bool, heard: Heard | None) -> Transcript:
-        mx.random.seed(SEED)
-        with nullcontext() if self._progress is None else self._progress.told(heard):
+        progress = nullcontext() if self._progress is None else self._progress.told(heard)
+        with RandomChoices(SEED).drawn(), progress:
             output = self._generate(self._audio(clip), **self._settings(enlarged))
         spent_from = self._budget.spent_from(enlarged)
         timestamp_begin = None if self._progress is None else self._progress.timestamp_begin
