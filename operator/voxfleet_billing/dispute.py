@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,6 @@ from voxfleet_api.ledger import GENESIS_HASH, Activity, SignedRow
 from voxfleet_api.quantities import hours_text, seconds_text
 from voxfleet_billing.archive_format import (
     ArchivedHead,
-    MacFacts,
     MonthIndex,
     SegmentEntry,
     SettledAttempt,
@@ -19,6 +18,7 @@ from voxfleet_billing.archive_format import (
     TimeClass,
 )
 from voxfleet_billing.charge import Charge
+from voxfleet_billing.facts_in_time import FactsInTime
 from voxfleet_billing.instants import milliseconds_of, written_milliseconds
 from voxfleet_billing.mac_verification import ReadSegment
 from voxfleet_billing.money import plain
@@ -145,7 +145,8 @@ def explained(
 
 def _line(evidence: Evidence, signed: SignedRow) -> Plain:
     row, owner = signed.row, signed.row.held_for
-    facts = _facts_at(evidence.index.facts, row.wall_start, row.hardware_id)
+    start = written_milliseconds(row.wall_start)
+    facts = None if start is None else FactsInTime(evidence.index.facts).at(start, row.hardware_id).facts
     return {
         "owner": f"{owner.kind} {owner.namespace}/{owner.name}",
         "ownerUid": owner.uid,
@@ -161,14 +162,6 @@ def _line(evidence: Evidence, signed: SignedRow) -> Plain:
         "priceClass": row.price_class or "",
         "controlPlane": row.control_plane,
     }
-
-
-def _facts_at(facts: Iterable[MacFacts], start: str, hardware_id: str) -> MacFacts | None:
-    moment = written_milliseconds(start)
-    if moment is None:
-        return None
-    known = [item for item in facts if item.hardware_id == hardware_id and milliseconds_of(item.since) <= moment]
-    return max(known, key=lambda item: milliseconds_of(item.since), default=None)
 
 
 def _time(signed: SignedRow, faults: list[str]) -> Plain:

@@ -18,6 +18,7 @@ import multiprocessing
 import os
 import re
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -116,6 +117,18 @@ def done_before(digest: str, wanted: Iterable[range]) -> dict[range, dict[str, o
     return found
 
 
+def end_with_parent() -> None:
+    """In a process of the pool, which would wait for work for ever once nobody is there to give any."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def run_all(first: int, count: int, at_a_time: int, *, again: bool) -> Total:
     digest, wanted = code_digest(), list(chunks(first, count))
     before = {} if again else done_before(digest, wanted)
@@ -130,7 +143,7 @@ def run_all(first: int, count: int, at_a_time: int, *, again: bool) -> Total:
     left = [chunk for chunk in wanted if chunk not in before]
     started, last = time.monotonic(), 0.0
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(at_a_time, mp_context=context) as pool, RESULTS.open("a") as results:
+    with ProcessPoolExecutor(at_a_time, context, end_with_parent) as pool, RESULTS.open("a") as results:
         pending = {pool.submit(run_chunk, chunk): chunk for chunk in left}
         for done, future in enumerate(as_completed(pending), 1):
             entry = future.result() | {"code": digest, "chunk": str(pending[future])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from voxfleet_agent.engine.agreed_text import AgreedText
 from voxfleet_agent.engine.transcription_families import Stream
 
 
@@ -12,9 +13,8 @@ def text_deltas(
 ) -> Iterator[str]:
     """Yields non-empty pieces whose concatenation is the final text, without white space at its ends.
 
-    Pieces pass through as they arrive. From hypotheses, whole words are emitted once two in a row agree on them; a word
-    that still changes is held back until it settles, and the last hypothesis emits the rest. Emitted text is never
-    revised: if the model changes it after all, as many words as were already emitted are skipped, and the rest follow.
+    Pieces pass through as they arrive. From hypotheses, words are emitted as `AgreedText` says, and the last one is the
+    final text. Emitted text is never revised.
     `decode` turns `.tokens` into text. Raises TypeError for parts of another kind.
     """
     if stream is Stream.NONE:
@@ -24,8 +24,8 @@ def text_deltas(
     if stream is Stream.TOKENS:
         if decode is None:
             raise ValueError("a stream of tokens needs a decoder")
-        return _agreed_words(decode(_tokens(part)) for part in parts)
-    return _agreed_words(_text(part) for part in parts)
+        return _agreed(decode(_tokens(part)) for part in parts)
+    return _agreed(_text(part) for part in parts)
 
 
 def _trimmed(pieces: Iterable[str]) -> Iterator[str]:
@@ -44,26 +44,13 @@ def _trimmed(pieces: Iterable[str]) -> Iterator[str]:
             spaces = ""
 
 
-def _agreed_words(hypotheses: Iterable[str]) -> Iterator[str]:
-    emitted: list[str] = []
-    previous: list[str] = []
-    for hypothesis in hypotheses:
-        words = hypothesis.split()
-        agreed = 0
-        while agreed < min(len(previous), len(words)) and previous[agreed] == words[agreed]:
-            agreed += 1
-        # The last word of a hypothesis may still be incomplete.
-        yield from _new_words(emitted, words[: min(agreed, len(previous) - 1)] if previous else [])
-        previous = words
-    yield from _new_words(emitted, previous)
-
-
-def _new_words(emitted: list[str], words: Sequence[str]) -> Iterator[str]:
-    """Skips as many words as `emitted` has, yields the rest as one piece, and adds them to `emitted`."""
-    new = words[len(emitted) :]
-    if new:
-        yield (" " if emitted else "") + " ".join(new)
-        emitted.extend(new)
+def _agreed(hypotheses: Iterable[str]) -> Iterator[str]:
+    agreed, last = AgreedText(), ""
+    for last in hypotheses:
+        if delta := agreed.update(last):
+            yield delta
+    if delta := agreed.finish(last):
+        yield delta
 
 
 def _text(part: object) -> str:

@@ -180,6 +180,17 @@ def test_a_line_whose_times_are_none_does_not_fit(tmp_path: Path) -> None:
     assert told["time"]["billedSeconds"] == "60.000"
 
 
+def test_a_line_from_before_the_first_facts_has_the_chip_that_its_price_goes_by(tmp_path: Path) -> None:
+    late = FACTS.model_copy(update={"since": "2026-11-20T00:00:00Z"})
+    mac = SignedMac(clock=datetime(2026, 11, 2, tzinfo=UTC), facts=(late,))
+    mac.attempt()
+    (month,) = mac.months()
+    month.write(tmp_path)
+    code, output = run(tmp_path, "dispute", "chain-1#1", "-o", "json")
+    (told,) = json.loads(output)
+    assert code == 0 and told["line"]["chip"] == "Apple M4"
+
+
 def test_time_asleep_is_told_apart(tmp_path: Path) -> None:
     mac = SignedMac(clock=datetime(2026, 11, 2, tzinfo=UTC))
     mac.attempt(monotonic_milliseconds=500)
