@@ -86,8 +86,8 @@ class _Twins:
 
 
 def _compiled_module(value: object) -> Module | None:
-    """The module that `mx.compile` was given; it answers for it in all but its type."""
-    if isinstance(value, Module):
+    """The module that `mx.compile` was given: what it makes answers for it, down to `isinstance`."""
+    if issubclass(type(value), Module):
         return None
     owner = getattr(getattr(value, "children", None), "__self__", None)
     return owner if isinstance(owner, Module) else None

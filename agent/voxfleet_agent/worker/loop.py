@@ -101,9 +101,9 @@ class WorkerLoop:
         return self._step_started_ns - started_ns
 
     def _take_waiting(self) -> None:
-        """Takes what is in the inbox, without waiting."""
+        """Takes what is in the inbox, without waiting; what comes after a request to load waits until that is done."""
         until_seconds = time.monotonic() + _TAKING_SECONDS
-        while time.monotonic() < until_seconds:
+        while time.monotonic() < until_seconds and not self._batches.waits_to_load:
             try:
                 self._take(self._inbox.get_nowait())
             except queue.Empty:
