@@ -13,7 +13,7 @@ from types import MethodType
 from typing import Protocol, TypeVar
 
 import mlx.core as mx
-from mlx.nn import Module
+from mlx.nn.layers.base import Module
 from mlx.utils import tree_flatten
 
 _COPIED_PACKAGES = ("mlx_audio", "mlx_lm", "mlx.nn")

@@ -139,9 +139,7 @@ class MlxSynthesizer:
                 "synthesis.reference: the lane was loaded with another recording, or with none; leave it out",
             )
 
-    def _synthesize(
-        self, text: str, synthesis: Synthesis, *, enlarged: bool
-    ) -> Iterator[npt.NDArray[np.float32]]:
+    def _synthesize(self, text: str, synthesis: Synthesis, *, enlarged: bool) -> Iterator[npt.NDArray[np.float32]]:
         budget = self._budget(synthesis, enlarged=enlarged)
         samples = 0
         tokens: dict[int, int] = {}

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from voxfleet_agent.engine.mlx_limits import MlxLimits
 from voxfleet_agent.worker.decode_thread import AudibleSpeech, OpenClipDecoder
-from voxfleet_agent.worker.session_audio import OpenResampler, OpenVad, open_soxr, open_silero
+from voxfleet_agent.worker.session_audio import OpenResampler, OpenVad, open_silero, open_soxr
 from voxfleet_agent.worker.synthesize import Synthesizer, WriteAudio
 from voxfleet_agent.worker.transcribe import Transcriber
 from voxfleet_agent.worker.transcript_judge import Shortfall

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from voxfleet_agent.audio.turn_ring import TurnRing
 from voxfleet_agent.engine.agreed_text import AgreedText
+from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.engine.turn_detection import SpeechEnded, TurnBegan, TurnCleared, TurnEnded, TurnEvent
 from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, Message
 from voxfleet_agent.lane_protocol.session_messages import (
@@ -33,7 +34,7 @@ from voxfleet_agent.worker.memory_needs import TURN_RING_PERCENT, turn_ring_fram
 from voxfleet_agent.worker.session_audio import SAMPLE_BYTES, Samples, SessionAudio
 from voxfleet_agent.worker.step_order import StepKind, WaitingStep
 from voxfleet_agent.worker.turn_clock import LATE_MILLISECONDS, TurnClock
-from voxfleet_agent.worker.turn_hearing import TurnHearing
+from voxfleet_agent.worker.turn_hearing import TurnHearing, TurnStream
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 MOST_WAITING_TURNS = 8
@@ -49,6 +50,8 @@ _STEP_SLICES = 10
 class _Turn:
     number: int
     start_frame: int
+    stream: TurnStream | None
+    """Hears the turn as it is spoken; None: it is heard again and again."""
     text: AgreedText = field(default_factory=AgreedText)
     heard_to_frame: int = 0
     """How far the last pass has heard it."""
@@ -56,6 +59,8 @@ class _Turn:
     """Since when another pass is due."""
     end_frame: int = 0
     ended_ns: int = 0
+    taken_up_ns: int | None = None
+    """When the model began with what counts as the final pass."""
 
 
 class HearingSession:
@@ -131,9 +136,9 @@ class HearingSession:
     def run_step(self) -> None:
         """Runs the step that `waiting_step` tells of. Raises GpuFaultError."""
         if self._ended:
-            self._finish_turn(self._ended[0])
-            self._ended.popleft()
-            self._drop_audio()
+            if self._finish_turn(self._ended[0]):
+                self._ended.popleft()
+                self._drop_audio()
         elif self._backlog:
             self._work_off_backlog()
         elif self._open is not None:
@@ -159,7 +164,9 @@ class HearingSession:
 
     def _take(self, pcm: bytes) -> None:
         if len(pcm) % SAMPLE_BYTES:
-            raise VoxFleetError(FailureClass.INVALID_INPUT, "HearAudio has half a sample; send whole samples of 16 bits")
+            raise VoxFleetError(
+                FailureClass.INVALID_INPUT, "HearAudio has half a sample; send whole samples of 16 bits"
+            )
         if self._backlog_bytes + len(pcm) > self._most_backlog_bytes:
             raise _ahead("audio comes faster than the model hears it; send it at the pace of speech")
         self._last_audio_ns = time.monotonic_ns()
@@ -215,17 +222,19 @@ class HearingSession:
         self._ring.write(samples)
         self._follow(self._turns.hear(samples))
         turn = self._open
-        if turn is not None and turn.due_since_ns is None:
-            heard_to_frame = max(turn.heard_to_frame, turn.start_frame)
-            if self._ring.end_frame - heard_to_frame >= self._partial_frames:
-                turn.due_since_ns = time.monotonic_ns()
+        is_new = turn is not None and self._ring.end_frame - turn.heard_to_frame >= self._partial_frames
+        if turn is not None and is_new and turn.due_since_ns is None:
+            turn.due_since_ns = time.monotonic_ns()
         self._drop_audio()
 
     def _follow(self, events: list[TurnEvent]) -> None:
         for event in events:
             match event:
                 case TurnBegan():
-                    self._open = _Turn(self._next_turn, max(event.start_frame, self._ring.start_frame))
+                    start_frame = max(event.start_frame, self._ring.start_frame)
+                    self._open = _Turn(
+                        self._next_turn, start_frame, self._hearing.open_stream(), heard_to_frame=start_frame
+                    )
                     self._next_turn += 1
                     if self._detects:
                         started = self._milliseconds(self._open.start_frame)
@@ -254,17 +263,26 @@ class HearingSession:
 
     def _hear_so_far(self, turn: _Turn) -> None:
         end_frame = self._ring.end_frame
-        text = self._hearing.partial(self._ring.read(turn.start_frame, end_frame))
-        turn.heard_to_frame, turn.due_since_ns = end_frame, None
-        self._tell_text(turn, turn.text.update(text))
+        if turn.stream is None:
+            text = self._hearing.partial(self._ring.read(turn.start_frame, end_frame))
+            turn.heard_to_frame, turn.due_since_ns = end_frame, None
+            self._tell_text(turn, turn.text.update(text))
+        else:
+            turn.stream.feed(self._ring.read(turn.heard_to_frame, end_frame))
+            turn.heard_to_frame = end_frame
+            self._hearing.step(turn.stream)
+            turn.due_since_ns = None if turn.stream.idle else time.monotonic_ns()
+            self._tell_text(turn, turn.text.finish(turn.stream.text))
 
-    def _finish_turn(self, turn: _Turn) -> None:
-        started_ns = time.monotonic_ns()
-        samples = self._ring.read(turn.start_frame, turn.end_frame)
+    def _finish_turn(self, turn: _Turn) -> bool:
+        """Hears an ended turn, or a step of it; returns whether it is done."""
+        started_ns = turn.taken_up_ns = turn.taken_up_ns or time.monotonic_ns()
         failure: VoxFleetError | None = None
         language: str | None = None
         try:
-            transcript = self._hearing.final(samples)
+            transcript = self._heard_to_the_end(turn)
+            if transcript is None:
+                return False
             language = transcript.language
             self._tell_text(turn, turn.text.finish(transcript.text))
         except VoxFleetError as error:
@@ -282,6 +300,20 @@ class HearingSession:
             wait_milliseconds=(started_ns - turn.ended_ns) // 1_000_000,
             infer_milliseconds=(time.monotonic_ns() - started_ns) // 1_000_000,
         )
+        return True
+
+    def _heard_to_the_end(self, turn: _Turn) -> Transcript | None:
+        """None: the stream takes another step."""
+        samples = self._ring.read(turn.start_frame, turn.end_frame)
+        if turn.stream is None:
+            return self._hearing.final(samples)
+        if turn.heard_to_frame < turn.end_frame:
+            turn.stream.feed(samples[turn.heard_to_frame - turn.start_frame :])
+            turn.heard_to_frame = turn.end_frame
+        turn.stream.close()
+        self._hearing.step(turn.stream)
+        self._tell_text(turn, turn.text.finish(turn.stream.text))
+        return self._hearing.final_of_stream(turn.stream, samples) if turn.stream.done else None
 
     def _tell_text(self, turn: _Turn, text: str) -> None:
         if text:

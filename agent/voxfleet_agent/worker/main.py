@@ -35,8 +35,8 @@ from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 
 if TYPE_CHECKING:
-    from voxfleet_agent.worker.decode_thread import AudibleSpeech, Samples
     from voxfleet_agent.worker.backends import WorkerBackends
+    from voxfleet_agent.worker.decode_thread import AudibleSpeech, Samples
     from voxfleet_agent.worker.loop import Item
     from voxfleet_agent.worker.synthesize import Synthesizer
     from voxfleet_agent.worker.transcribe import Transcriber

@@ -99,7 +99,8 @@ class MemoryNeeds:
         if self.sessions is None:
             return ""
         seconds = self.sessions.max_turn_milliseconds / 1000
-        return f" + {self.sessions.most_sessions} sessions {_mib(self.session_bytes)} (turns of {seconds:g} s x {TURN_RING_PERCENT} %)"
+        turns = f"turns of {seconds:g} s x {TURN_RING_PERCENT} %"
+        return f" + {self.sessions.most_sessions} sessions {_mib(self.session_bytes)} ({turns})"
 
 
 def _mib(size_bytes: int) -> str:

@@ -8,7 +8,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ from voxfleet_agent import blas
 from voxfleet_agent.audio.ring_buffer import RingBuffer, ring_frames
 from voxfleet_agent.engine.mlx_limits import mlx_limits
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort
-from voxfleet_agent.lane_protocol.messages import Load, Loaded, Message, SessionLimits, WorkerRefusal
+from voxfleet_agent.lane_protocol.messages import Load, Loaded, SessionLimits, WorkerRefusal
 from voxfleet_agent.mlx_audio_names import SAMPLE_RATE
 from voxfleet_agent.process_memory import reset_peak
 from voxfleet_agent.worker.backends import WorkerBackends

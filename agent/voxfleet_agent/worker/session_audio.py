@@ -55,9 +55,7 @@ def open_silero() -> SpeechProbabilities:
     return StreamingVad()
 
 
-def session_resample(
-    rate_hz: int, contract: VoiceContractSpec, model_rate_hz: int
-) -> Resample | None:
+def session_resample(rate_hz: int, contract: VoiceContractSpec, model_rate_hz: int) -> Resample | None:
     """The resample that the contract declares for audio at this rate; None: the model hears the rate as it is.
 
     Raises VoxFleetError(CONTRACT_VIOLATION), which says what to declare. Container and encoding are the session's own.
@@ -77,9 +75,7 @@ def session_resample(
 class SessionAudio:
     """Turns PCM at the client's rate into samples at the model's; one for each session."""
 
-    def __init__(
-        self, from_hz: int, to_hz: int, resample: Resample | None, open_resampler: OpenResampler
-    ) -> None:
+    def __init__(self, from_hz: int, to_hz: int, resample: Resample | None, open_resampler: OpenResampler) -> None:
         """Raises VoxFleetError(CONTRACT_VIOLATION) for a resample that does not work piece by piece."""
         self._decoder = PcmDecoder()
         self._open: Callable[[], StreamedResampler] | None = None

@@ -49,7 +49,9 @@ class ModelSessions:
         """Raises VoxFleetError: MODEL_UNAVAILABLE, INVALID_INPUT or CONTRACT_VIOLATION."""
         model, judge, contract = self._model.transcriber, self._model.judge, self._model.contract
         if model is None or judge is None or contract is None:
-            raise VoxFleetError(FailureClass.MODEL_UNAVAILABLE, "the lane's model speaks; open a session that listens elsewhere")
+            raise VoxFleetError(
+                FailureClass.MODEL_UNAVAILABLE, "the lane's model speaks; open a session that listens elsewhere"
+            )
         self._refuse_times(request)
         rate_hz = model.sample_rate_hz
         resample = session_resample(request.sample_rate_hz, contract, rate_hz)
@@ -69,7 +71,9 @@ class ModelSessions:
         """Raises VoxFleetError: MODEL_UNAVAILABLE, INVALID_INPUT or CONTRACT_VIOLATION."""
         model, contract = self._model.synthesizer, self._model.contract
         if model is None or contract is None:
-            raise VoxFleetError(FailureClass.MODEL_UNAVAILABLE, "the lane's model listens; open a session that speaks elsewhere")
+            raise VoxFleetError(
+                FailureClass.MODEL_UNAVAILABLE, "the lane's model listens; open a session that speaks elsewhere"
+            )
         if request.room_samples < 0:
             raise VoxFleetError(FailureClass.INVALID_INPUT, "OpenSpeaking.room_samples: must not be negative")
         return SpeakingSession(

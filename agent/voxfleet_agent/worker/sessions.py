@@ -134,7 +134,7 @@ class Sessions:
             return
         except GpuFaultError:
             raise
-        except Exception as error:  # one session's trouble must not become that of the others
+        except Exception as error:  # noqa: BLE001 - one session's trouble must not become that of the others
             traceback.print_exc(file=sys.stderr)
             reason = f"the lane raised {type(error).__name__} for the session; look at the agent's log"
             self._end(number, VoxFleetError(FailureClass.INFERENCE_ERROR, reason))

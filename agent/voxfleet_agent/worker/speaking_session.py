@@ -63,7 +63,9 @@ class SpeakingSession:
             case EndSession():
                 pass  # its text is complete as it is opened
             case _:
-                raise VoxFleetError(FailureClass.INVALID_INPUT, f"a session that speaks takes no {type(request).__name__}")
+                raise VoxFleetError(
+                    FailureClass.INVALID_INPUT, f"a session that speaks takes no {type(request).__name__}"
+                )
 
     def waiting_step(self) -> WaitingStep | None:
         if self._room_samples <= 0:

@@ -137,14 +137,6 @@ def test_a_model_without_masks_is_not_batched(tmp_path: Path, examples: Examples
     assert model.transcribe([samples, samples])[1].text == text
 
 
-def test_the_default_model_streams_the_text_it_transcribes(default_model: MlxTranscriber, examples: Examples) -> None:
-    clips = [samples for samples, _ in examples.values()]
-    long = np.concatenate(clips[:12])
-    deltas = list(default_model.stream(long))
-    assert len(deltas) > 2
-    assert "".join(deltas) == default_model.transcribe([long])[0].text
-
-
 def test_a_spent_token_budget_is_reported_and_a_larger_one_is_used(tiny: Tiny, examples: Examples) -> None:
     clip = next(iter(examples.values()))[0]
     model = load(tiny("moonshine"), max_tokens=16)

@@ -38,7 +38,9 @@ Samples = npt.NDArray[np.float32]
 T = TypeVar("T", bound=Message)
 
 
-async def start_child(folder: Path, worker: Sequence[str] = (sys.executable, "-m", "voxfleet_agent.worker.main")) -> ChildProcess:
+async def start_child(
+    folder: Path, worker: Sequence[str] = (sys.executable, "-m", "voxfleet_agent.worker.main")
+) -> ChildProcess:
     return await ChildProcess.start(worker, folder, child_environment(os.environ, folder), 2**30, None)
 
 
@@ -94,7 +96,9 @@ class Client:
         return await self.until(SessionEnded, opening.session)
 
 
-def opening(session: int, *, rate_hz: int = RATE_HZ, detection: TurnDetection | None = None, partial: int = 500) -> OpenHearing:
+def opening(
+    session: int, *, rate_hz: int = RATE_HZ, detection: TurnDetection | None = None, partial: int = 500
+) -> OpenHearing:
     return OpenHearing(
         session=session,
         sample_rate_hz=rate_hz,
@@ -119,4 +123,15 @@ def clip_samples(path: Path) -> tuple[Samples, int]:
     return np.asarray(samples, np.float32).reshape(-1), int(rate_hz)
 
 
-__all__ = ["LIMITS", "RATE_HZ", "VAD", "Client", "clip_samples", "contract", "frames", "opening", "pcm_of", "start_child"]
+__all__ = [
+    "LIMITS",
+    "RATE_HZ",
+    "VAD",
+    "Client",
+    "clip_samples",
+    "contract",
+    "frames",
+    "opening",
+    "pcm_of",
+    "start_child",
+]

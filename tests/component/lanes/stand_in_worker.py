@@ -195,9 +195,7 @@ class Voice:
 
     def warm_up(self) -> None: ...
 
-    def synthesize(
-        self, text: str, *, enlarged: bool = False, synthesis: Synthesis | None = None
-    ) -> Iterator[Samples]:
+    def synthesize(self, text: str, *, enlarged: bool = False, synthesis: Synthesis | None = None) -> Iterator[Samples]:
         yield np.full(2400, 0.25, np.float32)
         behave(self._behaviours.get(text, ""), crowd=False)
         yield np.full(1200, -0.25, np.float32)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
-import numpy as np
 import pytest
 import pytest_asyncio
 from tests.component.lanes.lane_rig import Examples, transcribe_spec
@@ -81,7 +79,9 @@ async def test_silence_alone_makes_no_turn(client: Client) -> None:
     number = client.number()
     ended = await client.hear(bytes(2 * 16_000 * 5), 30, opening(number, detection=VAD))
     assert ended.failure_class is None
-    assert [type(message) for message in client.heard if getattr(message, "session", None) == number][1:] == [SessionEnded]
+    assert [type(message) for message in client.heard if getattr(message, "session", None) == number][1:] == [
+        SessionEnded
+    ]
 
 
 async def test_a_turn_ends_by_the_clock_when_audio_stops_coming(

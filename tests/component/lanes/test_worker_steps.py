@@ -217,4 +217,6 @@ def test_a_cancelled_session_costs_no_step_after_the_one_that_runs(
     rig.inbox.put(audio)
     rig.serve()
     assert rig.model.heard == [SESSION_CLIP]
-    assert [message for message in rig.sent if isinstance(message, TurnDone | SessionEnded)] == [SessionEnded(session=1)]
+    assert [message for message in rig.sent if isinstance(message, TurnDone | SessionEnded)] == [
+        SessionEnded(session=1)
+    ]

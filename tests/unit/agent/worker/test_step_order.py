@@ -36,9 +36,7 @@ EARLIER_PARTIAL = WaitingStep(StepKind.PARTIAL, 1, 8)
         ([LISTEN, FED], False, False, FED),
     ],
 )
-def test_the_order(
-    waiting: list[WaitingStep], batch: bool, paused: bool, expected: WaitingStep | None
-) -> None:
+def test_the_order(waiting: list[WaitingStep], batch: bool, paused: bool, expected: WaitingStep | None) -> None:
     assert next_step(waiting, batch_waits=batch, batches_paused=paused) == expected
 
 
