@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -18,6 +18,19 @@ from voxfleet_agent.durable_files import sync_file, sync_folder
 from voxfleet_agent.yaml_validation import problems
 from voxfleet_api.base import Duration, Quantity, Size, SpecModel
 from voxfleet_api.failures import VoxFleetError
+from voxfleet_api.pools import (
+    MAX_LANES,
+    MAX_POOL_NAME,
+    MAX_POOLS,
+    MAX_RESERVED,
+    POOL_NAME_PATTERN,
+    SYSTEM_MEMORY_PERCENT,
+    MemoryClaim,
+    PoolKind,
+    claimed_bytes,
+    claims_text,
+    usable_memory_bytes,
+)
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 from voxfleet_shared.yaml_errors import YAML_ERRORS, yaml_problem
 
@@ -33,10 +46,6 @@ allow: [file:///data/]
 models: {hub: [mlx-community/*]}
 modelCache: {path: /Users/voxfleet/models, quota: 100Gi}
 """
-
-
-SYSTEM_MEMORY_PERCENT = 15
-"""The share of the machine's memory that the operating system and the supervisor keep."""
 
 
 class ConfigError(Exception):
@@ -154,13 +163,16 @@ class ScratchConfig(SpecModel):
         return quantity_bytes(self.min_free)
 
 
+PoolName = Annotated[str, Field(min_length=1, max_length=MAX_POOL_NAME, pattern=POOL_NAME_PATTERN)]
+
+
 class PoolConfig(SpecModel):
-    name: Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    name: PoolName
     """Its name, which ledger rows have."""
-    kind: Literal["Offline"] = "Offline"
-    """Offline: batches."""
-    lanes: Annotated[int, Field(ge=1, le=16)] = 1
-    """How many attempts work at once, each with a process and a model of its own."""
+    kind: PoolKind = PoolKind.OFFLINE
+    """Offline: the batches of jobs. Interactive: people who speak and listen; no job ever gets one of its lanes."""
+    lanes: Annotated[int, Field(ge=1, le=MAX_LANES)] = 1
+    """How many lanes work at once, each with a process and a model of its own."""
     memory_cap: Size = "4Gi"
     """The cap per lane, for the model, the ring of decoded audio and the batch together."""
     batch_size: Annotated[int, Field(ge=1, le=8)] = 4
@@ -169,6 +181,17 @@ class PoolConfig(SpecModel):
     @property
     def memory_cap_bytes(self) -> int:
         return quantity_bytes(self.memory_cap)
+
+
+class ReservedConfig(SpecModel):
+    name: PoolName
+    """The co-tenant, such as a text model."""
+    memory: Size
+    """What it needs; no pool may take it."""
+
+    @property
+    def memory_bytes(self) -> int:
+        return quantity_bytes(self.memory)
 
 
 class ModelCacheConfig(SpecModel):
@@ -217,8 +240,10 @@ class AgentConfig(SpecModel):
     """The Ed25519 key that signs machine-hours; nobody else may read it."""
     scratch: ScratchConfig
     """Where attempts keep what they fetch and make."""
-    pools: Annotated[tuple[PoolConfig, ...], Field(min_length=1, max_length=8)] = (PoolConfig(name="offline"),)
+    pools: Annotated[tuple[PoolConfig, ...], Field(min_length=1, max_length=MAX_POOLS)] = (PoolConfig(name="offline"),)
     """Groups of lanes; absent: one lane named offline."""
+    reserved: Annotated[tuple[ReservedConfig, ...], Field(max_length=MAX_RESERVED)] = ()
+    """Memory of others on this Mac; with the pools' caps it must fit into what the system leaves; absent: none."""
     allow: Annotated[tuple[Annotated[str, AfterValidator(checked_prefix)], ...], Field(max_length=32)] = ()
     """Prefixes that attempts may read and write; empty: none."""
     models: ModelsConfig = ModelsConfig()
@@ -239,6 +264,9 @@ class AgentConfig(SpecModel):
         names = [pool.name for pool in self.pools]
         if len(set(names)) != len(names):
             raise ValueError("pools: two pools have one name")
+        tenants = [one.name for one in self.reserved]
+        if len(set(tenants)) != len(tenants):
+            raise ValueError("reserved: two co-tenants have one name")
         if self.scratch.path.is_relative_to(self.state_dir) or self.state_dir.is_relative_to(self.scratch.path):
             raise ValueError("scratch.path and stateDir must not lie in one another: scratch is swept")
         if self.lane_user is not None and self.cached_models.path.is_relative_to(self.state_dir):
@@ -246,6 +274,11 @@ class AgentConfig(SpecModel):
                 "modelCache.path: with laneUser, models must lie outside stateDir, which is the agent's alone"
             )
         return self
+
+    @property
+    def offline_pools(self) -> tuple[PoolConfig, ...]:
+        """Those whose lanes work on jobs."""
+        return tuple(pool for pool in self.pools if pool.kind is PoolKind.OFFLINE)
 
     @property
     def lane_dir(self) -> Path:
@@ -334,34 +367,48 @@ def create_private_file(file: Path, content: bytes) -> bool:
     return True
 
 
-def lane_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> tuple[int, int]:
-    """Returns (sum of all lanes' caps, upper limit for that sum), in bytes."""
-    caps = sum(pool.lanes * pool.memory_cap_bytes for pool in pools)
-    return caps, total_bytes * (100 - SYSTEM_MEMORY_PERCENT) // 100
+def memory_claims(pools: Sequence[PoolConfig], reserved: Sequence[ReservedConfig]) -> list[MemoryClaim]:
+    """All that this machine's memory is promised to."""
+    return [
+        *(MemoryClaim(pool.name, pool.memory_cap, pool.memory_cap_bytes, pool.lanes) for pool in pools),
+        *(MemoryClaim(one.name, one.memory, one.memory_bytes) for one in reserved),
+    ]
 
 
-def require_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> None:
-    """Raises ConfigError, with the arithmetic, when the lanes' caps leave the system less than its share."""
-    caps, usable = lane_memory(total_bytes, pools)
-    if caps > usable:
-        parts = " + ".join(f"{pool.lanes} x {pool.memory_cap} ({pool.name})" for pool in pools)
+def require_memory(total_bytes: int, pools: Sequence[PoolConfig], reserved: Sequence[ReservedConfig] = ()) -> None:
+    """Raises ConfigError, with the arithmetic, when lanes and co-tenants leave the system less than its share."""
+    claims, usable_bytes = memory_claims(pools, reserved), usable_memory_bytes(total_bytes)
+    if claimed_bytes(claims) > usable_bytes:
         raise ConfigError(
-            f"pools: lanes x memoryCap is {parts} = {caps // 2**20} MiB; this machine has {total_bytes // 2**20} MiB,"
-            f" of which {SYSTEM_MEMORY_PERCENT} % stay with the system: lower memoryCap or lanes to at most"
-            f" {usable // 2**20} MiB together"
+            f"{_promised(reserved)} {claims_text(claims)}; this machine has {total_bytes // 2**20} MiB,"
+            f" of which {SYSTEM_MEMORY_PERCENT} % stay with the system: lower {_lowered(reserved)} to at most"
+            f" {usable_bytes // 2**20} MiB together"
         )
 
 
-def require_gpu_memory(working_set_bytes: int | None, pools: Sequence[PoolConfig]) -> None:
-    """Raises ConfigError, with the arithmetic, when the lanes' caps exceed what the GPU may wire; None: no such limit.
+def require_gpu_memory(
+    working_set_bytes: int | None, pools: Sequence[PoolConfig], reserved: Sequence[ReservedConfig] = ()
+) -> None:
+    """Raises ConfigError, with the arithmetic, when lanes and co-tenants exceed what the GPU may wire; None: no such
+    limit.
 
     MLX wires what a model uses. Beyond this size macOS pages it out while the GPU waits, or ends the work.
     """
-    caps = sum(pool.lanes * pool.memory_cap_bytes for pool in pools)
-    if working_set_bytes is not None and caps > working_set_bytes:
-        parts = " + ".join(f"{pool.lanes} x {pool.memory_cap} ({pool.name})" for pool in pools)
+    claims = memory_claims(pools, reserved)
+    if working_set_bytes is not None and claimed_bytes(claims) > working_set_bytes:
         raise ConfigError(
-            f"pools: lanes x memoryCap is {parts} = {caps // 2**20} MiB; this machine's GPU may wire"
-            f" {working_set_bytes // 2**20} MiB: lower memoryCap or lanes to at most that together, or raise the limit"
-            f" with `sudo sysctl iogpu.wired_limit_mb={-(-caps // 2**20)}`, which leaves less for the system"
+            f"{_promised(reserved)} {claims_text(claims)}; this machine's GPU may wire"
+            f" {working_set_bytes // 2**20} MiB: lower {_lowered(reserved)} to at most that together, or raise the"
+            f" limit with `sudo sysctl iogpu.wired_limit_mb={-(-claimed_bytes(claims) // 2**20)}`, which leaves less"
+            " for the system"
         )
+
+
+def _promised(reserved: Sequence[ReservedConfig]) -> str:
+    return (
+        "pools and reserved: lanes x memoryCap and reserved memory are" if reserved else "pools: lanes x memoryCap is"
+    )
+
+
+def _lowered(reserved: Sequence[ReservedConfig]) -> str:
+    return "memoryCap, lanes or reserved" if reserved else "memoryCap or lanes"

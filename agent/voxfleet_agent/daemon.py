@@ -14,6 +14,7 @@ from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.config import AgentConfig, ConfigError, read_token
+from voxfleet_agent.endpoint_lanes.endpoint_lanes import EndpointLanes
 from voxfleet_agent.ladder.shared_ladders import SharedLadders
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUserError
@@ -33,6 +34,7 @@ from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.server.tls import TlsFiles
 from voxfleet_agent.stages.stage_runner import STAGES
 from voxfleet_agent.storage import Mounts, Storage
+from voxfleet_api.machine_messages import ReservedFacts
 from voxfleet_api.protocol import S3Credentials
 
 _log = logger("voxfleet.agent")
@@ -79,6 +81,8 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger,
         machine=local.machine,
         lanes=LaneSlots(local.pools),
         pools=local.pools,
+        interactive=local.pools.interactive,
+        reserved=tuple(ReservedFacts(name=one.name, memory_bytes=one.memory_bytes) for one in config.reserved),
         unload_after_seconds=config.cached_models.unload_after_seconds,
         models=local.models,
         ladders=local.ladders,
@@ -103,8 +107,11 @@ async def _serve(
         await supervisor.start(config.control_plane)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    metrics = metrics_of(supervisor, services)
-    routes = Routes(services, supervisor, Authenticator(token), metrics)
+    lanes = EndpointLanes(services, supervisor.closing, supervisor.fail)
+    supervisor.share_scratch_with(lanes.scratch_owners)
+    await lanes.start()
+    metrics = metrics_of(supervisor, lanes, services)
+    routes = Routes(services, supervisor, lanes, Authenticator(token), metrics)
     server = build_server(build_app(routes, supervisor.clock), tls)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     signalled = asyncio.create_task(_signalled())
@@ -113,7 +120,7 @@ async def _serve(
         await asyncio.wait({serving, signalled, supervisor.failed}, return_when=asyncio.FIRST_COMPLETED)
         stopping()
         if not supervisor.failed.done():
-            await _stop(supervisor, routes, server, serving)
+            await _stop(supervisor, lanes, routes, server, serving)
             return
         supervisor.failed.result()
     finally:
@@ -122,10 +129,12 @@ async def _serve(
         listener.close()
 
 
-async def _stop(supervisor: Supervisor, routes: Routes, server: AgentServer, serving: asyncio.Task[None]) -> None:
-    """Parks every attempt, lets event streams report it, then ends the server."""
+async def _stop(
+    supervisor: Supervisor, lanes: EndpointLanes, routes: Routes, server: AgentServer, serving: asyncio.Task[None]
+) -> None:
+    """Parks every attempt, ends every session, lets event streams report it, then ends the server."""
     _log.info("stopping")
-    await supervisor.shut_down()
+    await asyncio.gather(supervisor.shut_down(), lanes.shut_down())
     routes.closing.set()
     server.should_exit = True
     await serving
@@ -139,7 +148,7 @@ async def _signalled() -> None:
     await received.wait()
 
 
-def metrics_of(supervisor: Supervisor, services: AttemptServices) -> AgentMetrics:
+def metrics_of(supervisor: Supervisor, lanes: EndpointLanes, services: AttemptServices) -> AgentMetrics:
     return AgentMetrics(
         lambda: AgentReading(
             attempts=supervisor.states(),
@@ -150,6 +159,9 @@ def metrics_of(supervisor: Supervisor, services: AttemptServices) -> AgentMetric
             quarantine_bytes=services.quarantine.size_bytes,
             quarantined_clips=services.quarantine.count,
             ready=supervisor.ready,
+            endpoint_lanes=lanes.states(),
+            open_sessions=lanes.open_sessions(),
+            paces=services.pace.readings(),
         ),
         services.clip_metrics,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,14 @@ from pathlib import Path
 import psutil
 
 from voxfleet_agent.clock import Clock, SystemClock
-from voxfleet_agent.config import AgentConfig, ModelCacheConfig, PoolConfig, require_gpu_memory, require_memory
+from voxfleet_agent.config import (
+    AgentConfig,
+    ModelCacheConfig,
+    PoolConfig,
+    ReservedConfig,
+    require_gpu_memory,
+    require_memory,
+)
 from voxfleet_agent.confinement.confinement import Confinement, in_words, needed_libraries
 from voxfleet_agent.confinement.guards import preferred
 from voxfleet_agent.confinement.measurement import Measured, Secrets, measure
@@ -34,6 +41,7 @@ from voxfleet_agent.stages.stage_runner import STAGES, StageServices
 from voxfleet_agent.storage import Mounts, require_mounted
 from voxfleet_agent.volumes import unmounted_volume
 from voxfleet_api.failures import VoxFleetError
+from voxfleet_api.pools import PoolKind
 
 _log = logger("voxfleet.agent")
 
@@ -66,6 +74,8 @@ class ServiceSettings:
     quarantine: Path
     quarantine_quota_bytes: int
     pools: tuple[PoolConfig, ...]
+    reserved: tuple[ReservedConfig, ...] = ()
+    """What others on the Mac need."""
     lane_user: str | None = None
     secrets: Mapping[str, Path] = field(default_factory=dict)
     """Files that no lane may read, by their field in agent.yaml."""
@@ -90,6 +100,7 @@ class ServiceSettings:
             quarantine=config.quarantine_dir,
             quarantine_quota_bytes=config.scratch.quarantine_quota_bytes,
             pools=config.pools,
+            reserved=config.reserved,
             lane_user=config.lane_user,
             secrets={"tokenFile": config.token_file, "ledgerKeyFile": config.ledger_key_file},
         )
@@ -154,12 +165,12 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
             make_reachable(scratch.attempts_path, below=settings.scratch.parent)
             make_reachable(settings.models.path, below=settings.models.path.parent)
         if not settings.of_one_run:
-            require_memory(psutil.virtual_memory().total, settings.pools)
+            require_memory(psutil.virtual_memory().total, settings.pools, settings.reserved)
         machine, confinement = await asyncio.gather(
             asyncio.to_thread(read_machine, settings.state), asyncio.to_thread(measure_confinement, settings, user)
         )
         if not settings.of_one_run:
-            require_gpu_memory(machine.gpu_working_set_bytes, settings.pools)
+            require_gpu_memory(machine.gpu_working_set_bytes, settings.pools, settings.reserved)
         _tell(confinement)
         if user is not None:
             _require_lanes(confinement, user)
@@ -176,7 +187,6 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
         for pid in await pools.reap_stale():
             _log.warning("ended a lane that an earlier agent left behind", pid=pid)
         clock = SystemClock()
-        least_memory_bytes = min(pool.memory_cap_bytes for pool in settings.pools)  # a batch must fit in every pool
         yield LocalServices(
             journal=journal,
             scratch=scratch,
@@ -186,7 +196,7 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
                 settings.ladders,
                 machine.chip,
                 machine.versions,
-                least_memory_bytes,
+                least_lane_memory_bytes(settings.pools),
                 dtype_rule(metal=machine.gpu_working_set_bytes is not None),
             ),
             quarantine=QuarantineStore(settings.quarantine, settings.quarantine_quota_bytes, clock),
@@ -196,6 +206,14 @@ async def open_services(settings: ServiceSettings) -> AsyncIterator[LocalService
             pools=pools,
             confinement=confinement,
         )
+
+
+def least_lane_memory_bytes(pools: Sequence[PoolConfig]) -> int:
+    """The memory cap that every batch fits into, whichever lane its attempt gets.
+
+    Where no pool is for batches none is measured either, and any cap will do.
+    """
+    return min(pool.memory_cap_bytes for pool in [pool for pool in pools if pool.kind is PoolKind.OFFLINE] or pools)
 
 
 def measure_confinement(

@@ -9,8 +9,10 @@ CLIP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 30
 READY = gauge("voxfleet_agent_ready", "1 when attempts are admitted.")
 ATTEMPTS = gauge("voxfleet_agent_attempts", "Attempts known here, by state.", "state")
 FAILED_ATTEMPTS = gauge("voxfleet_agent_failed_attempts", "Failed attempts known here, by class.", "class")
-LANES = gauge("voxfleet_agent_lanes", "Lanes of a pool.", "pool")
-FREE_LANES = gauge("voxfleet_agent_free_lanes", "Lanes of a pool that nobody holds.", "pool")
+LANES = gauge("voxfleet_agent_lanes", "Lanes of a pool.", "pool", "kind")
+FREE_LANES = gauge("voxfleet_agent_free_lanes", "Lanes of a pool that nobody holds.", "pool", "kind")
+ENDPOINT_LANES = gauge("voxfleet_agent_endpoint_lanes", "Lanes of endpoints, by state.", "state")
+OPEN_SESSIONS = gauge("voxfleet_agent_open_sessions", "Sessions that are open in lanes of endpoints.")
 SCRATCH_RESERVED = gauge("voxfleet_agent_scratch_reserved_bytes", "Scratch in use.")
 SCRATCH_QUOTA = gauge("voxfleet_agent_scratch_quota_bytes", "Scratch allowed.")
 QUARANTINE_BYTES = gauge("voxfleet_agent_quarantine_bytes", "Retained for contracts' retainFor; never part of scratch.")
@@ -48,9 +50,25 @@ LANE_BATCH_SIZE = gauge("voxfleet_agent_lane_batch_size", "Clips of one batch. O
 LANE_UNDERRUNS = counter(
     "voxfleet_agent_lane_ring_underruns_total", "Times that the model waited for decoded audio.", "lane"
 )
+LANE_UNDERRUN_CAUSES = counter(
+    "voxfleet_agent_lane_ring_underruns_by_cause_total",
+    "Times that the model waited for decoded audio, by what kept it: Disk, Decode or Scheduling.",
+    "lane",
+    "cause",
+)
 LANE_RESETS = counter("voxfleet_agent_lane_ring_resets_total", "Times that decoded audio was dropped.", "lane", "cause")
 LANE_RESTARTS = counter(
     "voxfleet_agent_lane_restarts_total", "Times that the lane's process was replaced.", "lane", "cause"
+)
+
+LANE_SLOWDOWN = gauge(
+    "voxfleet_agent_lane_slowdown_ratio",
+    "Time of inference beside what the lane's ladder measured, over the last minutes: 1 is as measured. Absent without"
+    " enough clips like those of the ladder.",
+    "lane",
+)
+LANE_CONTENDED = gauge(
+    "voxfleet_agent_lane_contended", "1 while a lane works so slowly that somebody else must use its Mac.", "lane"
 )
 
 METRICS: tuple[MetricSpec, ...] = tuple(item for item in list(vars().values()) if isinstance(item, MetricSpec))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -14,6 +14,8 @@ from prometheus_client.registry import Collector
 from voxfleet_agent import metric_list
 from voxfleet_agent.clip_metrics import ClipMetrics
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_agent.ladder.pace_watch import LanePaceReading
+from voxfleet_api.endpoint_lanes import LaneState
 from voxfleet_api.machine_messages import PoolFacts
 from voxfleet_api.protocol import AttemptState
 from voxfleet_api.run_record import LaneReadings
@@ -32,6 +34,10 @@ class AgentReading:
     quarantine_bytes: int
     quarantined_clips: int
     ready: bool
+    endpoint_lanes: Mapping[LaneState, int] = field(default_factory=dict)
+    open_sessions: int = 0
+    paces: Mapping[str, LanePaceReading] = field(default_factory=dict)
+    """Of the lanes that have worked."""
 
 
 class AgentMetrics(Collector):
@@ -65,11 +71,17 @@ class AgentMetrics(Collector):
         yield failed
         lanes, free = metric_list.LANES.gauge_family(), metric_list.FREE_LANES.gauge_family()
         for pool in reading.pools:
-            lanes.add_metric([pool.name], pool.lanes)
-            free.add_metric([pool.name], pool.free_lanes)
+            lanes.add_metric([pool.name, pool.kind], pool.lanes)
+            free.add_metric([pool.name, pool.kind], pool.free_lanes)
         yield from (lanes, free)
         yield from _lane_metrics(reading.lanes)
+        endpoint_lanes = metric_list.ENDPOINT_LANES.gauge_family()
+        for lane_state in LaneState:
+            endpoint_lanes.add_metric([lane_state.value], reading.endpoint_lanes.get(lane_state, 0))
+        yield endpoint_lanes
+        yield from _pace_metrics(reading.paces)
         for spec, value in (
+            (metric_list.OPEN_SESSIONS, reading.open_sessions),
             (metric_list.SCRATCH_RESERVED, reading.scratch_reserved_bytes),
             (metric_list.SCRATCH_QUOTA, reading.scratch_quota_bytes),
             (metric_list.QUARANTINE_BYTES, reading.quarantine_bytes),
@@ -98,10 +110,24 @@ def _lane_metrics(lanes: Mapping[str, LaneReadings]) -> Iterable[Metric]:
                 gauge.add_metric([name], value)
         yield gauge
     underruns = metric_list.LANE_UNDERRUNS.counter_family()
+    causes = metric_list.LANE_UNDERRUN_CAUSES.counter_family()
     resets, restarts = metric_list.LANE_RESETS.counter_family(), metric_list.LANE_RESTARTS.counter_family()
     for name, readings in lanes.items():
         underruns.add_metric([name], readings.ring_underruns)
-        for family, counts in ((resets, readings.ring_resets), (restarts, readings.restarts)):
+        for family, counts in (
+            (causes, readings.ring_underruns_by_cause or {}),
+            (resets, readings.ring_resets),
+            (restarts, readings.restarts),
+        ):
             for cause, count in counts.items():
                 family.add_metric([name, cause], count)
-    yield from (underruns, resets, restarts)
+    yield from (underruns, causes, resets, restarts)
+
+
+def _pace_metrics(paces: Mapping[str, LanePaceReading]) -> Iterable[Metric]:
+    slowdown, contended = metric_list.LANE_SLOWDOWN.gauge_family(), metric_list.LANE_CONTENDED.gauge_family()
+    for name, pace in paces.items():
+        if pace.slowdown is not None:
+            slowdown.add_metric([name], pace.slowdown)
+        contended.add_metric([name], pace.contended)
+    yield from (slowdown, contended)

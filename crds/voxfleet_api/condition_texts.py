@@ -64,8 +64,19 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
     ConditionType.REACHABLE: ConditionText("MacAgent", "The agent has proven its identity and answers.", "True"),
     ConditionType.RUNTIME_COMPATIBLE: ConditionText("MacAgent", "Its MLX, macOS and Python fit.", "True"),
     ConditionType.LEDGER_VERIFIED: ConditionText("MacAgent", "All rows of machine time that were read verify.", "True"),
+    ConditionType.POOLS_MATCH: ConditionText(
+        "MacAgent",
+        "The agent has the pools and reservations of the spec. Present while the spec has some.",
+        "True or absent",
+    ),
     ConditionType.ACCEPTANCE_PASSED: ConditionText(
         "MacAgent", "The machine passed its acceptance. Present while the Mac requires or has one.", "True or absent"
+    ),
+    ConditionType.CONTENDED: ConditionText(
+        "MacAgent",
+        "Lanes have taken much longer for minutes than their ladder measured, so that something else seems to use the"
+        " Mac. It goes on taking attempts.",
+        "absent",
     ),
     ConditionType.DRAINING: ConditionText(
         "MacAgent", "Attempts of a Mac with `spec.drain` are still to end; False once it is empty.", "absent"
@@ -182,6 +193,19 @@ REASONS: Mapping[Reason, ReasonText] = {
     ),
     Reason.DELETION_HANGS: ReasonText(
         "The agent does not finish deleting an attempt.", "See docs/runbooks/VoxFleetDeletionHangs.md."
+    ),
+    Reason.LANES_SLOWED_DOWN: ReasonText(
+        "Something else uses the Mac's processors or GPU, or its clock is lowered.",
+        "See docs/runbooks/VoxFleetMacContended.md.",
+    ),
+    Reason.MEMORY_OVERCOMMITTED: ReasonText(
+        "Pool caps and reserved memory of the spec exceed what the machine has for both.",
+        "Lower `lanes`, `memoryCap` or `reserved`. Nothing new starts there meanwhile.",
+    ),
+    Reason.POOLS_MATCH: ReasonText("The agent has the pools and reservations of the spec."),
+    Reason.POOLS_DIFFER: ReasonText(
+        "The agent's own file has other pools or reservations than the spec, and the file wins.",
+        "Change agent.yaml and restart the agent, or change the spec.",
     ),
     Reason.AWAITS_ACCEPTANCE: ReasonText(
         "The Mac requires acceptance, and this machine has not passed it.", "`voxfleet accept -f JOB --mac MAC`."

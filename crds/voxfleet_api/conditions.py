@@ -1,9 +1,9 @@
 """Condition types and reasons, and how a condition is set.
 
-True is the normal status of all types except `Failed`, `Halted`, `Suspended`, `Stalled` and `Quarantined`, which are
-present only when true, `Draining`, which is present while a Mac has `spec.drain`, `AcceptancePassed`, which is
-present while a Mac requires or has an acceptance, and `OfflineSLOMet` and `WithinFailureBudget`, which a job has once
-its contract's limits are told.
+True is the normal status of all types except `Failed`, `Halted`, `Suspended`, `Stalled`, `Quarantined` and `Contended`,
+which are present only when true, `Draining`, which is present while a Mac has `spec.drain`, `AcceptancePassed`, which
+is present while a Mac requires or has an acceptance, `PoolsMatch`, which is present while a Mac has `spec.pools` or
+`spec.reserved`, and `OfflineSLOMet` and `WithinFailureBudget`, which a job has once its contract's limits are told.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ class ConditionType(StrEnum):
     REACHABLE = "Reachable"
     RUNTIME_COMPATIBLE = "RuntimeCompatible"
     LEDGER_VERIFIED = "LedgerVerified"
+    CONTENDED = "Contended"  # of a Mac whose lanes somebody else seems to slow down
     DRAINING = "Draining"  # of a Mac with spec.drain: True until nothing runs there any more
     ARCHIVED = "Archived"  # of a statement: its rows are in the ledger archive
     FINAL = "Final"  # of a statement: it never changes again
+    POOLS_MATCH = "PoolsMatch"  # of a Mac with spec.pools or spec.reserved
     ACCEPTANCE_PASSED = "AcceptancePassed"  # of a Mac with spec.requireAcceptance or spec.acceptance
 
 
@@ -101,6 +103,10 @@ class Reason(StrEnum):
     FAILS_TOO_OFTEN = "FailsTooOften"
     REFUSES_ATTEMPTS = "RefusesAttempts"
     DELETION_HANGS = "DeletionHangs"
+    LANES_SLOWED_DOWN = "LanesSlowedDown"
+    MEMORY_OVERCOMMITTED = "MemoryOvercommitted"
+    POOLS_MATCH = "PoolsMatch"
+    POOLS_DIFFER = "PoolsDiffer"
     AWAITS_ACCEPTANCE = "AwaitsAcceptance"
     ACCEPTANCE_PASSED = "AcceptancePassed"
     ACCEPTANCE_FAILED = "AcceptanceFailed"

@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from voxfleet_api.base import OPEN_VALUE, Digest, StatusModel, open_enum
+from voxfleet_api.endpoint_lanes import LaneStatus
+from voxfleet_api.pools import PoolKind
 
 
 class Identity(StatusModel):
@@ -42,11 +44,18 @@ def identity_claim(identity: Identity) -> dict[str, object]:
 
 class PoolFacts(StatusModel):
     name: str
-    kind: Annotated[str, OPEN_VALUE]
+    kind: Annotated[str, OPEN_VALUE, open_enum(PoolKind)]
     lanes: int
     free_lanes: int
     memory_cap_bytes: int | None = None
     """Of each lane; None: an agent that does not say."""
+
+
+class ReservedFacts(StatusModel):
+    """Memory that the agent leaves to a co-tenant."""
+
+    name: str
+    memory_bytes: int
 
 
 class Capability(StrEnum):
@@ -57,6 +66,15 @@ class Capability(StrEnum):
     CHOSEN_CLIPS = "ChosenClips"  # it knows PlanSpec.only and .source, and the `source_index` of rows
     SHARD_PIECES = "ShardPieces"  # it runs a part of a planned shard (ProcessSpec.inherits)
     LEDGER_CHAINS = "LedgerChains"  # it lists its chains of rows, and serves those before the current one
+    ENDPOINT_LANES = "EndpointLanes"  # it keeps lanes warm for VoiceEndpoints (/v1/lanes)
+
+
+class LaneContention(StatusModel):
+    """A lane that has worked much slower for minutes than its ladder measured."""
+
+    lane: str
+    slowdown_percent: int
+    """Its time beside the measured one, coarsely, as it was when this was found; 100: as measured."""
 
 
 class MachineFacts(StatusModel):
@@ -72,8 +90,14 @@ class MachineFacts(StatusModel):
     runtime_message: str
     capabilities: tuple[Annotated[str, OPEN_VALUE, open_enum(Capability)], ...] = ()
     pools: tuple[PoolFacts, ...]
+    reserved: tuple[ReservedFacts, ...] | None = None
+    """None: an agent that does not say."""
+    usable_memory_bytes: int | None = None
+    """How much all lanes and co-tenants may take together; None: an agent that does not say."""
     loaded_models: tuple[str, ...] = ()
     """Digests of the models that lanes hold in memory."""
+    endpoint_lanes: tuple[LaneStatus, ...] = ()
+    """The lanes of VoiceEndpoints, at most one for each lane of its Interactive pools and those that end."""
     lacks_scratch: bool = False
     """Whether an attempt that needs a lane would be refused now for want of scratch (507)."""
     scratch_reserved_bytes: int | None = None
@@ -85,3 +109,5 @@ class MachineFacts(StatusModel):
     """The `profile` of this Mac's ladders; None: an agent that takes no ladder from others."""
     ladders_revision: Annotated[str, Field(max_length=64)] | None = None
     """Another text means that GET /v1/ladders has another answer; None: the agent does not know that call."""
+    contended_lanes: tuple[LaneContention, ...] | None = None
+    """Those that somebody else on the Mac seems to slow down; None: an agent that does not say."""

@@ -232,6 +232,9 @@ class RenewRequest(StatusModel):
 
 class RenewAnswer(StatusModel):
     renewed: int
+    """Attempts."""
+    renewed_lanes: int | None = None
+    """Warm lanes of endpoints; None: the agent has none."""
 
 
 class LedgerChain(StatusModel):
@@ -295,5 +298,7 @@ class Problem(StatusModel):
     """With 412."""
     held_attempt: int | None = None
     """With 409 and 410."""
+    held_generation: int | None = None
+    """With 409 and 410 of an endpoint's lane."""
     owner: str | None = None
     """With 403: the control plane that this agent serves."""

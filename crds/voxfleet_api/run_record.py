@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from pydantic import Field
 
-from voxfleet_api.base import Digest, SpecModel, Uid
+from voxfleet_api.base import Digest, SpecModel, StatusModel, Uid
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.ladder_table import LadderTable
 
 
-class LaneReadings(SpecModel):
-    """The readings of a lane during one attempt."""
+class UnderrunCause(StrEnum):
+    """What kept decoded audio from being there when the model was ready for it."""
+
+    DISK = "Disk"  # the clip's file was being read
+    DECODE = "Decode"  # decoding and converting it take longer than the model does
+    SCHEDULING = "Scheduling"  # the thread that decodes was kept from running, by other processes or by the model
+
+
+class LaneReadings(StatusModel):
+    """The readings of a lane during one attempt. A reader ignores those that it does not know."""
 
     ring_bytes: int = 0
     ring_high_water_bytes: int = 0
     ring_underruns: int = 0
     """How often the model waited for decoded audio while clips were in the lane."""
+    ring_underruns_by_cause: dict[str, int] | None = None
+    """The same by UnderrunCause; None: not told. Never in the run.json of a fleet, where an agent of the version before
+    may merge: it refuses a file with a field that it does not know."""
     ring_resets: dict[str, int] = Field(default_factory=dict)
     """How often decoded audio was dropped, by cause."""
     peak_rss_bytes: int = 0

@@ -1,6 +1,6 @@
 """A Mac for placement's filters, as its MacAgent shows it. Pure.
 
-What only its agent tells counts as good: its age, its lanes' memory, its scratch.
+What only its agent tells counts as good: its age, its scratch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.kinds import MacAgent
 from voxfleet_operator.placement.filters import UNACCEPTED
 from voxfleet_operator.placement.snapshot import CONTROL_SLOTS, MacSlot, MacTraits
-from voxfleet_operator.reconcile.mac.status import offline_lanes
+from voxfleet_operator.reconcile.mac.reported_machine import lane_memory_bytes, offline_lanes
 from voxfleet_operator.reconcile.mac_closing import closing
 
 
@@ -26,6 +26,8 @@ def slot_of(mac: MacAgent, now: datetime, held_lanes: int = 0, held_control_slot
             taints=mac.spec.taints,
             chip="" if machine is None else machine.chip,
             memory_bytes=0 if machine is None else machine.memory_bytes,
+            lane_memory_bytes=None if machine is None else lane_memory_bytes(machine),
+            has_offline_lanes=machine is None or lanes > 0,
             keeps_within_prefixes=True,
             knows_chosen_clips=True,
             runs_pieces=True,

@@ -21,6 +21,7 @@ class EventReason(StrEnum):
     BUDGET_EXHAUSTED = "BudgetExhausted"
     BUDGET_THRESHOLD_REACHED = "BudgetThresholdReached"
     CLEANUP_INCOMPLETE = "CleanupIncomplete"
+    CONTENTION_ENDED = "ContentionEnded"
     EPOCH_RAISED = "EpochRaised"
     EXCLUDED = "Excluded"
     EXCLUSION_ENDED = "ExclusionEnded"
@@ -124,8 +125,13 @@ FACTS: Mapping[Announced, EventFacts] = {
     **_facts(Action.PLACE, normal=(Reason.ASSIGNED, Reason.WAITING_FOR_MAC)),
     **_facts(
         Action.RUN,
-        normal=(Reason.COMMITTED, Reason.RUNNING, Reason.SUSPENDED),
-        warning=(EventReason.OTHER_FAILURE, Reason.CLIPS_QUARANTINED, Reason.UNKNOWN),
+        normal=(EventReason.CONTENTION_ENDED, Reason.COMMITTED, Reason.RUNNING, Reason.SUSPENDED),
+        warning=(
+            EventReason.OTHER_FAILURE,
+            Reason.CLIPS_QUARANTINED,
+            Reason.LANES_SLOWED_DOWN,
+            Reason.UNKNOWN,
+        ),
     ),
     **_facts(
         Action.HALT,
@@ -181,6 +187,7 @@ FACTS: Mapping[Announced, EventFacts] = {
             Reason.COMPATIBLE,
             Reason.CONNECTED,
             Reason.CONNECTING,
+            Reason.POOLS_MATCH,
         ),
         warning=(
             EventReason.MACHINE_REPLACED,
@@ -197,7 +204,9 @@ FACTS: Mapping[Announced, EventFacts] = {
             Reason.HTTPS_UNREACHABLE,
             Reason.IDENTITY_MISMATCH,
             Reason.INCOMPATIBLE,
+            Reason.MEMORY_OVERCOMMITTED,
             Reason.OTHER_CONTROL_PLANE,
+            Reason.POOLS_DIFFER,
             Reason.SERVER_CERTIFICATE_EXPIRED,
             Reason.SERVER_CERTIFICATE_NOT_YET_VALID,
             Reason.SERVER_NAME_MISMATCH,
@@ -267,6 +276,9 @@ TEXTS: Mapping[EventReason, EventText] = {
         "AudioBatchJob",
         "The job was deleted although attempts may be left on Macs, because these stayed away.",
         "Nothing: what is left is removed once the Mac is in contact again.",
+    ),
+    EventReason.CONTENTION_ENDED: EventText(
+        "MacAgent", "The Mac's lanes work as fast again as their ladder measured, or have no work.", "Nothing."
     ),
     EventReason.EPOCH_RAISED: EventText(
         "Lease",

@@ -74,10 +74,18 @@ MAC_CONTACT_SECONDS = gauge(
     "Time since the Mac last answered or told something; absent while it never did to this process.",
     "mac",
 )
-MAC_LANES = gauge("voxfleet_mac_lanes", "Lanes of the Mac.", "mac")
-MAC_BUSY_LANES = gauge("voxfleet_mac_lanes_busy", "Lanes that an attempt holds, as the agent last said.", "mac")
+MAC_LANES = gauge("voxfleet_mac_lanes", "Lanes of the Mac, by the kind of their pool.", "mac", "kind")
+MAC_BUSY_LANES = gauge(
+    "voxfleet_mac_lanes_busy",
+    "Lanes that somebody holds, as the agent last said, by the kind of their pool.",
+    "mac",
+    "kind",
+)
 MAC_LEDGER = gauge("voxfleet_mac_ledger_verified", "0 once a signed row of the Mac does not verify, else 1.", "mac")
 MAC_EXCLUDED = gauge("voxfleet_mac_excluded", "1 while the Mac takes nothing because it failed too often.", "mac")
+MAC_CONTENDED = gauge(
+    "voxfleet_mac_contended", "1 while something else seems to slow the Mac's lanes down (condition Contended).", "mac"
+)
 MAC_DRAINING = gauge("voxfleet_mac_draining", "1 while the Mac has spec.drain.", "mac")
 MAC_SCRATCH_RESERVED = gauge("voxfleet_mac_scratch_reserved_bytes", "Scratch that attempts hold on the Mac.", "mac")
 MAC_SCRATCH_QUOTA = gauge("voxfleet_mac_scratch_quota_bytes", "Scratch that attempts may hold on the Mac.", "mac")

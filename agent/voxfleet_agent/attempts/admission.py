@@ -9,6 +9,7 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.protocol import CONTROL_PLANE_HEADER, EPOCH_HEADER, AttemptState, Problem
 
 RETRY_AFTER_SECONDS = 5
+NO_OFFLINE_LANE = "this agent has no lane for batches: all of its pools are Interactive"
 TAKES_NOTHING = "this Mac takes nothing: it drains or is closed, or its agent stops"
 
 
@@ -64,6 +65,8 @@ class PutFacts:
     draining: bool
     scratch_shortage: str | None
     slot_free: bool
+    lacks_lanes: bool = False
+    """Whether it needs a lane and this agent has none for batches, free or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,8 @@ def decide_put(facts: PutFacts) -> Refusal | RepeatedPut | Start:
         return Refusal(503, Problem(message=TAKES_NOTHING), RETRY_AFTER_SECONDS)
     if facts.scratch_shortage is not None:
         return Refusal(507, Problem(failure_class=FailureClass.SCRATCH_EXHAUSTED, message=facts.scratch_shortage))
+    if facts.lacks_lanes:
+        return Refusal(429, Problem(message=NO_OFFLINE_LANE), RETRY_AFTER_SECONDS)
     if not facts.slot_free:
         return Refusal(429, Problem(message="every lane is taken"), RETRY_AFTER_SECONDS)
     running = {AttemptState.ACCEPTED, AttemptState.RUNNING}

@@ -262,6 +262,7 @@ class Execution:
                 batch_halvings=live.batch_halvings,
                 machine_time=live.machine_time,
                 log=live.log(),
+                pace=None if lane is None else self._services.pace.of(lane.name),
                 permit=LeasedPermit(self._closing, lambda: live.task is task and self._lapsed(live)),
             )
         finally:

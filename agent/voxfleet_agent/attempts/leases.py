@@ -39,7 +39,14 @@ def renewable(leases: Iterable[Lease], now_seconds: float, stop_at_seconds: floa
     ]
 
 
-def _over(lease: Lease, now_seconds: float, stop_at_seconds: float | None) -> bool:
+def lease_is_over(
+    lease_seconds: int, renewed_at_seconds: float, now_seconds: float, stop_at_seconds: float | None
+) -> bool:
+    """Times are on the lease clock. `stop_at_seconds`: the time beyond which no lease of this Mac lasts."""
     if stop_at_seconds is not None and now_seconds >= stop_at_seconds:
         return True
-    return now_seconds - lease.renewed_at_seconds >= lease.lease_seconds
+    return now_seconds - renewed_at_seconds >= lease_seconds
+
+
+def _over(lease: Lease, now_seconds: float, stop_at_seconds: float | None) -> bool:
+    return lease_is_over(lease.lease_seconds, lease.renewed_at_seconds, now_seconds, stop_at_seconds)

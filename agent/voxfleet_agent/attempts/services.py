@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from voxfleet_agent.attempts.slots import PoolView, SlotSource
 from voxfleet_agent.clock import Clock
+from voxfleet_agent.ladder.pace_watch import PaceWatch
 from voxfleet_agent.ladder.shared_ladders import SharedLadders
+from voxfleet_agent.lanes.interactive_pools import InteractivePools
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_agent.ledger import Ledger
 from voxfleet_agent.stages.stage_runner import StageServices
 from voxfleet_agent.storage import Storage
+from voxfleet_api.machine_messages import ReservedFacts
 from voxfleet_api.protocol import S3Credentials
 
 
@@ -21,8 +24,13 @@ class AttemptServices(StageServices):
     clock: Clock
     lanes: SlotSource[LaneHandle]
     pools: PoolView
+    interactive: InteractivePools
+    """The lanes for the sessions of VoiceEndpoints."""
     unload_after_seconds: float
     """How long a lane without work keeps its model in memory."""
+    reserved: Sequence[ReservedFacts] = ()
+    """Memory of others on this Mac."""
     shared_ladders: SharedLadders
+    pace: PaceWatch = field(default_factory=PaceWatch)
     open_storage: Callable[[S3Credentials | None, Sequence[str] | None], Storage]
     """Takes an attempt's credentials and the prefixes that are open to its namespace; without either, None."""

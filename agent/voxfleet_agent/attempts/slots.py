@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from voxfleet_agent.lanes.lane_types import LaneHandle
 from voxfleet_api.machine_messages import PoolFacts
+from voxfleet_api.pools import PoolKind
 from voxfleet_api.run_record import LaneReadings
 
 S_co = TypeVar("S_co", covariant=True)
@@ -37,7 +38,7 @@ class SlotSource(Protocol[S_co]):
 
 
 class PoolView(Protocol):
-    """The state of every pool's lanes."""
+    """The state of every pool's lanes, of each kind."""
 
     def facts(self) -> Sequence[PoolFacts]: ...
 
@@ -56,14 +57,22 @@ class AcquirablePools(PoolView, Protocol[L]):
     def release(self, lane: L) -> None: ...
 
 
+def offline(pools: PoolView) -> list[PoolFacts]:
+    """The pools whose lanes attempts may get."""
+    return [pool for pool in pools.facts() if pool.kind == PoolKind.OFFLINE]
+
+
 class LaneSlots(Generic[L]):
-    """Slots that are lanes of any pool, preferably one that holds the model in memory."""
+    """Slots that are lanes of Offline pools, preferably one that holds the model in memory.
+
+    A lane of an Interactive pool is never one, however long it is free: who speaks waits for no batch.
+    """
 
     def __init__(self, pools: AcquirablePools[L]) -> None:
         self._pools = pools
 
     def acquire(self, model_digest: str | None) -> SlotGrant[LaneHandle] | None:
-        for pool in self._pools.facts():
+        for pool in offline(self._pools):
             lane = self._pools.acquire(pool.name, model_digest)
             if lane is not None:
                 return self._grant(lane, pool.kind)
@@ -74,7 +83,7 @@ class LaneSlots(Generic[L]):
 
     @property
     def free(self) -> int:
-        return sum(pool.free_lanes for pool in self._pools.facts())
+        return sum(pool.free_lanes for pool in offline(self._pools))
 
 
 class ControlSlots:

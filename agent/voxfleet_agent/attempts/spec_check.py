@@ -34,7 +34,7 @@ def check_spec(
 
 
 def _parse(request: AttemptRequest, key: AttemptKey, machine: LocalMachine) -> AttemptSpec:
-    _require_digest("specDigest", request.spec, request.spec_digest)
+    require_digest("specDigest", request.spec, request.spec_digest)
     try:
         spec = AttemptSpec.load(request.spec)
     except ValidationError as error:
@@ -43,12 +43,12 @@ def _parse(request: AttemptRequest, key: AttemptKey, machine: LocalMachine) -> A
             FailureClass.RUNTIME_MISMATCH,
             f"this agent does not understand the spec ({wrong}); upgrade this Mac to the operator's version",
         ) from error
-    _require_digest("contractDigest", request.spec.get("contract"), spec.contract_digest)
+    require_digest("contractDigest", request.spec.get("contract"), spec.contract_digest)
     if (spec.shard_uid, spec.attempt) != key:
-        raise _disagree(f"the spec is of attempt {spec.shard_uid}/{spec.attempt}, the path says {key}")
+        raise disagreement(f"the spec is of attempt {spec.shard_uid}/{spec.attempt}, the path says {key}")
     stage_specs = {Stage.PLAN: spec.plan, Stage.PROCESS: spec.process, Stage.FINALIZE: spec.finalize}
     if [stage for stage, stage_spec in stage_specs.items() if stage_spec is not None] != [spec.stage]:
-        raise _disagree(f"a spec of stage {spec.stage} carries its own order, no other")
+        raise disagreement(f"a spec of stage {spec.stage} carries its own order, no other")
     if spec.stage is Stage.PROCESS and not machine.runtime_compatible:
         raise VoxFleetError(FailureClass.RUNTIME_MISMATCH, f"{machine.runtime_message}; reinstall voxfleet[agent]")
     return spec
@@ -86,18 +86,18 @@ def _addresses(spec: AttemptSpec) -> list[str]:
     ]
 
 
-def _require_digest(field: str, content: object, expected: str) -> None:
+def require_digest(field: str, content: object, expected: str) -> None:
     try:
         actual = digest_of(content)
     except UnicodeEncodeError as error:
-        raise _disagree(f"{field}: what came is not UTF-8") from error
+        raise disagreement(f"{field}: what came is not UTF-8") from error
     except TypeError as error:
         raise VoxFleetError(FailureClass.RUNTIME_MISMATCH, f"{field}: {error}") from error
     if actual != expected:
-        raise _disagree(f"{field} is {expected}, but what came has {actual}")
+        raise disagreement(f"{field} is {expected}, but what came has {actual}")
 
 
-def _disagree(what: str) -> VoxFleetError:
+def disagreement(what: str) -> VoxFleetError:
     """Of what only an operator of another version sends; the job is not to blame, and another Mac may understand it."""
     return VoxFleetError(
         FailureClass.RUNTIME_MISMATCH,

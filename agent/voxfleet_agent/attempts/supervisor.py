@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from voxfleet_agent.attempts import leases, spec_check
@@ -28,7 +28,7 @@ from voxfleet_agent.attempts.execution import Execution
 from voxfleet_agent.attempts.live_attempt import LiveAttempt
 from voxfleet_agent.attempts.recovery import recover
 from voxfleet_agent.attempts.services import AttemptServices
-from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue
+from voxfleet_agent.attempts.slots import ControlSlots, SlotQueue, offline
 from voxfleet_agent.attempts.state_machine import Action, AttemptEvent, transition
 from voxfleet_agent.journal import attempt_table, settings_table
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
@@ -56,15 +56,16 @@ class Supervisor:
         self.feed = EventFeed(services.journal, services.ledger.chain_id, lambda: self._live.values())
         self.closing = MacClosing(services.clock)
         self._execution = Execution(
-            services, self.lanes, self.control, self.closing, self.feed.note_progress, self._has_lapsed, self._fail
+            services, self.lanes, self.control, self.closing, self.feed.note_progress, self._has_lapsed, self.fail
         )
         self._live: dict[AttemptKey, LiveAttempt] = {}
         self._tombstones: dict[str, int] = {}
         self._bound = Binding(None, None)
         self._admission = asyncio.Lock()
-        self._background = BackgroundTasks(self._fail)
+        self._background = BackgroundTasks(self.fail)
         self._lapsing: dict[AttemptKey, asyncio.Task[None]] = {}
         """Attempts whose lease has expired and that are being parked."""
+        self._other_scratch: Callable[[], Collection[str]] = frozenset
         self.ready = False
         self.draining = False
         """Whether the agent stops."""
@@ -105,6 +106,10 @@ class Supervisor:
             sealed_rows=recovered.sealed_rows,
             swept_entries=recovered.swept_entries,
         )
+
+    def share_scratch_with(self, owners: Callable[[], Collection[str]]) -> None:
+        """`owners`: names of folders in scratch that are no attempt's, and are not swept."""
+        self._other_scratch = owners
 
     async def shut_down(self) -> None:
         """Stops admitting attempts, parks those that wait or run, and seals their lane time."""
@@ -276,7 +281,7 @@ class Supervisor:
 
     async def sweep(self) -> None:
         """Removes scratch that no attempt owns, expired quarantined clips, and old tombstones."""
-        await self._services.scratch.sweep(owned={str(key) for key in self._live})
+        await self._services.scratch.sweep(owned={str(key) for key in self._live} | set(self._other_scratch()))
         await self._services.quarantine.expire()
         before = int(self._services.clock.wall().timestamp()) - TOMBSTONE_DAYS * 86_400
 
@@ -324,6 +329,7 @@ class Supervisor:
             draining=self.draining or self.closing.takes_nothing,
             scratch_shortage=self._services.scratch.shortage() if needs_lane else None,
             slot_free=self.lanes.free > 0 if needs_lane else self.control.waiting < MAX_WAITING_CONTROL,
+            lacks_lanes=needs_lane and not offline(self._services.pools),
         )
 
     async def _start(
@@ -392,8 +398,9 @@ class Supervisor:
     def _bury(self, db: sqlite3.Connection, key: AttemptKey) -> None:
         attempt_table.add_tombstone(db, key, int(self._services.clock.wall().timestamp()))
 
-    def _fail(self, error: BaseException) -> None:
-        """Ends the agent: memory may differ from the journal now, and only the next process can recover."""
+    def fail(self, error: BaseException) -> None:
+        """Ends the agent for an unforeseen error: memory may differ from the journal now, and only the next process can
+        recover."""
         _log.error("the agent cannot go on", error=type(error).__qualname__, frames=frames(error))
         for live in self._live.values():
             live.stopping = True  # its stage may fail because the agent ends, so its outcome is not recorded

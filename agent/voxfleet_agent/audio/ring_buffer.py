@@ -61,8 +61,6 @@ class RingBuffer:
         self._changed = threading.Condition()
         self._used = 0
         self._high_water = 0
-        self.underruns = 0
-        """How often the reader found no audio while clips were queued; the reader counts."""
         self.resets: Counter[str] = Counter()
         """How often decoded audio was dropped, by cause; the reader counts."""
 

@@ -14,7 +14,6 @@ from rich.text import Text
 
 from voxfleet_agent.commands.config_option import loaded
 from voxfleet_agent.commands.output import TableFormat, TableOption, show
-from voxfleet_agent.config import PoolConfig
 from voxfleet_agent.doctor.finding import Finding, Health
 from voxfleet_agent.doctor.lanes import check_lanes
 from voxfleet_agent.doctor.listener import check_listener
@@ -53,7 +52,7 @@ def examine(file: Path | None) -> list[Finding]:
     """All checks; those of a configuration where one is given."""
     config = loaded(file) if file is not None else None
     findings = check_runtime()
-    findings += check_machine(config.pools if config is not None else (PoolConfig(name="offline"),))
+    findings += check_machine() if config is None else check_machine(config.pools, config.reserved)
     if config is not None and file is not None:
         findings += [
             *check_volumes(config),

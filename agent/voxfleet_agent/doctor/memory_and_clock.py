@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import psutil
 
-from voxfleet_agent.config import PoolConfig, lane_memory
+from voxfleet_agent.config import PoolConfig, ReservedConfig, memory_claims
 from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
+from voxfleet_api.pools import claimed_bytes, usable_memory_bytes
 
 _GIB = 2**30
 _CO_TENANT_SHARE = 0.10
@@ -27,28 +28,35 @@ class CoTenant:
     resident_bytes: int
 
 
-def check_machine(pools: Sequence[PoolConfig]) -> list[Finding]:
+def check_machine(
+    pools: Sequence[PoolConfig] = (PoolConfig(name="offline"),), reserved: Sequence[ReservedConfig] = ()
+) -> list[Finding]:
     total_bytes = psutil.virtual_memory().total
-    return [judge_memory(total_bytes, pools), judge_tenants(total_bytes, _co_tenants(total_bytes)), _check_clock()]
+    return [
+        judge_memory(total_bytes, pools, reserved),
+        judge_tenants(_co_tenants(total_bytes), sum(one.memory_bytes for one in reserved)),
+        _check_clock(),
+    ]
 
 
-def judge_memory(total_bytes: int, pools: Sequence[PoolConfig]) -> Finding:
-    caps, usable = lane_memory(total_bytes, pools)
-    found = f"lanes may use {caps / _GIB:.1f} GiB together, the machine has {total_bytes / _GIB:.1f} GiB"
-    if caps > usable:
-        return fail(
-            "memory",
-            found,
-            f"lower pools.memoryCap or lanes: at most {usable / _GIB:.1f} GiB leave the system its share",
-        )
+def judge_memory(total_bytes: int, pools: Sequence[PoolConfig], reserved: Sequence[ReservedConfig] = ()) -> Finding:
+    claimed, usable = claimed_bytes(memory_claims(pools, reserved)), usable_memory_bytes(total_bytes)
+    who = "lanes and co-tenants" if reserved else "lanes"
+    found = f"{who} may use {claimed / _GIB:.1f} GiB together, the machine has {total_bytes / _GIB:.1f} GiB"
+    if claimed > usable:
+        what = "pools.memoryCap, lanes or reserved" if reserved else "pools.memoryCap or lanes"
+        return fail("memory", found, f"lower {what}: at most {usable / _GIB:.1f} GiB leave the system its share")
     return ok("memory", found)
 
 
-def judge_tenants(total_bytes: int, tenants: Sequence[CoTenant]) -> Finding:
+def judge_tenants(tenants: Sequence[CoTenant], reserved_bytes: int) -> Finding:
+    """`tenants`: those that hold a tenth of the memory or more."""
     if not tenants:
         return ok("co-tenants", "no other process holds a tenth of the memory")
     names = ", ".join(f"{one.name} ({one.pid}): {one.resident_bytes / _GIB:.1f} GiB" for one in tenants[:5])
-    return warn("co-tenants", names, "end them, or lower pools.memoryCap by what they need")
+    if sum(one.resident_bytes for one in tenants) <= reserved_bytes:
+        return ok("co-tenants", f"{names}, of {reserved_bytes / _GIB:.1f} GiB reserved")
+    return warn("co-tenants", names, "end them, or write what they need into reserved and lower pools.memoryCap by it")
 
 
 def judge_clock(synchronized: bool | None, how: str) -> Finding:

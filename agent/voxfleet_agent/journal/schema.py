@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 
 UPGRADES = {
     1: """
@@ -18,6 +18,13 @@ INSERT INTO chains (chain_id)
     WHERE chain_id NOT IN (SELECT value FROM meta WHERE name = 'chain_id');
 INSERT INTO chains (chain_id, public_key)
     SELECT id.value, key.value FROM meta id, meta key WHERE id.name = 'chain_id' AND key.name = 'chain_public_key';
+""",
+    2: """
+CREATE TABLE lane_tombstones (
+    endpoint_uid TEXT PRIMARY KEY,
+    generation INTEGER NOT NULL,
+    created_at_seconds INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 """,
 }
 """By the version that a journal has: what makes the next one of it."""
@@ -48,6 +55,12 @@ CREATE TABLE attempts (
 CREATE TABLE tombstones (
     shard_uid TEXT PRIMARY KEY,
     attempt INTEGER NOT NULL,
+    created_at_seconds INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE lane_tombstones (
+    endpoint_uid TEXT PRIMARY KEY,
+    generation INTEGER NOT NULL,
     created_at_seconds INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

@@ -78,12 +78,17 @@ async def measure_ladder(
         lane.batch_size = original_batch_size
 
 
+def rounds_of(size: int) -> int:
+    """How many batches of this size a tier counts."""
+    return max(MIN_ROUNDS, -(-MIN_CLIPS // size))
+
+
 def plan_batches(clips: Sequence[ClipTask], size: int) -> tuple[MeasuredBatch, ...]:
     """Batches of clips of similar length, longest first, that use every clip about equally often.
 
     Each use of a clip has its own index.
     """
-    rounds = max(MIN_ROUNDS, -(-MIN_CLIPS // size))
+    rounds = rounds_of(size)
     starts = [0, *(number * size for number in range(rounds))]
     return tuple(
         MeasuredBatch(

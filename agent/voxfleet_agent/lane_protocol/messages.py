@@ -20,6 +20,7 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.rows import Attestation, TimedText
+from voxfleet_api.run_record import UnderrunCause
 
 REASON_CHARACTERS = 256
 SYNTHESIZED_PREFIX = "synthesized-"
@@ -150,6 +151,7 @@ class WorkerReadings(Message):
 
     ring_high_water_bytes: int = 0
     ring_underruns: int = 0
+    ring_underruns_by_cause: dict[UnderrunCause, int] = Field(default_factory=dict)
     ring_resets: dict[str, int] = Field(default_factory=dict)
     peak_rss_bytes: int = 0
     metal_peak_bytes: int | None = None

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import structlog
 
+from voxfleet_agent import process_memory
 from voxfleet_agent.lane_protocol.channel import ANSWER, LENGTH, MAX_MESSAGE_BYTES, WorkerAnswer, checked_length, frame
 from voxfleet_agent.lane_protocol.messages import (
     DecodingClip,
@@ -79,10 +80,13 @@ class ChildProcess:
         self._left_behind = False
         self._kill_reason: ChildEnd | None = None
         """Why the agent killed a child that misbehaved."""
+        self._sent_bytes = 0
+        self.peak_footprint_bytes = 0
+        """The most that the memory guard saw."""
         self.memory_cap_bytes = memory_cap_bytes
         self._stderr = asyncio.create_task(self._keep_tail(stderr))
         self._guard = asyncio.create_task(
-            memory_guard.watch(process.pid, lambda: self.memory_cap_bytes, self._over_cap)
+            memory_guard.watch(process.pid, lambda: self.memory_cap_bytes, self._over_cap, self._measure)
         )
         self._guard.add_done_callback(self._guard_ended)
         self.loaded: LoadedModel | None = None
@@ -202,7 +206,24 @@ class ChildProcess:
 
         When the child is already gone, `receive` raises ChildEndedError after it has returned the child's last answers.
         """
-        self._requests.write(frame(request))
+        content = frame(request)
+        self._sent_bytes += len(content)
+        self._requests.write(content)
+
+    @property
+    def sent_bytes(self) -> int:
+        """All that was sent."""
+        return self._sent_bytes
+
+    @property
+    def taken_bytes(self) -> int:
+        """What has left this process of all that was sent."""
+        return self._sent_bytes - self._requests.transport.get_write_buffer_size()
+
+    async def until_taken(self) -> None:
+        """Waits until the child has taken most of what was sent, or is gone."""
+        with contextlib.suppress(ConnectionError):
+            await self._requests.drain()
 
     async def receive(self) -> WorkerAnswer:
         """The next answer. Announcements before it update `decoding` and `inferring`.
@@ -301,6 +322,11 @@ class ChildProcess:
         except TimeoutError:
             self._left_behind = True
             _log.error("the process of a lane was killed and does not end; restart the Mac", pid=self.pid)
+
+    def _measure(self, pid: int) -> int:
+        footprint_bytes = process_memory.footprint_bytes(pid)
+        self.peak_footprint_bytes = max(self.peak_footprint_bytes, footprint_bytes)
+        return footprint_bytes
 
     def _over_cap(self, footprint_bytes: int) -> None:
         self._kill_because(over_memory_cap(footprint_bytes, self.memory_cap_bytes))

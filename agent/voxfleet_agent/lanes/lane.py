@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 
@@ -22,9 +21,9 @@ from voxfleet_agent.lane_protocol.messages import (
     WorkerRefusal,
 )
 from voxfleet_agent.lanes.batch_size import BatchSize
-from voxfleet_agent.lanes.child_environment import child_environment, runbook_names
 from voxfleet_agent.lanes.child_exits import TOO_MUCH_AT_ONCE, Blame, ChildEnd, load_failure_class
 from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
+from voxfleet_agent.lanes.child_start import WORKER, ChildStart
 from voxfleet_agent.lanes.clip_queue import ClipQueue
 from voxfleet_agent.lanes.hang_detection import CHECK_SECONDS, HangTimeouts, allowed_seconds, endless_decode
 from voxfleet_agent.lanes.lane_reports import ReadingsTotal, clip_verdict, endless_decode_verdict, poison_verdicts
@@ -34,10 +33,9 @@ from voxfleet_agent.lanes.memory_guard import MemoryStep
 from voxfleet_agent.lanes.work_call import BatchFeed, WorkCall
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
+from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.run_record import LaneReadings
 
-WORKER = (sys.executable, "-m", "voxfleet_agent.worker.main")
 DEFAULT_MEMORY_CAP_BYTES = 8 * 2**30
 DEFAULT_BATCH_SIZE = 4
 DEFAULT_TIMEOUTS = HangTimeouts()
@@ -67,12 +65,10 @@ class ProcessLane:
         """
         self.name = name
         self.folder = folder
-        self._pool_cap_bytes = memory_cap_bytes
         self._batch_size = BatchSize(batch_size)
-        self._quarantine = quarantine
         self._lane_user = lane_user
         self._confinement = confinement or unconfined()
-        self._worker = tuple(worker)
+        self._children = ChildStart(folder, tuple(worker), self._confinement, lane_user, quarantine, memory_cap_bytes)
         self._timeouts = timeouts
         self._assignment: tuple[ResolvedModel, LaneSpec] | None = None
         """The model and spec that the lane is to work with; None: the lane is stopped, and a call of `work` ends."""
@@ -340,7 +336,7 @@ class ProcessLane:
         if child is None:
             raise self._stopped_error()
         if self._child_assignment is not self._assignment:
-            cap_bytes, names = self._memory_cap_bytes(spec), self._runbook_names(spec)
+            cap_bytes, names = self._children.memory_cap_bytes(spec), self._children.names(spec, self.batch_size)
             loaded = await child.load(model, spec, memory_cap_bytes=cap_bytes, environment=names)
             self._totals.ring_bytes = loaded.ring_bytes
             self._child_assignment = self._assignment
@@ -348,20 +344,10 @@ class ProcessLane:
 
     async def _start_child(self, spec: LaneSpec, model_folder: Path) -> None:
         async with self._start_lock:
-            environment = child_environment(os.environ, self.folder) | self._runbook_names(spec)
-            command = self._confinement.command(self._worker, self.folder, model_folder)
-            child = await ChildProcess.start(
-                command, self.folder, environment, self._memory_cap_bytes(spec), self._lane_user
-            )
+            cap_bytes = self._children.memory_cap_bytes(spec)
+            child = await self._children.start(spec, model_folder, self.batch_size, cap_bytes)
             self._child, self._child_assignment, self._child_reads = child, None, model_folder
             _log.info("lane started", lane=self.name, pid=child.pid)
-
-    def _runbook_names(self, spec: LaneSpec) -> dict[str, str]:
-        return runbook_names(spec, self.batch_size, self.folder, self._quarantine)
-
-    def _memory_cap_bytes(self, spec: LaneSpec) -> int:
-        declared = spec.contract.batching.memory_cap
-        return self._pool_cap_bytes if declared is None else min(self._pool_cap_bytes, quantity_bytes(declared))
 
     async def _recycle_child(self) -> None:
         if self._child is not None:

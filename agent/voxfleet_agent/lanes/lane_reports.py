@@ -94,6 +94,7 @@ class ReadingsTotal:
             ring_bytes=self.ring_bytes,
             ring_high_water_bytes=total.ring_high_water_bytes,
             ring_underruns=total.ring_underruns,
+            ring_underruns_by_cause={cause.value: count for cause, count in total.ring_underruns_by_cause.items()},
             ring_resets=dict(sorted((Counter(total.ring_resets) + self.resets).items())),
             peak_rss_bytes=total.peak_rss_bytes,
             metal_peak_bytes=total.metal_peak_bytes,
@@ -108,6 +109,7 @@ def merged(first: WorkerReadings, second: WorkerReadings) -> WorkerReadings:
     return WorkerReadings(
         ring_high_water_bytes=max(first.ring_high_water_bytes, second.ring_high_water_bytes),
         ring_underruns=first.ring_underruns + second.ring_underruns,
+        ring_underruns_by_cause=dict(Counter(first.ring_underruns_by_cause) + Counter(second.ring_underruns_by_cause)),
         ring_resets=dict(Counter(first.ring_resets) + Counter(second.ring_resets)),
         peak_rss_bytes=max(first.peak_rss_bytes, second.peak_rss_bytes),
         metal_peak_bytes=max(metal, default=None),

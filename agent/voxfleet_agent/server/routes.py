@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 
 from pydantic import ValidationError
 from starlette.requests import Request
@@ -15,29 +13,37 @@ from voxfleet_agent.attempts.admission import Caller, Refusal, decide_read
 from voxfleet_agent.attempts.event_feed import UnknownCursor
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.supervisor import Supervisor
+from voxfleet_agent.endpoint_lanes.endpoint_lanes import EndpointLanes
 from voxfleet_agent.ledger import chains, has_chain, last_sequence, page_after
 from voxfleet_agent.metrics import AgentMetrics
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.event_stream import stream
+from voxfleet_agent.server.lane_routes import LaneRoutes
+from voxfleet_agent.server.requests import UID, good_until, parse_json
 from voxfleet_agent.server.responses import RequestRefused, json_response, read_body, whole_number
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.machine_messages import Capability, MachineFacts, port_of_nonce
-from voxfleet_api.order_age import GOOD_UNTIL_HEADER, ClockReading
+from voxfleet_api.pools import usable_memory_bytes
 from voxfleet_api.protocol import AttemptRequest, EventAck, LedgerChains, RenewAnswer, RenewRequest
 
 MAX_NONCE_CHARACTERS = 128
 MAX_LEDGER_ROWS = 1000
 MAX_LISTED_ATTEMPTS = 500
-_UID = re.compile(r"[A-Za-z0-9-]{1,64}")
 _MAX_SEQUENCE = 2**53
 
 
 class Routes:
     def __init__(
-        self, services: AttemptServices, supervisor: Supervisor, authenticator: Authenticator, metrics: AgentMetrics
+        self,
+        services: AttemptServices,
+        supervisor: Supervisor,
+        lanes: EndpointLanes,
+        authenticator: Authenticator,
+        metrics: AgentMetrics,
     ) -> None:
         self._services = services
         self._supervisor = supervisor
+        self._lanes = lanes
         self._authenticator = authenticator
         self._metrics = metrics
         self.closing = asyncio.Event()
@@ -59,6 +65,7 @@ class Routes:
             Route("/v1/events/ack", self.acknowledge, methods=["POST"]),
             Route("/v1/ledger", self.ledger, methods=["GET"]),
             Route("/v1/ledger/chains", self.ledger_chains, methods=["GET"]),
+            *LaneRoutes(self._lanes, self._require_read, self._require_change).table(),
         ]
 
     # Without authentication
@@ -107,7 +114,10 @@ class Routes:
                 runtime_message=machine.runtime_message,
                 capabilities=tuple(Capability),
                 pools=tuple(pools.facts()),
+                reserved=tuple(self._services.reserved),
+                usable_memory_bytes=usable_memory_bytes(machine.memory_bytes, machine.gpu_working_set_bytes),
                 loaded_models=tuple(pools.loaded_models()),
+                endpoint_lanes=tuple(self._lanes.statuses()),
                 lacks_scratch=self._services.scratch.shortage() is not None,
                 scratch_reserved_bytes=self._services.scratch.reserved_bytes,
                 scratch_quota_bytes=self._services.scratch.quota_bytes,
@@ -115,6 +125,7 @@ class Routes:
                 ledger_sequence=sequence,
                 ladder_profile=ladders.profile(),
                 ladders_revision=await ladders.revision(),
+                contended_lanes=self._services.pace.contended_lanes(),
             )
         )
 
@@ -163,13 +174,13 @@ class Routes:
 
     async def put_attempt(self, request: Request) -> Response:
         await self._require_change(request)
-        key, good_until = _key(request), _good_until(request)
+        key, until = _key(request), good_until(request)
         try:
-            body = AttemptRequest.load(_parse_json(await read_body(request)))
+            body = AttemptRequest.load(parse_json(await read_body(request)))
         except ValidationError as error:
             fields = ", ".join(".".join(map(str, item["loc"])) for item in error.errors()[:5])
             raise RequestRefused.of(400, f"the body is no attempt request; look at: {fields}") from error
-        result = await self._supervisor.put(key, body, good_until)
+        result = await self._supervisor.put(key, body, until)
         if isinstance(result, Refusal):
             raise RequestRefused(result)
         return json_response(result)
@@ -181,21 +192,21 @@ class Routes:
 
     async def renew(self, request: Request) -> Response:
         await self._require_change(request)
-        good_until, content = _good_until(request), await read_body(request)
+        until, content = good_until(request), await read_body(request)
         try:
-            body = RenewRequest.load(_parse_json(content)) if content else RenewRequest()
+            body = RenewRequest.load(parse_json(content)) if content else RenewRequest()
         except ValidationError as error:
             raise RequestRefused.of(400, "the body is no renewal; send none, or {}") from error
-        renewed = await self._supervisor.renew(body, good_until)
+        renewed = await self._supervisor.renew(body, until)
         if isinstance(renewed, Refusal):
             raise RequestRefused(renewed)
-        return json_response(RenewAnswer(renewed=renewed))
+        return json_response(RenewAnswer(renewed=renewed, renewed_lanes=self._lanes.renew() or None))
 
     async def acknowledge(self, request: Request) -> Response:
         """Deletes the events up to the cursor."""
         await self._require_change(request)
         try:
-            body = EventAck.load(_parse_json(await read_body(request)))
+            body = EventAck.load(parse_json(await read_body(request)))
         except ValidationError as error:
             raise RequestRefused.of(400, 'the body must be {"cursor": "…"}') from error
         await self._supervisor.feed.acknowledge(await self._cursor(body.cursor))
@@ -228,19 +239,9 @@ class Routes:
 
 def _key(request: Request) -> AttemptKey:
     shard_uid, attempt = request.path_params["shard_uid"], request.path_params["attempt"]
-    if not _UID.fullmatch(shard_uid):
+    if not UID.fullmatch(shard_uid):
         raise RequestRefused.of(400, "the shard's UID in the path is not a UID")
     return AttemptKey(shard_uid, whole_number(attempt, "the attempt in the path", least=1, most=2**31, default=0))
-
-
-def _good_until(request: Request) -> ClockReading | None:
-    text = request.headers.get(GOOD_UNTIL_HEADER)
-    if text is None:
-        return None
-    found = ClockReading.parse(text)
-    if found is None:
-        raise RequestRefused.of(400, f"header {GOOD_UNTIL_HEADER} is no time on this agent's clock")
-    return found
 
 
 def _listed_key(token: str | None) -> AttemptKey | None:
@@ -248,14 +249,6 @@ def _listed_key(token: str | None) -> AttemptKey | None:
     if token is None:
         return None
     shard_uid, dot, attempt = token.rpartition(".")
-    if not dot or not _UID.fullmatch(shard_uid) or not attempt.isdecimal():
+    if not dot or not UID.fullmatch(shard_uid) or not attempt.isdecimal():
         raise RequestRefused.of(400, "continue must be the continueToken of the page before")
     return AttemptKey(shard_uid, whole_number(attempt, "continue", least=1, most=2**31, default=0))
-
-
-def _parse_json(content: bytes) -> object:
-    try:
-        parsed: object = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise RequestRefused.of(400, "the body is not JSON") from error
-    return parsed

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from voxfleet_agent.clip_metrics import ClipMetrics
 from voxfleet_agent.journal.stage_journal import FrozenPart
-from voxfleet_agent.lanes.lane_types import ClipTask, Lane, LaneSpec
+from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, Lane, LaneSpec
 from voxfleet_agent.models.resolved_model import ModelResolver, ResolvedModel
 from voxfleet_agent.storage import Storage
 from voxfleet_api.attempt_spec import AttemptSpec
@@ -47,6 +48,31 @@ class LadderBook(Protocol):
         `reason`: why a job had to step down to this size.
         """
         ...
+
+
+class LanePace(Protocol):
+    """Compares the pace of the attempt's lane with its ladder."""
+
+    def working(self) -> AbstractContextManager[None]:
+        """The lane works within it."""
+        ...
+
+    def compare_with(self, table: LadderTable | None) -> None:
+        """Before the first clip. None: there is nothing to compare with."""
+        ...
+
+    def clip_done(self, verdict: ClipVerdict) -> None: ...
+
+
+class UnwatchedPace:
+    """Implements LanePace where nobody asks for it."""
+
+    def working(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def compare_with(self, table: LadderTable | None) -> None: ...
+
+    def clip_done(self, verdict: ClipVerdict) -> None: ...
 
 
 class QuarantineFolder(Protocol):
@@ -208,6 +234,7 @@ class StageContext:
     work_meter: WorkMeter
     permit: WorkPermit = field(default_factory=EndlessPermit)
     """Asked before each batch and before the commit."""
+    pace: LanePace = field(default_factory=UnwatchedPace)
     one_machine: bool = False
     """Whether this machine runs the whole job, so that no folder need be shared with another."""
     clip_metrics: ClipMetrics = field(default_factory=ClipMetrics)

@@ -26,9 +26,11 @@ from voxfleet_agent.stages.stage_context import (
     EndlessPermit,
     JobFailureBudget,
     LadderBook,
+    LanePace,
     ProgressSink,
     Provenance,
     StageContext,
+    UnwatchedPace,
     WorkMeter,
     WorkPermit,
     WorkSignal,
@@ -100,11 +102,12 @@ class StageRunner:
         machine_time: MachineTime | None = None,
         log: Logger,
         permit: WorkPermit | None = None,
+        pace: LanePace | None = None,
     ) -> StageEnd:
         """Runs the stage of `spec` to its end. Only cancellation is raised; the attempt's scratch stays behind.
 
         `lane` is None for Plan and Finalize. `log` carries the attempt's names. `permit` None: the attempt may work for
-        as long as it takes.
+        as long as it takes. `pace` None: nobody compares the lane's pace with its ladder.
         """
         key = AttemptKey(spec.shard_uid, spec.attempt)
         scratch: AttemptScratch | None = None
@@ -127,6 +130,7 @@ class StageRunner:
                     progress=progress,
                     work_meter=work_meter,
                     permit=permit or EndlessPermit(),
+                    pace=pace or UnwatchedPace(),
                     one_machine=self._one_machine,
                     batch_halvings=batch_halvings,
                     machine_time=machine_time,

@@ -9,9 +9,11 @@ from pathlib import Path
 from voxfleet_agent.lanes.lane_types import SynthesizedFile
 from voxfleet_agent.stages.job_files import JobFiles
 from voxfleet_agent.stages.request_retries import Retrier
-from voxfleet_agent.stages.stage_context import StageContext
+from voxfleet_agent.stages.stage_context import StageContext, StageScratch
+from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioEncoding, AudioOutput
+from voxfleet_api.kinds.job_task import VoiceReference
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds, quantity_bytes
 from voxfleet_api.rows import SynthesizedAudioFile
@@ -43,17 +45,37 @@ async def fetch_reference(ctx: StageContext, retrier: Retrier) -> Path | None:
     reference = None if ctx.spec.synthesis is None else ctx.spec.synthesis.reference
     if reference is None:
         return None
+    beside_bytes = worst_case_bytes(ctx.spec.contract)
+    return await download_reference(
+        reference, ctx.spec.contract, ctx.storage, ctx.scratch, retrier, beside_bytes=beside_bytes
+    )
+
+
+async def download_reference(
+    reference: VoiceReference,
+    contract: VoiceContractSpec,
+    storage: Storage,
+    scratch: StageScratch,
+    retrier: Retrier,
+    *,
+    beside_bytes: int = 0,
+) -> Path:
+    """Downloads a voice's recording into scratch, within what the contract accepts of a clip.
+
+    `beside_bytes`: the largest file that will be reserved beside it.
+
+    Raises VoxFleetError naming spec.synthesis.reference.
+    """
     try:
-        version = await retrier(lambda: ctx.storage.head(reference.uri))
-        limit_bytes = quantity_bytes(ctx.spec.contract.input.max_clip_bytes)
+        version = await retrier(lambda: storage.head(reference.uri))
+        limit_bytes = quantity_bytes(contract.input.max_clip_bytes)
         if version.size_bytes > limit_bytes:
             raise VoxFleetError(
                 FailureClass.INVALID_INPUT,
                 f"has {version.size_bytes} bytes; the contract accepts at most {limit_bytes}",
             )
-        beside_bytes = worst_case_bytes(ctx.spec.contract)
-        path = await ctx.scratch.reserve_kept("reference", version.size_bytes, beside_bytes)
-        await retrier(lambda: ctx.storage.download(reference.uri, path, version))
+        path = await scratch.reserve_kept("reference", version.size_bytes, beside_bytes)
+        await retrier(lambda: storage.download(reference.uri, path, version))
     except VoxFleetError as error:
         raise VoxFleetError(error.failure_class, f"spec.synthesis.reference: {error.message}") from error
     return path

@@ -90,7 +90,7 @@ def settings_of_agent(
     return MlxAudioSettings(
         scratch=config.scratch.path,
         sample_rate_hz=_default_rate_hz(contract, task),
-        batch_size=config.pools[0].batch_size,
+        batch_size=next(pool.batch_size for pool in (*config.offline_pools, *config.pools)),
         max_retries=_default_max_retries(contract),
         quarantine=quarantine,
     )

@@ -107,9 +107,15 @@ def without_agent(
 
 def with_agent(specs: AttemptSpecs, config: AgentConfig, lanes: int | None = None) -> RunPaths:
     """The folders of an agent's configuration; only the run's journal and log have a folder of their own."""
-    count = sum(pool.lanes for pool in config.pools)
+    count = sum(pool.lanes for pool in config.offline_pools)
+    if not count:
+        raise OptionError(
+            "--config: all of its pools are Interactive, and a run works on lanes of Offline pools; add one"
+        )
     if lanes is not None and not 1 <= lanes <= count:
-        raise OptionError(f"--lanes {lanes}: the configuration has {count}; write at most as many, or add lanes to it")
+        raise OptionError(
+            f"--lanes {lanes}: the configuration has {count}; write at most as many, or add lanes to its Offline pools"
+        )
     run_state = config.state_dir / "runs" / specs.name
     return RunPaths(
         settings=replace(ServiceSettings.of(config), state=run_state, journal=run_state / JOURNAL_NAME),

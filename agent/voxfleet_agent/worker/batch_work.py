@@ -27,6 +27,7 @@ from voxfleet_agent.worker.load_refusals import file_refusal
 from voxfleet_agent.worker.model_in_memory import ModelInMemory
 from voxfleet_agent.worker.synthesize import TextSynthesis
 from voxfleet_agent.worker.transcribe import ClipTranscription
+from voxfleet_agent.worker.underruns import Underruns
 from voxfleet_api.failures import FailureClass
 
 BatchItem = Load | BatchMessage | Piece | Decoded | DecodeThreadFailed
@@ -70,12 +71,16 @@ class BatchWork:
         self._transcription: ClipTranscription | None = None
         self._synthesis: TextSynthesis | None = None
         self._batches: deque[_OpenBatch] = deque()
+        self._underruns = Underruns()
+        """Of the ring."""
         self._primed = False
         """Whether the model has worked since it last ran out of clips; if so, any wait is an underrun of the ring."""
         self._announced = InferringClips()
         """What the parent was last told that the model works on."""
 
     def put(self, item: BatchItem) -> None:
+        if isinstance(item, Piece | Decoded):
+            self._underruns.audio_arrived(item.took)
         self._items.append(item)
 
     @property
@@ -109,9 +114,8 @@ class BatchWork:
 
     def starves(self) -> None:
         """The child waits, though nobody holds batches up."""
-        ring = self._model.ring
-        if self._batches and self._primed and ring is not None:
-            ring.underruns += 1
+        if self._batches and self._primed and self._model.ring is not None:
+            self._underruns.model_waits()
         self._primed = self._primed and bool(self._batches)
 
     def show_life(self) -> None:
@@ -143,6 +147,7 @@ class BatchWork:
 
     def _load(self, request: Load) -> None:
         self._transcription, self._synthesis, self._primed = None, None, False
+        self._underruns = Underruns()
         answer = self._model.load(request)
         model, contract = self._model, request.contract
         if isinstance(answer, WorkerRefusal):
@@ -190,7 +195,8 @@ class BatchWork:
         ring = self._model.ring
         return WorkerReadings(
             ring_high_water_bytes=0 if ring is None else ring.high_water_bytes,
-            ring_underruns=0 if ring is None else ring.underruns,
+            ring_underruns=self._underruns.total,
+            ring_underruns_by_cause=dict(self._underruns.by_cause),
             ring_resets={} if ring is None else dict(ring.resets),
             peak_rss_bytes=peak_bytes(),
             metal_peak_bytes=self._backends.memory.metal_peak_bytes(),

@@ -17,6 +17,7 @@ from voxfleet_agent.audio.levels import QuietedStretch
 from voxfleet_agent.audio.ring_buffer import RingBuffer, RingSlot
 from voxfleet_agent.lane_protocol.messages import ClipMessage, DecodingClip, Message
 from voxfleet_agent.worker.mixdown_judge import MixdownJudge
+from voxfleet_agent.worker.underruns import NO_TIME, DecodeMeter, DecodeTimes
 from voxfleet_api.clip_warnings import RowWarning
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -73,6 +74,7 @@ class Piece:
     written_ns: int
     quieted: str | None = None
     """What a conversion did to the level of the clip so far, when it is worth a warning."""
+    took: DecodeTimes = NO_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Decoded:
     attestation: Attestation | None = None
     warnings: tuple[RowWarning, ...] = ()
     failure: VoxFleetError | None = None
+    took: DecodeTimes = NO_TIME
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class _Batch:
     rate_hz: int
     ring: RingBuffer
     jobs: list[ClipJob] = field(default_factory=list)
+    queued_ns: int = field(default_factory=time.monotonic_ns)
 
 
 class DecodeThread:
@@ -126,6 +130,7 @@ class DecodeThread:
         self._queue.put(_Batch(contract, rate_hz, ring, jobs))
 
     def _run(self) -> None:
+        self._meter = DecodeMeter()  # made by the thread that it measures
         try:
             while True:
                 self._decode_batch(self._queue.get())
@@ -142,6 +147,7 @@ class DecodeThread:
         its start, because a decoder that waits would hold its memory.
         """
         failed: list[tuple[ClipJob, int]] = []
+        self._meter.given_work(batch.queued_ns)
         for job in batch.jobs:
             self._send(DecodingClip(index=job.clip.index))
             spent_ns = self._decode(batch, job, makes_way=job is not batch.jobs[-1])
@@ -161,6 +167,7 @@ class DecodeThread:
         decoder: ClipDecoder | None = None
         judge = MixdownJudge()
         try:
+            self._meter.read_through(job.clip.path)
             decoder = self._open_decoder(job.clip.path, batch.contract, batch.rate_hz)
             pending: Samples | None = None
             # A piece is written when the next one comes, so the last one waits until the whole clip has been checked.
@@ -194,6 +201,7 @@ class DecodeThread:
                 attestation=decoder.attestation if done and decoder is not None else None,
                 warnings=(*decoder.warnings, *judge.warnings) if decoder is not None else (),
                 failure=failure,
+                took=self._meter.piece_done(),
             )
         )
         return None
@@ -216,8 +224,10 @@ class DecodeThread:
         start_milliseconds = decoder.piece_starts_milliseconds[number]
         speech = self._audible_speech(samples, batch.rate_hz)
         speech = speech | judge.speech(start_milliseconds, len(speech))
+        took = self._meter.piece_done()
         started_ns = time.monotonic_ns()
         slot = batch.ring.write(samples)
         written_ns = time.monotonic_ns()
-        self._emit(Piece(job, number, slot, start_milliseconds, speech, written_ns, judge.note))
+        self._meter.restart()
+        self._emit(Piece(job, number, slot, start_milliseconds, speech, written_ns, judge.note, took))
         return written_ns - started_ns

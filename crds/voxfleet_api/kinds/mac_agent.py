@@ -27,6 +27,7 @@ from voxfleet_api.conditions import Conditions
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.mac_acceptance import AcceptanceJob, MacAcceptance
 from voxfleet_api.kinds.mac_availability import OpeningHours
+from voxfleet_api.kinds.mac_pools import DeclaredPool, ReservedMemory
 from voxfleet_api.kinds.resource import (
     AGE_COLUMN,
     CrdFacts,
@@ -35,6 +36,7 @@ from voxfleet_api.kinds.resource import (
     SecretKeyRef,
     TlsSecretRef,
 )
+from voxfleet_api.pools import MAX_POOLS, MAX_RESERVED, PoolKind
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.selectors import LabelSelector
 from voxfleet_api.taints import Taint
@@ -227,6 +229,23 @@ class MacAgentSpec(
             description="Who may read and write what through this Mac; absent: nothing.",
         ),
     ] = ()
+    pools: Annotated[
+        tuple[DeclaredPool, ...],
+        Field(
+            max_length=MAX_POOLS,
+            json_schema_extra={**list_map("name"), **NOT_FILLED_IN, "minItems": 1},
+            description="The pools that the agent is expected to have. Its own agent.yaml wins, and the condition"
+            " PoolsMatch tells a difference; absent: whatever it has.",
+        ),
+    ] = ()
+    reserved: Annotated[
+        tuple[ReservedMemory, ...],
+        Field(
+            max_length=MAX_RESERVED,
+            json_schema_extra={**list_map("name"), **NOT_FILLED_IN, "minItems": 1},
+            description="Memory of others on the Mac, which no pool may take; absent: whatever agent.yaml says.",
+        ),
+    ] = ()
     taints: Annotated[
         tuple[Taint, ...],
         Field(
@@ -263,8 +282,23 @@ class MachinePool(StatusModel):
     """A named group of lanes."""
 
     name: Annotated[str, Field(max_length=63, description="Name of the pool.")]
-    kind: Annotated[str, OPEN_VALUE, Field(description="Offline: batches.")]
+    kind: Annotated[
+        str,
+        OPEN_VALUE,
+        open_enum(PoolKind),
+        Field(description="Offline: batches. Interactive: people who speak and listen."),
+    ]
     lanes: Annotated[int, Field(description="Lanes of the pool.")]
+    memory_cap_bytes: Annotated[
+        int | None, Field(description="Memory cap of each lane; absent: the agent does not say.")
+    ] = None
+
+
+class MachineReservation(StatusModel):
+    """Memory that the agent leaves to a co-tenant."""
+
+    name: Annotated[str, Field(max_length=63, description="Name of the co-tenant.")]
+    memory_bytes: Annotated[int, Field(description="What it needs.")]
 
 
 class Machine(StatusModel):
@@ -286,6 +320,18 @@ class Machine(StatusModel):
     pools: Annotated[
         tuple[MachinePool, ...], Field(max_length=16, json_schema_extra=list_map("name"), description="Its pools.")
     ]
+    reserved: Annotated[
+        tuple[MachineReservation, ...] | None,
+        Field(
+            max_length=MAX_RESERVED,
+            json_schema_extra=list_map("name"),
+            description="Memory of others on the Mac; absent: the agent does not say.",
+        ),
+    ] = None
+    usable_memory_bytes: Annotated[
+        int | None,
+        Field(description="What all lanes and co-tenants may take together; absent: the agent does not say."),
+    ] = None
     versions: Annotated[
         dict[str, Annotated[str, Field(max_length=64)]],
         Field(max_length=32, description="Versions of the agent and its packages, by name."),
@@ -333,6 +379,13 @@ class MacAgent(Resource):
                 '.status.machine.pools[?(@.kind=="Offline")].lanes',
                 "Lanes of the first offline pool",
             ),
+            PrinterColumn(
+                "Interactive",
+                "integer",
+                '.status.machine.pools[?(@.kind=="Interactive")].lanes',
+                "Lanes of the first interactive pool",
+                priority=1,
+            ),
             PrinterColumn("Chip", "string", ".status.machine.chip", "Chip"),
             PrinterColumn(
                 "Ledger",
@@ -345,6 +398,13 @@ class MacAgent(Resource):
                 "string",
                 '.status.conditions[?(@.type=="AcceptancePassed")].status',
                 "Did this machine pass its acceptance?",
+                priority=1,
+            ),
+            PrinterColumn(
+                "Pools",
+                "string",
+                '.status.conditions[?(@.type=="PoolsMatch")].status',
+                "Are its pools those of the spec?",
                 priority=1,
             ),
             PrinterColumn("Host", "string", ".spec.ssh.host", "SSH host", priority=1),

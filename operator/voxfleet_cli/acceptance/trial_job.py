@@ -9,7 +9,7 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_acceptance import ACCEPTS_MAC, AcceptanceJob
 from voxfleet_cli.command_line import Refused
 from voxfleet_cli.reruns import MAX_JOB_NAME
-from voxfleet_operator.reconcile.mac.status import offline_lanes
+from voxfleet_operator.reconcile.mac.reported_machine import offline_lanes
 
 Json = dict[str, Any]
 

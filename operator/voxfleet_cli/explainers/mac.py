@@ -50,6 +50,9 @@ def _mac_next(present: Iterable[Condition]) -> str:
     causes = [item for item in bad if item.type != ConditionType.AVAILABLE] or bad
     if causes:
         return causes[0].message
+    contended = find(present, ConditionType.CONTENDED)
+    if contended is not None:
+        return f"it takes attempts; {contended.message}"
     return "nothing: it takes attempts" if list(present) else UNSEEN
 
 

@@ -12,6 +12,8 @@ from prometheus_client.registry import Collector
 
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.machine_messages import PoolFacts
+from voxfleet_api.pools import PoolKind
 from voxfleet_operator import metric_list
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.fleet.mac_view import MacView
@@ -29,15 +31,24 @@ class MacReading:
     statement_age_seconds: float
 
 
-def lanes(reading: MacReading) -> float | None:
-    return None if reading.view.machine is None else sum(pool.lanes for pool in reading.view.machine.pools)
+def lanes(reading: MacReading, kind: PoolKind) -> int | None:
+    pools = _pools(reading, kind)
+    return None if pools is None else sum(pool.lanes for pool in pools)
 
 
-def busy_lanes(reading: MacReading) -> float | None:
+def busy_lanes(reading: MacReading, kind: PoolKind) -> int | None:
     """Not told of a Mac out of contact: it may have done anything since."""
-    if reading.view.machine is None or not reading.view.connected:
+    pools = _pools(reading, kind)
+    return None if pools is None or not reading.view.connected else sum(pool.lanes - pool.free_lanes for pool in pools)
+
+
+def _pools(reading: MacReading, kind: PoolKind) -> list[PoolFacts] | None:
+    """None: the Mac was not reached, or has no Interactive pool."""
+    machine = reading.view.machine
+    if machine is None:
         return None
-    return sum(pool.lanes - pool.free_lanes for pool in reading.view.machine.pools)
+    found = [pool for pool in machine.pools if pool.kind == kind]
+    return found if found or kind is PoolKind.OFFLINE else None
 
 
 def unsettled_seconds(reading: MacReading) -> float:
@@ -60,10 +71,9 @@ GAUGES: tuple[tuple[MetricSpec, Callable[[MacReading], float | None]], ...] = (
     (metric_list.MAC_REACHABLE, lambda reading: reading.view.connected),
     (metric_list.MAC_AVAILABLE, lambda reading: is_true(reading.mac.status.conditions, ConditionType.AVAILABLE)),
     (metric_list.MAC_CONTACT_SECONDS, lambda reading: reading.contact_age_seconds),
-    (metric_list.MAC_LANES, lanes),
-    (metric_list.MAC_BUSY_LANES, busy_lanes),
     (metric_list.MAC_LEDGER, lambda reading: reading.view.ledger_error is None),
     (metric_list.MAC_EXCLUDED, lambda reading: reading.mac.status.exclusion is not None),
+    (metric_list.MAC_CONTENDED, lambda reading: is_true(reading.mac.status.conditions, ConditionType.CONTENDED)),
     (metric_list.MAC_DRAINING, lambda reading: reading.mac.spec.drain is not None),
     (metric_list.MAC_SCRATCH_RESERVED, _scratch_reserved),
     (metric_list.MAC_SCRATCH_QUOTA, _scratch_quota),
@@ -71,6 +81,12 @@ GAUGES: tuple[tuple[MetricSpec, Callable[[MacReading], float | None]], ...] = (
     (metric_list.MAC_HUNG_DELETIONS, lambda reading: len(reading.view.hung_deletions)),
     (metric_list.MAC_UNSETTLED_SECONDS, unsettled_seconds),
     (metric_list.MAC_STATEMENT_AGE_SECONDS, lambda reading: reading.statement_age_seconds),
+)
+
+
+LANE_GAUGES: tuple[tuple[MetricSpec, Callable[[MacReading, PoolKind], int | None]], ...] = (
+    (metric_list.MAC_LANES, lanes),
+    (metric_list.MAC_BUSY_LANES, busy_lanes),
 )
 
 
@@ -106,6 +122,14 @@ class MacCollector(Collector):
                 value = value_of(reading)
                 if value is not None:
                     family.add_metric([reading.mac.metadata.name], float(value))
+            yield family
+        for spec, lanes_of in LANE_GAUGES:
+            family = spec.gauge_family()
+            for reading in readings:
+                for kind in PoolKind:
+                    count = lanes_of(reading, kind)
+                    if count is not None:
+                        family.add_metric([reading.mac.metadata.name, kind], count)
             yield family
 
     def _read(self, mac: MacAgent) -> MacReading:

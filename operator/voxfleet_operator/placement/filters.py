@@ -24,6 +24,10 @@ DUPLICATE = Unavailable("reports another Mac's hardware or key", "report another
 INCOMPATIBLE = Unavailable("has an incompatible runtime", "have an incompatible runtime")
 UNVERIFIED = Unavailable("has ledger rows that do not verify", "have ledger rows that do not verify")
 DELETION_HANGS = Unavailable("hangs deleting an attempt", "hang deleting an attempt")
+OVERCOMMITTED = Unavailable(
+    "promises more memory than it has (spec.pools and spec.reserved of MacAgent)",
+    "promise more memory than they have (spec.pools and spec.reserved of MacAgent)",
+)
 FAILS_TOO_OFTEN = Unavailable("is excluded because it fails too often", "are excluded because they fail too often")
 REFUSES_ATTEMPTS = Unavailable(
     "refuses attempts although it seems to have room", "refuse attempts although they seem to have room"
@@ -45,6 +49,7 @@ WHOLE_MAC_PHRASES: Mapping[Obstacle, Unavailable] = {
     Obstacle.INCOMPATIBLE: INCOMPATIBLE,
     Obstacle.UNVERIFIED: UNVERIFIED,
     Obstacle.DELETION_HANGS: DELETION_HANGS,
+    Obstacle.OVERCOMMITTED: OVERCOMMITTED,
     Obstacle.FAILS_TOO_OFTEN: FAILS_TOO_OFTEN,
     Obstacle.REFUSES_ATTEMPTS: REFUSES_ATTEMPTS,
     Obstacle.UNACCEPTED: UNACCEPTED,
@@ -70,6 +75,9 @@ KNOWS_NO_CHOICE = Unavailable(
 KNOWS_NO_PIECES = Unavailable(
     "has an agent too old to run a part of a shard; upgrade it",
     "have agents too old to run a part of a shard; upgrade them",
+)
+ONLY_INTERACTIVE = Unavailable(
+    "has no Offline lane (its pools are Interactive)", "have no Offline lane (their pools are Interactive)"
 )
 JUST_FAILED = Unavailable("just failed this shard", "just failed this shard")
 COOLING = Unavailable("pauses after a failure", "pause after a failure")
@@ -158,6 +166,8 @@ def static_reason(
 
 def _lane_reason(needs: JobNeeds, traits: MacTraits) -> Unavailable | None:
     """Why none of its lanes can work on the job's clips."""
+    if not traits.has_offline_lanes:
+        return ONLY_INTERACTIVE
     if needs.chip is not None and needs.chip != traits.chip:
         return not_the_first_chip(needs.chip)
     lane_bytes = traits.lane_memory_bytes

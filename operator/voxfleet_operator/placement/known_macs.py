@@ -20,7 +20,7 @@ from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.exclusions import Exclusion
 from voxfleet_operator.reconcile.mac.availability import Obstacle, availability
 from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion
-from voxfleet_operator.reconcile.mac.status import lane_memory_bytes, offline_lanes
+from voxfleet_operator.reconcile.mac.reported_machine import lane_memory_bytes, offline_lanes
 from voxfleet_operator.reconcile.mac_closing import closing, opens_at, steady_until
 from voxfleet_operator.reconcile.namespace_access import keeps_within_prefixes, knows_chosen_clips
 from voxfleet_operator.reconcile.refusing_macs import Refusing
@@ -137,6 +137,7 @@ class KnownMacs:
             chip=chip_name(machine),
             memory_bytes=0 if machine is None else machine.memory_bytes,
             lane_memory_bytes=None if machine is None else lane_memory_bytes(machine),
+            has_offline_lanes=machine is None or offline_lanes(machine) > 0,
             lacks_scratch=machine is not None and machine.lacks_scratch,
             keeps_within_prefixes=keeps_within_prefixes(machine),
             knows_chosen_clips=knows_chosen_clips(machine),

@@ -20,7 +20,7 @@ from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job_life import halted_condition, is_suspended, takes_attempts
 from voxfleet_operator.reconcile.known_ladders import ladders_by_profile
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
-from voxfleet_operator.reconcile.mac.status import offline_lanes
+from voxfleet_operator.reconcile.mac.reported_machine import offline_lanes
 
 SHARED_SECONDS = 5.0
 """How long what all jobs share is taken as it was. An estimate need not be newer."""

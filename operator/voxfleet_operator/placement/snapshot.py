@@ -113,7 +113,9 @@ class MacTraits:
     chip: str = ""
     memory_bytes: int = 0
     lane_memory_bytes: int | None = None
-    """The memory cap of its roomiest lanes; None if its agent does not say."""
+    """The memory cap of its roomiest lanes for batches; None if its agent does not say."""
+    has_offline_lanes: bool = True
+    """Whether it has any lane for batches. One without still plans and finalizes."""
     lacks_scratch: bool = False
     keeps_within_prefixes: bool = False
     """Whether its agent keeps each attempt within what is open to the namespace."""

@@ -7,6 +7,7 @@ from typing import cast
 from tests.cluster.api.specs import ACCEPTANCE, HTTPS_MAC, MAC, REMOVE, SHARD, Bad, Json
 
 MAC_SSH = cast(Json, MAC["spec"])["ssh"]
+POOL: Json = {"name": "night", "kind": "Offline", "lanes": 1, "memoryCap": "24Gi"}
 LINES = cast(list[Json], ACCEPTANCE["lines"])
 BAD_MACS_AND_SHARDS: dict[str, Bad] = {
     "mac that passed in spite of a line": Bad(
@@ -35,6 +36,50 @@ BAD_MACS_AND_SHARDS: dict[str, Bad] = {
     ),
     "mac with a taint that is not built": Bad(
         MAC, {"spec.taints": [{"key": "rented", "effect": "NoExecute"}]}, "spec.taints[0].effect", "supported values"
+    ),
+    "mac with one pool twice": Bad(MAC, {"spec.pools": [POOL, {**POOL, "lanes": 2}]}, "spec.pools[1]", "Duplicate"),
+    "mac with an empty list of pools": Bad(MAC, {"spec.pools": []}, "spec.pools", "at least 1 items"),
+    "mac with nine pools": Bad(
+        MAC,
+        {"spec.pools": [{**POOL, "name": f"pool-{number}"} for number in range(9)]},
+        "spec.pools",
+        "at most 8 items",
+    ),
+    "mac with a pool of another kind": Bad(
+        MAC, {"spec.pools": [{**POOL, "kind": "Live"}]}, "spec.pools[0].kind", "supported values"
+    ),
+    "mac with a pool without a kind": Bad(
+        MAC, {"spec.pools": [{"name": "a", "lanes": 1, "memoryCap": "1Gi"}]}, "spec.pools[0].kind", "Required value"
+    ),
+    "mac with a pool without lanes": Bad(
+        MAC, {"spec.pools": [{**POOL, "lanes": 0}]}, "spec.pools[0].lanes", "greater than or equal to 1"
+    ),
+    "mac with a pool of seventeen lanes": Bad(
+        MAC, {"spec.pools": [{**POOL, "lanes": 17}]}, "spec.pools[0].lanes", "less than or equal to 16"
+    ),
+    "mac with a pool without memory": Bad(
+        MAC, {"spec.pools": [{**POOL, "memoryCap": 0}]}, "spec.pools[0].memoryCap", "greater than or equal to 1"
+    ),
+    "mac with a pool's memory in no unit": Bad(
+        MAC, {"spec.pools": [{**POOL, "memoryCap": "24 GB"}]}, "spec.pools[0].memoryCap", "should match"
+    ),
+    "mac with a pool that no agent could have": Bad(
+        MAC, {"spec.pools": [{**POOL, "name": "Night"}]}, "spec.pools[0].name", "should match"
+    ),
+    "mac with one co-tenant twice": Bad(
+        MAC,
+        {"spec.reserved": [{"name": "llm", "memory": "1Gi"}, {"name": "llm", "memory": "2Gi"}]},
+        "spec.reserved[1]",
+        "Duplicate",
+    ),
+    "mac with a co-tenant without a size": Bad(
+        MAC, {"spec.reserved": [{"name": "llm"}]}, "spec.reserved[0].memory", "Required value"
+    ),
+    "mac with seventeen co-tenants": Bad(
+        MAC,
+        {"spec.reserved": [{"name": f"llm-{number}", "memory": "1Gi"} for number in range(17)]},
+        "spec.reserved",
+        "at most 16 items",
     ),
     "process shard without an ordinal": Bad(
         SHARD, {"spec.ordinal": REMOVE}, "spec", "ordinal and indexes belong to the Process stage"

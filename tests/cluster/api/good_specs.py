@@ -47,6 +47,16 @@ GOOD: dict[str, Json] = {
         },
     ),
     "mac that was accepted": changed(MAC, {"spec.requireAcceptance": True, "spec.acceptance": ACCEPTANCE}),
+    "mac with pools of both kinds and a co-tenant": changed(
+        MAC,
+        {
+            "spec.pools": [
+                {"name": "night", "kind": "Offline", "lanes": 16, "memoryCap": "24Gi"},
+                {"name": "live", "kind": "Interactive", "lanes": 1, "memoryCap": 8589934592},
+            ],
+            "spec.reserved": [{"name": "text-llm", "memory": "20Gi"}],
+        },
+    ),
     "mac that is being tried": changed(
         MAC, {"spec.acceptanceJob": {"namespace": "team", "name": "accept-case-1", "uid": "uid-1"}}
     ),

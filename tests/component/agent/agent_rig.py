@@ -17,15 +17,18 @@ from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.config import Listen
+from voxfleet_agent.endpoint_lanes.endpoint_lanes import EndpointLanes
 from voxfleet_agent.engine.compute_dtype import FLOAT32
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
+from voxfleet_agent.ladder.pace_watch import PaceWatch
 from voxfleet_agent.ladder.shared_ladders import SharedLadders
+from voxfleet_agent.lanes.interactive_pools import InteractivePools
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, Lane, LaneSpec, LoadedModel, StepDown
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.machine import LocalMachine
 from voxfleet_agent.metrics import AgentMetrics, AgentReading
-from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.models.resolved_model import ModelResolver, ResolvedModel
 from voxfleet_agent.quarantine import QuarantineStore
 from voxfleet_agent.scratch import Scratch
 from voxfleet_agent.server.app import build_app, build_server, listen_on
@@ -112,29 +115,46 @@ class StubLane:
 
 
 class StubPools:
-    def __init__(self, lanes: int) -> None:
-        self.lanes = [StubLane(f"offline-{number}") for number in range(lanes)]
-        self._free = list(self.lanes)
+    """A pool of each kind that has lanes, the interactive one first."""
+
+    def __init__(self, lanes: int, interactive: int = 0) -> None:
+        counts = {"live": ("Interactive", interactive), "offline": ("Offline", lanes)}
+        self._kinds = {name: kind for name, (kind, count) in counts.items() if count}
+        self._lanes = {
+            name: [StubLane(f"{name}-{slot}") for slot in range(count)] for name, (_, count) in counts.items()
+        }
+        self._free = {name: list(lanes) for name, lanes in self._lanes.items()}
+
+    @property
+    def lanes(self) -> list[StubLane]:
+        return [lane for lanes in self._lanes.values() for lane in lanes]
 
     def facts(self) -> list[PoolFacts]:
-        return [PoolFacts(name="offline", kind="Offline", lanes=len(self.lanes), free_lanes=len(self._free))]
+        return [
+            PoolFacts(name=name, kind=kind, lanes=len(self._lanes[name]), free_lanes=len(self._free[name]))
+            for name, kind in self._kinds.items()
+        ]
 
     def loaded_models(self) -> list[str]:
         return []
 
     def readings(self) -> dict[str, LaneReadings]:
         resets, restarts = {"DecodeError": 2}, {"Recycled": 1}
-        return {lane.name: LaneReadings(ring_underruns=3, ring_resets=resets, restarts=restarts) for lane in self.lanes}
+        readings = LaneReadings(
+            ring_underruns=3, ring_underruns_by_cause={"Disk": 3}, ring_resets=resets, restarts=restarts
+        )
+        return {lane.name: readings for lane in self.lanes}
 
     async def unload_idle(self, after_seconds: float) -> int:
         return 0
 
     def acquire(self, pool: str, digest: str | None = None) -> StubLane | None:
-        return self._free.pop(0) if self._free else None
+        return self._free[pool].pop(0) if self._free[pool] else None
 
     def release(self, lane: StubLane) -> None:
-        if lane not in self._free:
-            self._free.append(lane)
+        free = self._free[lane.name.rpartition("-")[0]]
+        if lane not in free:
+            free.append(lane)
 
 
 @dataclass
@@ -167,6 +187,7 @@ class Agent:
     scratch: Scratch
     key: Ed25519PrivateKey
     http: httpx.AsyncClient
+    lanes: EndpointLanes
 
     def headers(self, control_plane: str = CONTROL_PLANE, epoch: int = 1, token: str = TOKEN) -> dict[str, str]:
         return {"Authorization": f"Bearer {token}", CONTROL_PLANE_HEADER: control_plane, EPOCH_HEADER: str(epoch)}
@@ -265,11 +286,21 @@ REQUEST = request_for(process_spec())
 
 
 @asynccontextmanager
-async def running_agent(folder: Path, *, lanes: int = 1, clock: ManualClock | None = None) -> AsyncIterator[Agent]:
+async def running_agent(
+    folder: Path,
+    *,
+    lanes: int = 1,
+    clock: ManualClock | None = None,
+    interactive: int = 0,
+    interactive_lanes: InteractivePools | None = None,
+    models: ModelResolver | None = None,
+    allow: Sequence[str] | None = None,
+    pace: PaceWatch | None = None,
+) -> AsyncIterator[Agent]:
     """Runs an agent, and stops it in order, as SIGTERM does."""
     clock = clock or ManualClock()
     stage = ControlledStage()
-    pools = StubPools(lanes)
+    pools = StubPools(lanes, interactive)
     key = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
     journal = await Journal.open(folder / "state", folder / "state" / "journal.sqlite3")
     scratch = Scratch(folder / "scratch", 10_000, 0)
@@ -282,24 +313,41 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: ManualClock | No
         machine=MACHINE,
         lanes=LaneSlots(pools),
         pools=pools,
+        interactive=interactive_lanes or InteractivePools((), folder / "lanes"),
         unload_after_seconds=900,
-        models=NoModels(),
+        models=models or NoModels(),
         ladders=NoLadders(),
         shared_ladders=SharedLadders(ladder_book(folder)),
+        pace=pace or PaceWatch(),
         quarantine=QuarantineStore(folder / "scratch" / "quarantine", 10_000, clock),
         open_budget=lambda spec: NoBudget(),
         stages=dict.fromkeys(Stage, stage),
-        open_storage=open_storage,
+        open_storage=open_storage
+        if allow is None
+        else lambda credentials, namespace: Storage(allow, credentials, namespace=namespace),
     )
     supervisor = Supervisor(services)
     await supervisor.start()
+    endpoint_lanes = EndpointLanes(services, supervisor.closing, supervisor.fail)
+    supervisor.share_scratch_with(endpoint_lanes.scratch_owners)
+    await endpoint_lanes.start()
     metrics = AgentMetrics(
         lambda: AgentReading(
-            supervisor.states(), pools.facts(), pools.readings(), scratch.reserved_bytes, 10_000, 7, 2, True
+            supervisor.states(),
+            pools.facts(),
+            pools.readings(),
+            scratch.reserved_bytes,
+            10_000,
+            7,
+            2,
+            True,
+            endpoint_lanes.states(),
+            endpoint_lanes.open_sessions(),
+            services.pace.readings(),
         ),
         services.clip_metrics,
     )
-    routes = Routes(services, supervisor, Authenticator(TOKEN), metrics)
+    routes = Routes(services, supervisor, endpoint_lanes, Authenticator(TOKEN), metrics)
     listener = listen_on(Listen(port=0))
     server = build_server(build_app(routes, supervisor.clock))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -308,9 +356,9 @@ async def running_agent(folder: Path, *, lanes: int = 1, clock: ManualClock | No
         base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=30.0
     )
     try:
-        yield Agent(folder, clock, stage, pools, supervisor, journal, scratch, key, client)
+        yield Agent(folder, clock, stage, pools, supervisor, journal, scratch, key, client, endpoint_lanes)
     finally:
-        await supervisor.shut_down()
+        await asyncio.gather(supervisor.shut_down(), endpoint_lanes.shut_down())
         routes.closing.set()
         await client.aclose()
         server.should_exit = True

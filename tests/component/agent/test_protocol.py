@@ -80,6 +80,24 @@ async def test_a_repeated_put_changes_nothing(agent: Agent) -> None:
     assert other.status_code == 409 and Problem.load(other.json()).held_attempt == 1
 
 
+@pytest.mark.parametrize("lanes", [0, 1])
+async def test_an_attempt_gets_no_interactive_lane_however_many_are_free(tmp_path: Path, lanes: int) -> None:
+    async with running_agent(tmp_path, lanes=lanes, interactive=2) as agent:
+        if lanes:
+            assert (await agent.put(REQUEST)).status_code == 200
+            assert (await agent.stage_entered()).lane is agent.pools.lanes[-1]
+        refused = await agent.put(request_for(process_spec("shard-2")))
+        assert refused.status_code == 429 and int(refused.headers["Retry-After"]) > 0
+        told = "every lane is taken" if lanes else "this agent has no lane for batches"
+        assert told in Problem.load(refused.json()).message
+        assert {fact.name: fact.free_lanes for fact in agent.pools.facts()} == {
+            "live": 2,
+            **({"offline": 0} if lanes else {}),
+        }
+        assert (await agent.put(request_for(plan_spec("p-1")))).status_code == 200
+        assert (await agent.stage_entered()).lane is None, "plans need no lane"
+
+
 async def test_lanes_are_not_overbooked_and_control_work_needs_none(agent: Agent) -> None:
     await agent.put(REQUEST)
     busy = await agent.put(request_for(process_spec("shard-2")))

@@ -76,7 +76,7 @@ async def test_an_agent_that_must_end_records_no_failure_of_other_attempts(agent
     await agent.stage_entered()
     live = agent.supervisor.attempt(AttemptKey("shard-1", 1))
     assert live is not None and live.task is not None
-    agent.supervisor._fail(RuntimeError("another attempt does not stop"))
+    agent.supervisor.fail(RuntimeError("another attempt does not stop"))
     # The error of a lane that the ending agent kills.
     agent.stage.answers.put_nowait(VoxFleetError(FailureClass.LANE_CRASHED, "the agent stopped the lane"))
     await asyncio.wait({live.task}, timeout=TIMEOUT_SECONDS)

@@ -6,8 +6,10 @@ import asyncio
 import base64
 import sqlite3
 import threading
+from pathlib import Path
 
-from tests.component.agent.agent_rig import COMMIT, REQUEST, TIMEOUT_SECONDS, Agent
+from tests.component.agent.agent_rig import COMMIT, REQUEST, TIMEOUT_SECONDS, Agent, running_agent
+from tests.unit.agent.ladder.measured_mac import TABLE, MeasuredMac
 
 from voxfleet_agent.journal import event_table
 from voxfleet_api.attempt_spec import AttemptKey
@@ -116,16 +118,35 @@ async def test_metrics_name_no_job(agent: Agent) -> None:
     await agent.stage_entered()
     text = (await agent.http.get("/metrics", headers={"Authorization": ""})).text
     assert 'voxfleet_agent_attempts{state="Running"} 1.0' in text
-    assert 'voxfleet_agent_free_lanes{pool="offline"} 0.0' in text
+    assert 'voxfleet_agent_free_lanes{kind="Offline",pool="offline"} 0.0' in text
     assert "calls" not in text and "shard-1" not in text
 
 
 async def test_metrics_report_each_lanes_ring(agent: Agent) -> None:
     text = (await agent.http.get("/metrics", headers={"Authorization": ""})).text
     assert 'voxfleet_agent_lane_ring_underruns_total{lane="offline-0"} 3.0' in text
+    assert 'voxfleet_agent_lane_ring_underruns_by_cause_total{cause="Disk",lane="offline-0"} 3.0' in text
     assert 'voxfleet_agent_lane_ring_resets_total{cause="DecodeError",lane="offline-0"} 2.0' in text
     assert 'voxfleet_agent_lane_restarts_total{cause="Recycled",lane="offline-0"} 1.0' in text
     assert 'voxfleet_agent_lane_ring_high_water_bytes{lane="offline-0"}' in text
+
+
+async def test_a_lane_that_somebody_slows_down_is_told_with_the_machine_and_in_the_metrics(tmp_path: Path) -> None:
+    mac = MeasuredMac()
+    async with running_agent(tmp_path, pace=mac.watch) as agent:
+        await agent.put(REQUEST)
+        context = await agent.stage_entered()
+        assert context.pace is mac.watch.of("offline-0"), "the attempt is watched on its own lane"
+        assert (await agent.http.get("/v1/machine")).json()["contendedLanes"] == []
+        pace = mac.watch.of("offline-0")
+        with pace.working():
+            pace.compare_with(TABLE)
+            mac.work(pace, 2.0)
+        told = (await agent.http.get("/v1/machine")).json()["contendedLanes"]
+        assert told == [{"lane": "offline-0", "slowdownPercent": 200}]
+        text = (await agent.http.get("/metrics", headers={"Authorization": ""})).text
+        assert 'voxfleet_agent_lane_slowdown_ratio{lane="offline-0"} 2.0' in text
+        assert 'voxfleet_agent_lane_contended{lane="offline-0"} 1.0' in text
 
 
 async def test_metrics_report_retained_clips(agent: Agent) -> None:

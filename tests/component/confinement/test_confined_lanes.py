@@ -26,7 +26,8 @@ from voxfleet_agent.confinement.confinement import Confinement
 from voxfleet_agent.confinement.guards import preferred
 from voxfleet_agent.confinement.launch import EXIT_NOT_CONFINED
 from voxfleet_agent.lanes.child_environment import child_environment
-from voxfleet_agent.lanes.lane import WORKER, ProcessLane
+from voxfleet_agent.lanes.child_start import WORKER
+from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.models.store import builtin_model_folder

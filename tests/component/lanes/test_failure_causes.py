@@ -95,7 +95,7 @@ async def test_a_child_that_cannot_be_measured_costs_no_clip(
         raise psutil.AccessDenied(pid)
 
     real = memory_guard.watch
-    monkeypatch.setattr(memory_guard, "watch", lambda pid, cap, exceeded: real(pid, cap, exceeded, denied))
+    monkeypatch.setattr(memory_guard, "watch", lambda pid, cap, exceeded, _: real(pid, cap, exceeded, denied))
     with pytest.raises(VoxFleetError, match=r"cannot be measured \(AccessDenied\)") as caught:
         await stand_in().load(stand_in_model, transcribe_spec())
     assert caught.value.failure_class is FailureClass.RUNTIME_MISMATCH

@@ -26,6 +26,7 @@ from voxfleet_agent.lanes.pools import LanePools
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_input import Conversions, Windows
+from voxfleet_api.pools import PoolKind
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -292,6 +293,32 @@ async def test_a_lane_without_work_gives_its_model_s_memory_back_after_the_writt
         assert not child.is_running() and (busy.loaded_digest, idle.loaded_digest) == (model.digest, None)
         assert pools.acquire("offline") is idle
         assert (await idle.load(model, transcribe_spec())).sample_rate_hz > 0
+    finally:
+        await pools.close()
+
+
+async def test_a_lane_of_an_interactive_pool_is_handed_out_for_sessions_alone(
+    tmp_path: Path, model: ResolvedModel
+) -> None:
+    now_seconds = 1000.0
+    configs = [PoolConfig(name="night"), PoolConfig(name="live", kind=PoolKind.INTERACTIVE, memory_cap="2Gi")]
+    pools = LanePools(configs, tmp_path, now_seconds=lambda: now_seconds)
+    try:
+        batch = pools.acquire("night")
+        assert batch is not None and pools.lanes == (batch,)
+        with pytest.raises(KeyError):
+            pools.acquire("live")
+        assert pools.interactive.acquire(3 * 2**30) is None and not pools.interactive.has_free(3 * 2**30)
+        live = pools.interactive.acquire(2**30)
+        assert live is not None and live.name == "live-0" and pools.interactive.acquire(2**30) is None
+        assert [(pool.name, pool.free_lanes) for pool in pools.facts()] == [("night", 0), ("live", 0)]
+        assert set(pools.readings()) == {"night-0", "live-0"}
+        await batch.load(model, transcribe_spec())
+        pools.release(batch)
+        pools.interactive.release(live)
+        assert [pool.free_lanes for pool in pools.facts()] == [1, 1]
+        now_seconds += 3600
+        assert await pools.unload_idle(60) == 1 and batch.loaded_digest is None
     finally:
         await pools.close()
 

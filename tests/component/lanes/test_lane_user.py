@@ -17,7 +17,8 @@ from tests.component.lanes.lane_rig import STAND_IN, run, synthesize_spec, tone,
 from tests.rig.lane_account import ACCOUNT, ENTRY, needs_root
 
 from voxfleet_agent.lanes.child_environment import child_environment
-from voxfleet_agent.lanes.lane import WORKER, ProcessLane
+from voxfleet_agent.lanes.child_start import WORKER
+from voxfleet_agent.lanes.lane import ProcessLane
 from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.lanes.lane_user import LaneUser, LaneUserError, make_reachable
 from voxfleet_agent.models.resolved_model import ResolvedModel

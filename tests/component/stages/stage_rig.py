@@ -32,10 +32,12 @@ from voxfleet_agent.stages.process.process_stage import run_process
 from voxfleet_agent.stages.stage_context import (
     EndlessPermit,
     LadderBook,
+    LanePace,
     Provenance,
     QuarantineFolder,
     StageContext,
     StageJournal,
+    UnwatchedPace,
     WorkPermit,
 )
 from voxfleet_agent.storage import Storage
@@ -99,6 +101,7 @@ class Job:
     """None: a stub that keeps everything."""
     one_machine: bool = False
     permit: WorkPermit = field(default_factory=EndlessPermit)
+    pace: LanePace = field(default_factory=UnwatchedPace)
     plan_attempt: int = 1
     """The Plan that Process attempts follow."""
     work_signals: int = 0
@@ -186,6 +189,7 @@ class Job:
             working=self._signal_work,
             work_meter=self._meter,
             permit=self.permit,
+            pace=self.pace,
             one_machine=self.one_machine,
         )
 

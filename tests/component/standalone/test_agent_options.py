@@ -29,9 +29,12 @@ from voxfleet_agent.server.app import listen_on
 from voxfleet_agent.stages.stage_runner import StageServices
 from voxfleet_agent.standalone.attempt_specs import AttemptSpecs
 from voxfleet_agent.standalone.job_documents import read_files
+from voxfleet_agent.standalone.job_runner import JobRunner
+from voxfleet_agent.standalone.mlx_audio_settings import settings_of_agent
 from voxfleet_agent.standalone.progress import ProgressLines
-from voxfleet_agent.standalone.run_paths import with_agent
+from voxfleet_agent.standalone.run_paths import OptionError, with_agent
 from voxfleet_agent.standalone.run_session import RunRefused, open_run
+from voxfleet_agent.standalone.stopwatch import Stopwatch
 from voxfleet_agent.storage import Storage
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.job_model import BuiltinName, HubModel, ModelSource
@@ -39,7 +42,10 @@ from voxfleet_dev.processes import free_port
 
 TESTS = Path(__file__).parents[2]
 HOSTS = ("https://127.0.0.1:9/", "https://[::1]:9/")
-NOT_IN_A_RUN = "a run has no port, signs no machine-hours, obeys no control plane and ends before a model is idle"
+NOT_IN_A_RUN = (
+    "a run has no port, signs no machine-hours, tells nobody of co-tenants, obeys no control plane and ends before a"
+    " model is idle"
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,12 @@ async def pool_lanes(opened: Opened) -> object:
 
 async def pool_batch_size(opened: Opened) -> object:
     return {lane.batch_size for lane in opened.pools.lanes}
+
+
+async def reserved_names(opened: Opened) -> object:
+    """Only an agent tells the names to anybody; a run obeys the sum."""
+    assert isinstance(opened.services, AttemptServices)
+    return [one.name for one in opened.services.reserved]
 
 
 async def allow(opened: Opened) -> object:
@@ -194,8 +206,13 @@ ROWS: dict[str, Row | Elsewhere] = {
     "scratch.quarantineQuota": Row(quarantine_quota),
     "pools.name": Row(pool_name),
     "pools.kind": Elsewhere(
-        "unit/agent/test_config.py::test_a_wrong_field_is_named_with_the_file",
-        "unit/agent/test_config.py::test_a_wrong_field_is_named_with_the_file",
+        "component/agent/test_agent_pools.py::test_a_job_runs_on_the_offline_pool_and_leaves_the_interactive_lane_alone",
+        "component/standalone/test_agent_options.py::test_a_run_works_on_offline_lanes_alone",
+    ),
+    "reserved.name": Row(reserved_names, in_a_run=False),
+    "reserved.memory": Elsewhere(
+        "component/standalone/test_agent_options.py::test_caps_beyond_the_machine_are_refused_in_both_ways",
+        "component/standalone/test_agent_options.py::test_caps_beyond_the_machine_are_refused_in_both_ways",
     ),
     "pools.lanes": Row(pool_lanes),
     "pools.memoryCap": Elsewhere(
@@ -273,6 +290,7 @@ def agent_yaml(folder: Path, number: int) -> Path:
             "quarantineQuota": f"{number + 1}Mi",
         },
         "pools": [{"name": f"pool-{number}", "lanes": number + 1, "memoryCap": "1Gi", "batchSize": number + 1}],
+        "reserved": [{"name": f"tenant-{number}", "memory": "1Mi"}],
         "allow": [f"file://{folder}/data/", *shared],
         "models": {"folders": [f"{folder}/models"], "hub": [f"voxfleet-tests/none-{number}"]},
         "modelCache": {"path": f"{folder}/cache", "quota": ("1Gi", "1")[number], "unloadAfter": f"{number + 1}m"},
@@ -334,16 +352,51 @@ def test_an_option_has_its_effect_in_both_ways(option: str, observed: Observed) 
         ]
 
 
-async def test_caps_beyond_the_machine_are_refused_in_both_ways(tmp_path: Path) -> None:
-    file = agent_yaml(tmp_path / "mac", 0)
-    content = yaml.safe_load(file.read_text())
-    content["pools"][0]["memoryCap"] = "1024Ti"
-    file.write_text(yaml.safe_dump(content))
-    config = load_config(file)
-    with pytest.raises(ConfigError, match=r"1 x 1024Ti \(pool-0\)"):
+@pytest.mark.parametrize(
+    ("option", "field", "told"),
+    [("pools", "memoryCap", r"1 x 1024Ti \(pool-0\)"), ("reserved", "memory", r"1024Ti \(reserved: tenant-0\)")],
+)
+async def test_caps_beyond_the_machine_are_refused_in_both_ways(
+    tmp_path: Path, option: str, field: str, told: str
+) -> None:
+    config = changed(agent_yaml(tmp_path / "mac", 0), option, {field: "1024Ti"})
+    with pytest.raises(ConfigError, match=told):
         await observe_serving(config, (config, config))
-    with pytest.raises(RunRefused, match=r"1 x 1024Ti \(pool-0\)"):
+    with pytest.raises(RunRefused, match=told):
         await observe_run(config, (config, config))
+
+
+async def test_a_run_works_on_offline_lanes_alone(tmp_path: Path) -> None:
+    file = agent_yaml(tmp_path / "mac", 1)
+    content = yaml.safe_load(file.read_text())
+    live = {"name": "live", "kind": "Interactive", "memoryCap": "1Gi", "batchSize": 8}
+    file.write_text(yaml.safe_dump({**content, "pools": [live, *content["pools"]]}))
+    config = load_config(file)
+    with pytest.raises(OptionError, match="the configuration has 2; write at most as many"):
+        with_agent(specs(), config, lanes=3)
+    assert settings_of_agent(config, tmp_path, None).batch_size == content["pools"][0]["batchSize"]
+    async with open_run(with_agent(specs(), config), None, ProgressLines(io.StringIO())) as (local, storage, journal):
+        runner = JobRunner(
+            specs(),
+            local,
+            storage,
+            journal,
+            ProgressLines(io.StringIO()),
+            Stopwatch(tmp_path / "elapsed.json", 1),
+            None,
+        )
+        assert {lane.name.rpartition("-")[0] for lane in runner._lanes} == {"pool-1"}
+    interactive_alone = changed(file, "pools", {"kind": "Interactive"}, 1)
+    with pytest.raises(OptionError, match="all of its pools are Interactive"):
+        with_agent(specs(), interactive_alone)
+
+
+def changed(file: Path, option: str, fields: dict[str, object], place: int = 0) -> AgentConfig:
+    """The configuration with other fields in one item of a list."""
+    content = yaml.safe_load(file.read_text())
+    content[option][place].update(fields)
+    file.write_text(yaml.safe_dump(content))
+    return load_config(file)
 
 
 def test_the_control_plane_binds_the_agent(tmp_path: Path) -> None:

@@ -21,10 +21,12 @@ from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.clock import SystemClock
 from voxfleet_agent.daemon import metrics_of
+from voxfleet_agent.endpoint_lanes.endpoint_lanes import EndpointLanes
 from voxfleet_agent.failure_budget import MacFailureBudgets
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.ladder.shared_ladders import SharedLadders
+from voxfleet_agent.lanes.interactive_pools import InteractivePools
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.machine import LocalMachine
 from voxfleet_agent.models.store import ModelStore
@@ -110,6 +112,7 @@ async def open_services(settings: MacSettings, mounts: Mounts, models: ModelStor
             clock=clock,
             lanes=lanes,
             pools=pools,
+            interactive=InteractivePools((), folder / "lanes"),
             unload_after_seconds=900.0,
             open_storage=open_storage,
         )
@@ -124,8 +127,9 @@ async def serve(
     """As the daemon does, until `stopping`."""
     supervisor = Supervisor(services)
     await supervisor.start()
-    metrics = metrics_of(supervisor, services)
-    routes = Routes(services, supervisor, Authenticator(settings.token), metrics)
+    lanes = EndpointLanes(services, supervisor.closing, supervisor.fail)
+    metrics = metrics_of(supervisor, lanes, services)
+    routes = Routes(services, supervisor, lanes, Authenticator(settings.token), metrics)
     server = build_server(troubled(settings.trouble, build_app(routes, supervisor.clock), supervisor))
     # uvicorn's own loop wakes ten times a second to keep the date: hundreds of servers would do nothing else.
     leaving = asyncio.Event()

@@ -9,12 +9,15 @@ from voxfleet_agent.config import (
     EXAMPLE,
     ConfigError,
     PoolConfig,
+    ReservedConfig,
     create_private_file,
     load_config,
     read_private_file,
     require_gpu_memory,
     require_memory,
 )
+from voxfleet_agent.local_services import least_lane_memory_bytes
+from voxfleet_api.pools import PoolKind
 
 
 def write(folder: Path, **changes: object) -> Path:
@@ -55,7 +58,11 @@ def test_the_example_is_a_configuration(tmp_path: Path) -> None:
         ("scratch", {"path": "/Users/voxfleet/state/s", "quota": "1Gi"}, "scratch is swept"),
         ("pools", [], "at least 1"),
         ("pools", [{"name": "a"}, {"name": "a"}], "one name"),
-        ("pools", [{"name": "a", "kind": "Interactive"}], "Offline"),
+        ("pools", [{"name": "a", "kind": "Live"}], "Offline"),
+        ("pools", [{"name": "a", "lanes": 17}], "pools[0].lanes: write 16 or less"),
+        ("reserved", [{"name": "llm", "memory": "1Gi"}, {"name": "llm", "memory": "2Gi"}], "reserved: two co-tenants"),
+        ("reserved", [{"name": "llm"}], "reserved[0].memory: is missing"),
+        ("reserved", [{"name": "llm", "memory": 0}], "reserved[0].memory: write a number of bytes"),
         ("allow", ["file:///data"], "slash at its end"),
         ("allow", ["file:///data/../etc/"], "`..`"),
         ("allow", ["https://2130706433/"], "host"),
@@ -71,6 +78,12 @@ def test_a_wrong_field_is_named_with_the_file(tmp_path: Path, field: str, value:
     message = str(caught.value)
     assert str(file) in message and hint in message
     assert field in message or "scratch" in message or "pools" in message
+
+
+def test_the_pools_for_jobs_are_the_offline_ones(tmp_path: Path) -> None:
+    pools = [{"name": "live", "kind": "Interactive"}, {"name": "night"}]
+    assert [pool.name for pool in load_config(write(tmp_path, pools=pools)).offline_pools] == ["night"]
+    assert load_config(write(tmp_path, pools=pools[:1])).offline_pools == ()
 
 
 GIB = 2**30
@@ -89,6 +102,32 @@ def test_lanes_that_leave_the_machine_nothing_are_refused_with_the_sum() -> None
         require_memory(16 * GIB, pools)
     assert "2 x 4Gi (day) + 1 x 6Gi (night) = 14336 MiB" in str(caught.value)
     assert "at most 13926 MiB" in str(caught.value)
+
+
+def test_co_tenants_count_with_the_lanes_of_every_kind() -> None:
+    pools = (PoolConfig(name="night", memory_cap="4Gi"), PoolConfig(name="live", kind=PoolKind.INTERACTIVE))
+    reserved = (ReservedConfig(name="text-llm", memory="3Gi"), ReservedConfig(name="db", memory="1Gi"))
+    require_memory(16 * GIB, pools, reserved)
+    told = r"1 x 4Gi \(night\) \+ 1 x 4Gi \(live\) \+ 3Gi \(reserved: text-llm\) \+ 1Gi \(reserved: db\) = 12288 MiB"
+    with pytest.raises(ConfigError, match=f"pools and reserved: .* {told}.*lower memoryCap, lanes or reserved"):
+        require_memory(14 * GIB, pools, reserved)
+    require_gpu_memory(12 * GIB, pools, reserved)
+    with pytest.raises(ConfigError, match=f"{told}; this machine's GPU may wire 12287 MiB"):
+        require_gpu_memory(12 * GIB - 1, pools, reserved)
+
+
+@pytest.mark.parametrize(
+    ("pools", "least_bytes"),
+    [
+        ([("night", "Offline", "6Gi"), ("day", "Offline", "5Gi"), ("live", "Interactive", "1Gi")], 5 * GIB),
+        ([("live", "Interactive", "1Gi")], GIB),
+    ],
+)
+def test_batches_are_measured_for_the_smallest_lane_that_gets_any(
+    pools: list[tuple[str, PoolKind, str]], least_bytes: int
+) -> None:
+    configs = [PoolConfig(name=name, kind=PoolKind(kind), memory_cap=cap) for name, kind, cap in pools]
+    assert least_lane_memory_bytes(configs) == least_bytes
 
 
 def test_lanes_with_a_lane_user_are_in_folders_that_it_can_reach(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ def readings() -> LaneReadings:
         ring_bytes=1,
         ring_high_water_bytes=1,
         ring_underruns=1,
+        ring_underruns_by_cause={"Disk": 1},
         ring_resets={"DecodeError": 1},
         peak_rss_bytes=1,
         metal_peak_bytes=1,

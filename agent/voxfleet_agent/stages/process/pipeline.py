@@ -198,6 +198,7 @@ class Pipeline:
                 if prepared is None:
                     raise RuntimeError(f"the lane gave a verdict on clip {verdict.index}, which it did not have")
                 ready.verdict_received()
+                self._ctx.pace.clip_done(verdict)
                 # In a task of its own, so that neither a journal sync nor an upload delays the next verdict.
                 _keep(self._recording, group.create_task(self._record_verdict(prepared, verdict)))
         if self._in_lane:

@@ -54,7 +54,8 @@ async def run_process(ctx: StageContext) -> ShardResult:
     finished = delivered.indexes | await ctx.journal.recorded_indexes()
     run, original_batch_size = _ShardRun(ctx, lane, model, files, parts), lane.batch_size
     try:
-        await run.process(clips, finished)
+        with ctx.pace.working():
+            await run.process(clips, finished)
         await parts.deliver()
         left = len(clips) - len(delivered.indexes | await ctx.journal.recorded_indexes())
         if left and run.called_back:
@@ -163,6 +164,7 @@ class _ShardRun:
         if self.ctx.batch_halvings:
             batch_size = halved(batch_size or self.lane.batch_size, self.ctx.batch_halvings)
         buckets = sort_into_buckets(remaining.lengths.items())
+        self.ctx.pace.compare_with(self.ladder)
         try:
             self.loaded = await pipeline.run(clips, remaining.refused, buckets, self.model, lane_spec, batch_size)
         finally:

@@ -14,7 +14,7 @@ from voxfleet_api.digest import canonical_json
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.results import FileRef
-from voxfleet_api.run_record import RunRecord
+from voxfleet_api.run_record import LaneReadings, RunRecord
 
 
 def make_run_record(
@@ -46,8 +46,13 @@ def make_run_record(
         retries={failure_class.value: count for failure_class, count in sorted(retries.items()) if count},
         ladder=None if ladder is None else ladder.model_copy(update={"measured_on": None}),
         ladder_milliseconds=ladder_milliseconds,
-        readings=lane.readings(),
+        readings=told_readings(lane.readings(), one_machine=ctx.one_machine),
     )
+
+
+def told_readings(readings: LaneReadings, *, one_machine: bool) -> LaneReadings:
+    """Without what an agent of the version before would refuse, unless no other agent reads the file."""
+    return readings if one_machine else readings.model_copy(update={"ring_underruns_by_cause": None})
 
 
 async def find_run_record(files: JobFiles, name: str) -> FileRef | None:

@@ -18,6 +18,8 @@ from voxfleet_operator.fleet.closing import ClosingPhase
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.acceptance import awaits_acceptance
 from voxfleet_operator.reconcile.mac.exclusion import exclusion_text
+from voxfleet_operator.reconcile.mac.pools import overcommitted
+from voxfleet_operator.reconcile.mac.reported_machine import shown_machine
 from voxfleet_operator.reconcile.mac.verdict import ConditionVerdict
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, closing
 from voxfleet_operator.reconcile.refusing_macs import LONGEST_SECONDS, REFUSALS, Refusing
@@ -37,6 +39,7 @@ class Obstacle(StrEnum):
     INCOMPATIBLE = "Incompatible"
     UNVERIFIED = "Unverified"
     DELETION_HANGS = "DeletionHangs"
+    OVERCOMMITTED = "Overcommitted"
     FAILS_TOO_OFTEN = "FailsTooOften"
     REFUSES_ATTEMPTS = "RefusesAttempts"
     UNACCEPTED = "Unaccepted"
@@ -64,7 +67,7 @@ def availability(
 ) -> Availability:
     """`exclusion`: the one that holds now. `refusing`: what it answered to the last attempts."""
     obstacle, verdict = _first_obstacle(mac, view, now)
-    if obstacle in OF_ITS_HOURS:
+    if obstacle in OF_ITS_HOURS or obstacle is Obstacle.OVERCOMMITTED:
         return Availability(obstacle, verdict, verdict.message)
     if obstacle is None and exclusion is not None:
         text = exclusion_text(exclusion)
@@ -88,6 +91,8 @@ def accepted(mac: MacAgent, view: MacView, now: datetime) -> ConditionVerdict:
         return ConditionVerdict(False, Reason.INVALID_SPEC, str(error))
     if view.reason is Reason.CONNECTING and (refused := _refused_before(mac)) is not None:
         return refused
+    if (too_much := overcommitted(mac, shown_machine(mac, view))) is not None:
+        return too_much
     return ConditionVerdict(True, Reason.ACCEPTED, "the spec is usable")
 
 
@@ -142,6 +147,8 @@ def _first_obstacle(mac: MacAgent, view: MacView, now: datetime) -> tuple[Obstac
         return Obstacle.UNVERIFIED, found
     if view.hung_deletions:
         return Obstacle.DELETION_HANGS, ConditionVerdict(False, Reason.DELETION_HANGS, _hangs(view))
+    if (too_much := overcommitted(mac, shown_machine(mac, view))) is not None:
+        return Obstacle.OVERCOMMITTED, too_much
     until = closing(mac, now).return_at
     text = "" if until is None else f" until {local_text(mac.spec.availability, until)}"
     return None, ConditionVerdict(True, Reason.AVAILABLE, f"the Mac takes attempts{text}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds.mac_agent import MacAgentStatus, Machine
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.reconcile.mac.exclusion import exclusion_text
@@ -16,7 +17,7 @@ UNKNOWN_VERSION = "unknown"
 
 
 def changes(before: MacAgentStatus, after: MacAgentStatus) -> tuple[Announcement, ...]:
-    found = [_exclusion(before, after)]
+    found = [_exclusion(before, after), _contention(before, after)]
     if before.machine is not None and after.machine is not None:
         found += _machine(before.machine, after.machine)
     return tuple(item for item in found if item is not None)
@@ -28,6 +29,14 @@ def _exclusion(before: MacAgentStatus, after: MacAgentStatus) -> Announcement | 
         return Announcement(EventReason.EXCLUDED, f"takes no attempts for a while: {exclusion_text(new)}")
     if old is not None and new is None:
         return Announcement(EventReason.EXCLUSION_ENDED, "takes attempts again")
+    return None
+
+
+def _contention(before: MacAgentStatus, after: MacAgentStatus) -> Announcement | None:
+    """That it begins is told with its condition."""
+    was, still = (is_true(status.conditions, ConditionType.CONTENDED) for status in (before, after))
+    if was and not still:
+        return Announcement(EventReason.CONTENTION_ENDED, "nothing seems to slow its lanes down any more")
     return None
 
 

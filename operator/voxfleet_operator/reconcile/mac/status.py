@@ -7,8 +7,7 @@ from datetime import datetime
 
 from voxfleet_api.conditions import ConditionType, Reason, condition, find
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.kinds.mac_agent import MacAgentStatus, MacExclusion, Machine, MachinePool
-from voxfleet_api.machine_messages import MachineFacts
+from voxfleet_api.kinds.mac_agent import MacAgentStatus, MacExclusion
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.acceptance import acceptance_passed
 from voxfleet_operator.reconcile.mac.availability import (
@@ -18,14 +17,14 @@ from voxfleet_operator.reconcile.mac.availability import (
     reachable,
     runtime_compatible,
 )
+from voxfleet_operator.reconcile.mac.contention import contended
+from voxfleet_operator.reconcile.mac.pools import pools_match
+from voxfleet_operator.reconcile.mac.reported_machine import shown_machine
 from voxfleet_operator.reconcile.mac.verdict import ConditionVerdict
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, drain_returns_at
 from voxfleet_operator.reconcile.refusing_macs import Refusing
 
-OFFLINE = "Offline"
 SHOWN_SHARDS = 5
-MAX_FACT, MAX_NAME, MAX_POOLS, MAX_VERSIONS = 128, 63, 16, 32
-"""What MacAgentStatus takes: texts, names and versions of packages in characters, pools and packages by number."""
 
 
 def mac_status(
@@ -39,7 +38,7 @@ def mac_status(
     """`exclusion`: the one that holds now. `left`: the shards with an attempt on the Mac that is not over, each with
     its namespace. `refusing`: what it answered to the last attempts.
     """
-    moment = datetime.fromisoformat(now)
+    moment, machine = datetime.fromisoformat(now), shown_machine(mac, view)
     verdicts = {
         ConditionType.ACCEPTED: accepted(mac, view, moment),
         ConditionType.REACHABLE: reachable(view),
@@ -50,6 +49,10 @@ def mac_status(
     }
     if (acceptance := acceptance_passed(mac, view)) is not None:
         verdicts[ConditionType.ACCEPTANCE_PASSED] = acceptance
+    if (contention := contended(mac, view)) is not None:
+        verdicts[ConditionType.CONTENDED] = contention
+    if (match := pools_match(mac, machine)) is not None:
+        verdicts[ConditionType.POOLS_MATCH] = match
     if verdicts[ConditionType.ACCEPTED].status is False:  # to whoever syncs the spec, as a job that is refused
         verdicts[ConditionType.STALLED] = verdicts[ConditionType.ACCEPTED]._replace(status=True)
     generation = mac.metadata.generation
@@ -59,7 +62,7 @@ def mac_status(
             condition(mac.status.conditions, type_, *verdict, generation=generation, now=now)
             for type_, verdict in verdicts.items()
         ),
-        machine=mac.status.machine if view.machine is None else machine(view.machine),
+        machine=machine,
         exclusion=exclusion,
     )
 
@@ -112,31 +115,3 @@ def _count(left: Sequence[str]) -> str:
 
 def _shown(left: Sequence[str]) -> str:
     return ", ".join([*sorted(left)[:SHOWN_SHARDS], *(["…"] if len(left) > SHOWN_SHARDS else [])])
-
-
-def machine(facts: MachineFacts) -> Machine:
-    """What an agent says of its machine, as far as a status has room."""
-    pools = {pool.name[:MAX_NAME]: pool for pool in reversed(facts.pools[:MAX_POOLS])}
-    return Machine(
-        hardware_id=facts.hardware_id[:MAX_FACT],
-        boot_id=facts.boot_id[:MAX_FACT],
-        ledger_chain_id=facts.ledger_chain_id[:64],
-        chip=facts.chip[:MAX_FACT],
-        memory_bytes=facts.memory_bytes,
-        os=facts.os[:MAX_FACT],
-        pools=tuple(MachinePool(name=name, kind=pool.kind, lanes=pool.lanes) for name, pool in reversed(pools.items())),
-        versions={
-            name[:MAX_NAME]: version[:MAX_NAME] for name, version in sorted(facts.versions.items())[:MAX_VERSIONS]
-        },
-    )
-
-
-def lane_memory_bytes(facts: MachineFacts) -> int | None:
-    """The memory cap of its roomiest lanes for batches; None if the agent does not say, or has none."""
-    caps = [pool.memory_cap_bytes for pool in facts.pools if pool.kind == OFFLINE and pool.lanes]
-    known = [cap for cap in caps if cap is not None]
-    return max(known) if known and len(known) == len(caps) else None
-
-
-def offline_lanes(machine: MachineFacts | Machine) -> int:
-    return sum(pool.lanes for pool in machine.pools if pool.kind == OFFLINE)

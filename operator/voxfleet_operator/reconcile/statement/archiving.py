@@ -10,6 +10,7 @@ from itertools import groupby
 from pydantic_core import from_json
 
 from voxfleet_api.kinds import MacAgent
+from voxfleet_api.pools import PoolKind, lanes_of
 from voxfleet_billing.archive_access import ArchiveStore
 from voxfleet_billing.archive_format import (
     MacFacts,
@@ -23,8 +24,6 @@ from voxfleet_billing.archive_writer import Addition, Change, NewRow, Revision, 
 from voxfleet_operator.fleet.verified_row import NO_MONTH
 from voxfleet_operator.reconcile.statement.decide import SettledRow, SettledRun
 from voxfleet_operator.reconcile.statement.totals import CountedRow
-
-OFFLINE = "Offline"
 
 
 def addition(run: SettledRun, ledger_key: str, settled_at: str) -> Addition:
@@ -110,7 +109,7 @@ def mac_facts(mac: MacAgent, since: str) -> MacFacts:
         chip="" if machine is None else machine.chip,
         memory_bytes=0 if machine is None else machine.memory_bytes,
         os="" if machine is None else machine.os,
-        lanes=0 if machine is None else sum(pool.lanes for pool in machine.pools if pool.kind == OFFLINE),
+        lanes=0 if machine is None else lanes_of(machine.pools, PoolKind.OFFLINE),
         lessor=None if billing is None else billing.lessor,
         sku=None if billing is None else billing.sku,
         billing_key=None if billing is None else billing.billing_key,

@@ -89,6 +89,7 @@ FIT = replace(NEW, spec_problem=None)
 NOT_DRAINING = replace(FIT, draining=False)
 ROOM = replace(NOT_DRAINING, scratch_shortage=None)
 FREE = replace(ROOM, slot_free=True)
+INTERACTIVE_ALONE = replace(ROOM, lacks_lanes=True)
 
 PUT_ORDER: list[tuple[PutFacts, int | RepeatedPut | Start]] = [
     (ALL_WRONG, 408),
@@ -99,9 +100,15 @@ PUT_ORDER: list[tuple[PutFacts, int | RepeatedPut | Start]] = [
     (NEW, 422),
     (FIT, 503),
     (NOT_DRAINING, 507),
+    (INTERACTIVE_ALONE, 429),
     (ROOM, 429),
     (FREE, Start(())),
 ]
+
+
+def test_an_agent_without_a_lane_for_batches_says_so() -> None:
+    refusal = decide_put(INTERACTIVE_ALONE)
+    assert isinstance(refusal, Refusal) and "all of its pools are Interactive" in refusal.problem.message
 
 
 @pytest.mark.parametrize(("facts", "expected"), PUT_ORDER)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from voxfleet_agent.config import AgentConfig, PoolConfig, create_private_file
+from voxfleet_agent.config import AgentConfig, PoolConfig, ReservedConfig, create_private_file
 from voxfleet_agent.doctor import macos, runtime
 from voxfleet_agent.doctor.finding import Finding, Health
 from voxfleet_agent.doctor.memory_and_clock import CoTenant, judge_clock, judge_memory, judge_tenants
@@ -119,11 +119,16 @@ def test_lanes_leave_the_system_its_memory() -> None:
     pools = (PoolConfig(name="offline", lanes=2, memory_cap="6Gi"),)
     assert_mendable(judge_memory(16 * GIB, pools), Health.OK)
     assert_mendable(judge_memory(12 * GIB, pools), Health.FAIL)
+    too_much = judge_memory(16 * GIB, pools, (ReservedConfig(name="text-llm", memory="2Gi"),))
+    assert_mendable(too_much, Health.FAIL)
+    assert "reserved" in too_much.mend and "14.0 GiB" in too_much.found
 
 
 def test_co_tenants_are_named() -> None:
-    assert_mendable(judge_tenants(16 * GIB, []), Health.OK)
-    finding = judge_tenants(16 * GIB, [CoTenant("llm-server", 412, 9 * GIB)])
+    assert_mendable(judge_tenants([], 0), Health.OK)
+    tenants = [CoTenant("llm-server", 412, 9 * GIB)]
+    assert_mendable(judge_tenants(tenants, 9 * GIB), Health.OK)
+    finding = judge_tenants(tenants, 9 * GIB - 1)
     assert_mendable(finding, Health.WARN)
     assert "llm-server (412): 9.0 GiB" in finding.found
 

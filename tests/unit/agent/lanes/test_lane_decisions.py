@@ -21,6 +21,7 @@ from voxfleet_api.kinds.contract_input import ContractInput, Conversions, Resamp
 from voxfleet_api.kinds.contract_limits import Retries
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_api.run_record import UnderrunCause
 
 MIB = 2**20
 
@@ -54,7 +55,11 @@ def test_equal_pieces_fill_their_groups() -> None:
 def test_readings_outlive_a_child() -> None:
     totals = ReadingsTotal(ring_bytes=64)
     totals.current_child = WorkerReadings(
-        ring_high_water_bytes=40, ring_underruns=2, ring_resets={"DecodeError": 1}, peak_rss_bytes=500
+        ring_high_water_bytes=40,
+        ring_underruns=2,
+        ring_underruns_by_cause={UnderrunCause.DISK: 2},
+        ring_resets={"DecodeError": 1},
+        peak_rss_bytes=500,
     )
     totals.child_ended()
     totals.restarts["LaneCrashed"] += 1
@@ -62,6 +67,7 @@ def test_readings_outlive_a_child() -> None:
     totals.current_child = WorkerReadings(
         ring_high_water_bytes=30,
         ring_underruns=3,
+        ring_underruns_by_cause={UnderrunCause.DISK: 1, UnderrunCause.DECODE: 2},
         ring_resets={"DecodeError": 2},
         peak_rss_bytes=600,
         metal_peak_bytes=9,
@@ -71,6 +77,7 @@ def test_readings_outlive_a_child() -> None:
         "ring_bytes": 64,
         "ring_high_water_bytes": 40,
         "ring_underruns": 5,
+        "ring_underruns_by_cause": {"Disk": 3, "Decode": 2},
         "ring_resets": {"DecodeError": 3, "Restart": 1},
         "peak_rss_bytes": 600,
         "metal_peak_bytes": 9,

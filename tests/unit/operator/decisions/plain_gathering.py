@@ -18,7 +18,7 @@ from voxfleet_operator.reconcile.job.estimate import ShardTime, held_seconds
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import takes_attempts, wish_of
 from voxfleet_operator.reconcile.lost_mac import ContactState
-from voxfleet_operator.reconcile.mac.status import offline_lanes
+from voxfleet_operator.reconcile.mac.reported_machine import offline_lanes
 from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.shard.decide import ShardAction, decide
 from voxfleet_operator.reconcile.shard.split import SplitLimits, is_split_due, is_split_due_once_lost, knows_pieces

@@ -139,6 +139,16 @@ CASES: dict[str, tuple[list[PendingShard], list[MacSlot], dict[str, str]]] = {
         {"team/job/0": "mac-a"},
     ),
     "a taint keeps plans off, too": ([a_shard(a_job(), stage=Stage.PLAN)], [a_mac(taints=NIGHT)], {}),
+    "a Mac whose lanes are all Interactive gets no shard": (
+        [a_shard(a_job())],
+        [a_mac("mac-a", has_offline_lanes=False, free_lanes=0), a_mac("mac-b")],
+        {"team/job/0": "mac-b"},
+    ),
+    "but it plans and finalizes": (
+        [a_shard(a_job(), stage=Stage.PLAN), a_shard(a_job("other"), stage=Stage.FINALIZE)],
+        [a_mac("mac-a", has_offline_lanes=False, free_lanes=0)],
+        {"team/job/0": "mac-a", "team/other/0": "mac-a"},
+    ),
     "memory": (
         [a_shard(a_job(requirements=Requirements(memory="16Gi")))],
         [a_mac("mac-a", memory_bytes=16 * 2**30 - 1), a_mac("mac-b", memory_bytes=16 * 2**30)],

@@ -13,7 +13,7 @@ from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.ledger import Activity, ChainHead, SignedRow, row_hash, sign
-from voxfleet_api.machine_messages import MachineFacts, PoolFacts
+from voxfleet_api.machine_messages import LaneContention, MachineFacts, PoolFacts
 from voxfleet_api.protocol import AttemptState, AttemptStatus, LedgerChain, LedgerSpan, ShardProgress
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.mac_record import MacRecord
@@ -411,6 +411,7 @@ MACHINE = MachineFacts(
         ({"pools": (PoolFacts(name="offline", kind="Offline", lanes=2, free_lanes=1),)}, True),
         ({"loaded_models": ("sha256:1",)}, True),
         ({"runtime_compatible": False}, True),
+        ({"contended_lanes": (LaneContention(lane="offline-0", slowdown_percent=200),)}, True),
     ],
 )
 def test_a_machine_that_works_wakes_nobody(record: MacRecord, change: dict[str, object], wakes: bool) -> None:

@@ -17,13 +17,16 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_acceptance import AcceptanceCheck
 from voxfleet_api.kinds.mac_agent import MacExclusion
 from voxfleet_api.ledger import Activity
-from voxfleet_api.machine_messages import MachineFacts
+from voxfleet_api.machine_messages import LaneContention, MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.reconcile.mac.status import mac_status
 from voxfleet_operator.reconcile.refusing_macs import REFUSALS, Refusing
 
 FACTS = facts(Agent("mac-a", Clock(), World().random))
+FACTS = FACTS.model_copy(
+    update={"pools": tuple(pool.model_copy(update={"memory_cap_bytes": 4 * 2**30}) for pool in FACTS.pools)}
+)
 CONNECTED = MacView("mac-a", connected=True, reason=Reason.CONNECTED, message="", machine=FACTS)
 ROW = VerifiedRow("chain-1", 0, "0" * 64, "2026-11", AttemptKey("uid", 1), True, Activity.WORK, 1000, 0)
 SILENT = replace(CONNECTED, connected=False, machine=None)
@@ -72,6 +75,8 @@ PASSED: dict[str, object] = {
     "passed": True,
     "lines": LINES,
 }
+CONTENDED = (LaneContention(lane="offline-0", slowdown_percent=200),)
+POOL: dict[str, object] = {"name": "offline", "kind": "Offline", "lanes": FACTS.pools[0].lanes, "memoryCap": "4Gi"}
 FAILED_LINES = [{**LINES[0], "passed": False}, *LINES[1:]]
 REFUSING = Refusing(REFUSALS, 429, "every lane is taken", at_seconds=0.0, until_seconds=60.0)
 
@@ -91,6 +96,7 @@ def mac_states() -> dict[str, MacAgent]:
         "with an incompatible runtime": _mac(replace(CONNECTED, machine=incompatible)),
         "with a row that does not verify": _mac(replace(CONNECTED, ledger_error="ledger row c#0: was changed")),
         "with a deletion that hangs": _mac(replace(CONNECTED, hung_deletions=(AttemptKey("shard-a", 1),))),
+        "slowed down by something else on it": _mac(replace(CONNECTED, machine=_facts(contended_lanes=CONTENDED))),
         "unschedulable": _mac(CONNECTED, unschedulable=True),
         "draining": _mac(CONNECTED, left=("team/job-00000",), drain={}),
         "empty but for rows": _mac(replace(CONNECTED, rows=(ROW,)), drain={}),
@@ -114,6 +120,12 @@ def mac_states() -> dict[str, MacAgent]:
         "tried, though acceptance is not required": _mac(
             CONNECTED, acceptance={**PASSED, "passed": False, "lines": FAILED_LINES}
         ),
+        "with the pools of its spec": _mac(CONNECTED, pools=[POOL]),
+        "with other pools than its spec": _mac(CONNECTED, pools=[{**POOL, "name": "night"}]),
+        "never reached, and it declares pools": _mac(
+            replace(SILENT, reason=Reason.SSH_UNREACHABLE, message="why"), pools=[POOL]
+        ),
+        "with more promised than its memory": _mac(CONNECTED, pools=[{**POOL, "memoryCap": "900Gi"}]),
         "being deleted": _mac(CONNECTED, deleted=True),
     }
 

@@ -32,6 +32,8 @@ from voxfleet_api.kinds.audio_shard import (
     Stage,
 )
 from voxfleet_api.ledger import Activity
+from voxfleet_api.machine_messages import PoolFacts
+from voxfleet_api.pools import PoolKind
 from voxfleet_api.protocol import AttemptState
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.event_reasons import EventReason, announced
@@ -164,8 +166,9 @@ def test_each_mac_has_its_gauges_until_it_is_deleted(operator: Operator) -> None
     operator.contacts.views["mac-b"] = replace(operator.contacts.views["mac-b"], connected=False)
     assert operator.value("voxfleet_mac_reachable", mac="mac-a") == 1
     assert operator.value("voxfleet_mac_reachable", mac="mac-b") == 0
-    assert operator.value("voxfleet_mac_lanes", mac="mac-a") == 1
-    assert operator.value("voxfleet_mac_lanes_busy", mac="mac-b") is None, "nobody knows"
+    assert operator.value("voxfleet_mac_lanes", mac="mac-a", kind="Offline") == 1
+    assert operator.value("voxfleet_mac_lanes", mac="mac-a", kind="Interactive") is None, "it has no such pool"
+    assert operator.value("voxfleet_mac_lanes_busy", mac="mac-b", kind="Offline") is None, "nobody knows"
     assert operator.value("voxfleet_mac_last_contact_age_seconds", mac="mac-a") == 900
     operator.cache.remove_uid("mac-b")
     told = {
@@ -175,6 +178,22 @@ def test_each_mac_has_its_gauges_until_it_is_deleted(operator: Operator) -> None
         if "mac" in sample.labels
     }
     assert told == {"mac-a"}
+
+
+def test_lanes_of_both_kinds_are_never_added_up(operator: Operator) -> None:
+    assert CONNECTED.machine is not None
+    pools = (
+        PoolFacts(name="night", kind="Offline", lanes=2, free_lanes=1),
+        PoolFacts(name="day", kind="Offline", lanes=1, free_lanes=1),
+        PoolFacts(name="live", kind="Interactive", lanes=3, free_lanes=1),
+    )
+    operator.add_mac("mac-a", replace(CONNECTED, machine=CONNECTED.machine.model_copy(update={"pools": pools})))
+    told = {
+        (series, kind): operator.value(series, mac="mac-a", kind=kind)
+        for series in ("voxfleet_mac_lanes", "voxfleet_mac_lanes_busy")
+        for kind in PoolKind
+    }
+    assert list(told.values()) == [3, 3, 1, 2]
 
 
 def test_a_ledger_that_does_not_verify_is_a_zero(operator: Operator) -> None:

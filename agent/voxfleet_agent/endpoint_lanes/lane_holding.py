@@ -1,0 +1,130 @@
+"""What happens to one endpoint's lane between its PUT and its end: it is loaded, watched, and given back.
+
+Here a lane is taken for an endpoint (`take`) and given back (`_give_back`), and nowhere else: its time will be metered
+between the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from voxfleet_agent.attempts.background_tasks import BackgroundTasks
+from voxfleet_agent.attempts.services import AttemptServices
+from voxfleet_agent.endpoint_lanes.lane_model import find_model
+from voxfleet_agent.endpoint_lanes.live_lane import LiveLane
+from voxfleet_agent.endpoint_lanes.state_machine import LaneAction, LaneEvent, lane_transition
+from voxfleet_agent.lanes.interactive_lane import InteractiveLane
+from voxfleet_agent.lanes.reload_backoff import reload_delay_seconds
+from voxfleet_agent.logs import frames
+from voxfleet_agent.scratch import AttemptScratch
+from voxfleet_agent.stages.stage_runner import failure_of
+from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.quantities import quantity_bytes
+
+STOP_SECONDS = 20.0
+"""How long a lane that loads may take to notice that it is to end; it is left behind after that."""
+
+
+class LaneHolding:
+    """Changes the state of live lanes, each by `lane_transition`."""
+
+    def __init__(self, services: AttemptServices, background: BackgroundTasks) -> None:
+        self._services = services
+        self._pools = services.interactive
+        self._background = background
+
+    def take(self, live: LiveLane, from_older: LiveLane | None = None) -> bool:
+        """Takes a lane with enough memory for `live` and begins to load it; returns whether there was one.
+
+        `from_older`: an older generation, which is ended. Its lane goes to `live` if it has enough memory.
+        """
+        cap_bytes = quantity_bytes(live.spec.memory_cap)
+        if from_older is not None and from_older.lane is not None and from_older.lane.memory_cap_bytes >= cap_bytes:
+            lane: InteractiveLane | None = from_older.lane
+            from_older.lane = None
+        else:
+            lane = self._pools.acquire(cap_bytes)
+        if lane is None:
+            return False
+        live.lane = lane
+        lane.changed = lambda: self._lane_changed(live)
+        live.task = self._background.start(self._load(live, lane, from_older))
+        return True
+
+    def end(self, live: LiveLane, event: LaneEvent) -> None:
+        """Ends the lane and gives it back, in the background; `live.gone` tells when. A second call does nothing."""
+        step = lane_transition(live.state, event)
+        live.state = step.state
+        if LaneAction.GIVE_BACK in step.actions:
+            live.log().info("lane of an endpoint ends", event_type=event.value)
+            live.task = self._background.start(self._end(live, live.task))
+
+    async def _load(self, live: LiveLane, lane: InteractiveLane, older: LiveLane | None) -> None:
+        if older is not None:
+            await older.gone.wait()
+        spec, scratch = live.spec, None
+        try:
+            scratch = self._open_scratch(live)
+            async with self._services.open_storage(live.credentials, live.uri_prefixes) as storage:
+                found = await find_model(spec, live.model_digest, storage, self._services.models, scratch)
+            if live.lane is not lane:  # it was left behind, and the lane may be another's by now
+                return
+            loaded = await lane.load(
+                found.model,
+                found.spec,
+                max_sessions=spec.max_sessions,
+                memory_cap_bytes=quantity_bytes(spec.memory_cap),
+            )
+        except Exception as error:  # noqa: BLE001 -- whatever it raises ends this lane, never the agent
+            await self._failed(live, error)
+        else:
+            live.sample_rate_hz, live.failure, live.failures = loaded.sample_rate_hz, None, 0
+            live.log().info("lane of an endpoint is ready", model=found.model.digest)
+        finally:
+            if scratch is not None:
+                scratch.close()
+
+    def _open_scratch(self, live: LiveLane) -> AttemptScratch | None:
+        """A folder for the voice's recording, named after the lane as an attempt's is; None: there is no recording."""
+        if live.spec.synthesis is None or live.spec.synthesis.reference is None:
+            return None
+        max_bytes = quantity_bytes(live.spec.contract.scratch.max_bytes)
+        return self._services.scratch.open_attempt(AttemptKey(*live.key), max_bytes)
+
+    async def _failed(self, live: LiveLane, error: Exception) -> None:
+        failure = failure_of(error)
+        live.log().warning(
+            "lane of an endpoint failed",
+            failure_class=str(failure.failure_class),
+            reason=failure.message,
+            error=type(error).__qualname__,
+            frames=frames(error),
+        )
+        await self._give_back(live)
+        live.failures += 1
+        live.retry_at_seconds = self._services.clock.lease_seconds() + reload_delay_seconds(live.failures + 1)
+        live.failure = failure
+        live.state = lane_transition(live.state, LaneEvent.FAILED).state
+
+    async def _end(self, live: LiveLane, loading: asyncio.Task[None] | None) -> None:
+        if loading is not None:
+            loading.cancel()
+            _, late = await asyncio.wait({loading}, timeout=STOP_SECONDS)
+            if late:
+                live.log().error("a lane's load does not end and is left behind")
+        await self._give_back(live)
+        live.gone.set()
+
+    async def _give_back(self, live: LiveLane) -> None:
+        lane = live.lane
+        if lane is not None:
+            lane.changed = lambda: None
+            await lane.kill()
+            self._pools.release(lane)
+            live.lane, live.sample_rate_hz = None, None
+        await self._services.scratch.remove_attempt(AttemptKey(*live.key))
+
+    def _lane_changed(self, live: LiveLane) -> None:
+        if live.lane is not None:
+            event = LaneEvent.WARM if live.lane.warm else LaneEvent.COLD
+            live.state = lane_transition(live.state, event).state

@@ -1,0 +1,82 @@
+"""One endpoint's lane in memory: what it keeps warm, its lease, and the lane of a pool while it holds one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from voxfleet_agent.attempts.leases import lease_is_over
+from voxfleet_agent.lanes.interactive_lane import InteractiveLane
+from voxfleet_agent.logs import Logger, logger
+from voxfleet_api.endpoint_lanes import EndpointLaneSpec, LaneKey, LaneState, LaneStatus
+from voxfleet_api.protocol import AttemptFailure, S3Credentials
+
+_MESSAGE_LIMIT = 1024
+
+
+@dataclass(slots=True)
+class LiveLane:
+    spec: EndpointLaneSpec
+    spec_digest: str
+    state: LaneState = LaneState.LOADING
+    lease_seconds: int = 0
+    renewed_at_seconds: float = 0.0
+    """On the lease clock."""
+    credentials: S3Credentials | None = None
+    uri_prefixes: Sequence[str] = ()
+    model_digest: str | None = None
+    """What it must load, as of the newest PUT."""
+    lane: InteractiveLane | None = None
+    """None: it holds none, for it failed or is gone."""
+    sample_rate_hz: int | None = None
+    """Of the model that it has loaded."""
+    task: asyncio.Task[None] | None = None
+    """The first load, then the end."""
+    failure: AttemptFailure | None = None
+    failures: int = 0
+    """In a row."""
+    retry_at_seconds: float = 0.0
+    """On the lease clock: when a lane that failed may try again."""
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def key(self) -> LaneKey:
+        return self.spec.key
+
+    def has_lapsed(self, now_seconds: float, stop_at_seconds: float | None) -> bool:
+        """Whether its lease has expired, or the time beyond which no lease of this Mac lasts has come."""
+        if self.state is LaneState.DELETING:
+            return False
+        return lease_is_over(self.lease_seconds, self.renewed_at_seconds, now_seconds, stop_at_seconds)
+
+    def status(self) -> LaneStatus:
+        lane, spec = self.lane, self.spec
+        return LaneStatus(
+            endpoint_uid=spec.endpoint.uid,
+            generation=spec.generation,
+            spec_digest=self.spec_digest,
+            namespace=spec.namespace,
+            endpoint=spec.endpoint.name,
+            state=self.state,
+            lane=None if lane is None else lane.name,
+            model_digest=None if lane is None else lane.loaded_digest,
+            sample_rate_hz=self.sample_rate_hz,
+            sessions=0 if lane is None else lane.open_sessions,
+            failure=self._failure(),
+        )
+
+    def _failure(self) -> AttemptFailure | None:
+        trouble = None if self.lane is None else self.lane.trouble
+        if trouble is None or self.state is not LaneState.LOADING:
+            return self.failure
+        return AttemptFailure(failure_class=trouble.failure_class, message=trouble.reason[:_MESSAGE_LIMIT])
+
+    def log(self) -> Logger:
+        spec = self.spec
+        return logger("voxfleet.endpoint_lanes").bind(
+            namespace=spec.namespace,
+            endpoint=spec.endpoint.name,
+            generation=spec.generation,
+            lane=None if self.lane is None else self.lane.name,
+        )

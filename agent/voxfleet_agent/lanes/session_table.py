@@ -1,0 +1,122 @@
+"""The sessions of one child: opens them, hands each answer to its session, and says what the child still owes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import TypeVar
+
+from voxfleet_agent.lane_protocol.session_messages import (
+    BatchesPaused,
+    OpenHearing,
+    OpenSpeaking,
+    SessionAnswer,
+    SessionEnded,
+    TurnDetection,
+)
+from voxfleet_agent.lanes.child_process import ChildProcess
+from voxfleet_agent.lanes.lane_session import HearingSession, LaneSession, SessionBounds, SpeakingSession
+from voxfleet_agent.lanes.session_hangs import ChildSilence
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis
+
+S = TypeVar("S", bound=LaneSession)
+
+RETRY_AFTER_SECONDS = 1.0
+
+
+class SessionTable:
+    def __init__(self, child: ChildProcess, numbers: Iterator[int], max_sessions: int, bounds: SessionBounds) -> None:
+        """`numbers`: no number comes twice in the life of a lane, so what a dead child still told reaches nobody."""
+        self._child = child
+        self._numbers = numbers
+        self._bounds = bounds
+        self.max_sessions = max_sessions
+        self._sessions: dict[int, LaneSession] = {}
+        """Until the child has ended them: one that was cancelled still takes its place in the child."""
+        self._now_seconds = asyncio.get_running_loop().time
+        self._taken = (0, self._now_seconds())
+        """(what the child had taken at the last look, when it last took anything or had nothing to take)."""
+
+    @property
+    def open_count(self) -> int:
+        return len(self._sessions)
+
+    def open_hearing(
+        self,
+        *,
+        sample_rate_hz: int,
+        turn_detection: TurnDetection | None,
+        partial_milliseconds: int,
+        max_turn_milliseconds: int,
+    ) -> HearingSession:
+        """Raises VoxFleetError(THROTTLED) while the lane has as many sessions as it may."""
+        number = self._next_number()
+        request = OpenHearing(
+            session=number,
+            sample_rate_hz=sample_rate_hz,
+            turn_detection=turn_detection,
+            partial_milliseconds=partial_milliseconds,
+            max_turn_milliseconds=max_turn_milliseconds,
+        )
+        return self._open(request, HearingSession(number, self._child, self._bounds, self._now_seconds))
+
+    def open_speaking(self, text: str, *, synthesis: Synthesis | None, room_samples: int) -> SpeakingSession:
+        """Raises VoxFleetError(THROTTLED), and INVALID_INPUT for a text beyond MAX_TEXT_CHARACTERS."""
+        if len(text) > MAX_TEXT_CHARACTERS:
+            raise VoxFleetError(
+                FailureClass.INVALID_INPUT,
+                f"the text has {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are spoken in one session",
+            )
+        number = self._next_number()
+        request = OpenSpeaking(session=number, text=text, synthesis=synthesis, room_samples=room_samples)
+        session = SpeakingSession(number, self._child, self._bounds, self._now_seconds, room_samples)
+        return self._open(request, session)
+
+    def told(self, answer: SessionAnswer) -> None:
+        """Hands the answer to its session; one for a session that has ended reaches nobody."""
+        if isinstance(answer, BatchesPaused):
+            return
+        session = self._sessions.get(answer.session)
+        if session is None:
+            return
+        session.told(answer)
+        if isinstance(answer, SessionEnded):
+            del self._sessions[answer.session]
+
+    def end_all(self, failure_class: FailureClass, reason: str) -> int:
+        """Ends the sessions of a child that is gone, and returns how many had not ended."""
+        ended = [session for session in self._sessions.values() if not session.ended]
+        for session in ended:
+            session.lane_ended(failure_class, reason)
+        self._sessions.clear()
+        return len(ended)
+
+    def silence(self) -> ChildSilence:
+        """What the child owes now; to be called now and then, for it compares with the call before."""
+        now_seconds = self._now_seconds()
+        taken_bytes = self._child.taken_bytes
+        if taken_bytes > self._taken[0] or taken_bytes == self._child.sent_bytes:
+            self._taken = (taken_bytes, now_seconds)
+        owed = [since for session in self._sessions.values() if (since := session.owed_since_seconds) is not None]
+        loaded = self._child.loaded
+        return ChildSilence(
+            owed_since_seconds=min(owed, default=None),
+            untaken_since_seconds=None if taken_bytes == self._child.sent_bytes else self._taken[1],
+            last_received_seconds=self._child.last_received_seconds,
+            first_audio_seconds=0.0 if loaded is None else loaded.warm_up_seconds,
+        )
+
+    def _next_number(self) -> int:
+        if len(self._sessions) >= self.max_sessions:
+            raise VoxFleetError(
+                FailureClass.THROTTLED,
+                f"the lane serves {self.max_sessions} sessions already",
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
+        return next(self._numbers)
+
+    def _open(self, request: OpenHearing | OpenSpeaking, session: S) -> S:
+        self._child.send(request)
+        self._sessions[session.number] = session
+        return session
