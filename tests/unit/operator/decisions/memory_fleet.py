@@ -13,6 +13,7 @@ from tests.unit.operator.decisions.memory_api import Clock, hop, sha
 
 from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
 from voxfleet_api.conditions import Reason
+from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity, Stage
@@ -370,6 +371,12 @@ class MemoryFleet:
     def put(self, mac: MacView, key: AttemptKey, request: AttemptRequest, *, renews: bool = False) -> None:
         if self.view(mac.name).connected:
             self._mailbox(mac.name).put(key, request, renews=renews)
+
+    def hold_lane(self, mac: MacView, key: LaneKey, request: LaneRequest | None) -> None:
+        raise AssertionError("no endpoint has lanes here")
+
+    def drop_lane(self, mac: MacView, key: LaneKey) -> None:
+        raise AssertionError("no endpoint has lanes here")
 
     def answer(self, mac: MacView, order: Order, key: AttemptKey) -> AgentAnswer | None:
         return self._mailbox(mac.name).answer(order, key)
