@@ -25,7 +25,9 @@ class ReasonText:
 
 CONDITIONS: Mapping[ConditionType, ConditionText] = {
     ConditionType.ACCEPTED: ConditionText(
-        "AudioBatchJob, MacAgent, VoiceContract", "What the object asks for is complete, and will be done.", "True"
+        "AudioBatchJob, MacAgent, VoiceContract, VoiceEndpoint",
+        "What the object asks for is complete, and will be done.",
+        "True",
     ),
     ConditionType.READY: ConditionText("AudioBatchSchedule", "The schedule can make jobs.", "True"),
     ConditionType.COMPLETE: ConditionText(
@@ -35,15 +37,17 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
     ConditionType.FAILED: ConditionText(
         "AudioBatchJob, AudioShard", "It has ended and has no result, or not all of it.", "absent"
     ),
-    ConditionType.SUSPENDED: ConditionText("AudioBatchJob, AudioBatchSchedule", "`spec.suspend` is set.", "absent"),
+    ConditionType.SUSPENDED: ConditionText(
+        "AudioBatchJob, AudioBatchSchedule, VoiceEndpoint", "`spec.suspend` is set.", "absent"
+    ),
     ConditionType.HALTED: ConditionText(
         "AudioBatchJob", "No attempt starts any more; what was done is merged, and the job fails.", "absent"
     ),
     ConditionType.RECONCILING: ConditionText(
-        "AudioBatchJob", "Something that it needs may still come, as kstatus understands it.", "absent"
+        "AudioBatchJob, VoiceEndpoint", "Something that it needs may still come, as kstatus understands it.", "absent"
     ),
     ConditionType.STALLED: ConditionText(
-        "AudioBatchJob, AudioBatchSchedule, MacAgent",
+        "AudioBatchJob, AudioBatchSchedule, MacAgent, VoiceEndpoint",
         "A person has to do something, as kstatus understands it.",
         "absent",
     ),
@@ -60,7 +64,12 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
         " are merged or it is exhausted.",
         "True or absent",
     ),
-    ConditionType.AVAILABLE: ConditionText("MacAgent", "The Mac takes attempts.", "True"),
+    ConditionType.AVAILABLE: ConditionText(
+        "MacAgent, VoiceEndpoint", "The Mac takes attempts; as many lanes are warm as `lanes.min`.", "True"
+    ),
+    ConditionType.DEGRADED: ConditionText(
+        "VoiceEndpoint", "A lane failed or is out of contact, or no Mac fits for one that is wanted.", "absent"
+    ),
     ConditionType.REACHABLE: ConditionText("MacAgent", "The agent has proven its identity and answers.", "True"),
     ConditionType.RUNTIME_COMPATIBLE: ConditionText("MacAgent", "Its MLX, macOS and Python fit.", "True"),
     ConditionType.LEDGER_VERIFIED: ConditionText("MacAgent", "All rows of machine time that were read verify.", "True"),
@@ -89,7 +98,7 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
     ),
 }
 
-_SECRET = "Create the Secret in the job's namespace; the message names it."
+_SECRET = "Create the Secret in the namespace of the job or endpoint; the message names it."
 _MAC_SECRET = "The message names the Secret; see docs/how-to/add-a-mac.md."
 _CERTIFICATES = "The message says which one; docs/how-to/add-a-mac.md says how it is made."
 
@@ -97,7 +106,7 @@ REASONS: Mapping[Reason, ReasonText] = {
     Reason.ACCEPTED: ReasonText("It can be done as it is written."),
     Reason.INVALID_SPEC: ReasonText("A field cannot be used.", "Write what the message says; it names the field."),
     Reason.CONTRACT_NOT_FOUND: ReasonText(
-        "No VoiceContract has the name in `spec.contractRef`.", "Create it in the job's namespace, or mend the name."
+        "No VoiceContract has the name in `spec.contractRef`.", "Create it in the same namespace, or mend the name."
     ),
     Reason.SECRET_NOT_FOUND: ReasonText("A Secret does not exist.", _SECRET),
     Reason.SECRET_FORBIDDEN: ReasonText(
@@ -122,7 +131,8 @@ REASONS: Mapping[Reason, ReasonText] = {
         "Nothing of the job runs, as no Mac takes its next shard.", "`voxfleet why JOB` counts what keeps Macs off."
     ),
     Reason.SUSPENDED: ReasonText(
-        "`spec.suspend` is set.", "`voxfleet resume JOB` when it is to go on; of a schedule, take `spec.suspend` away."
+        "`spec.suspend` is set.",
+        "`voxfleet resume JOB` when it is to go on; of a schedule or an endpoint, take `spec.suspend` away.",
     ),
     Reason.FINALIZING: ReasonText("A Mac merges the results."),
     Reason.FINISHED: ReasonText("Every clip has its row."),
@@ -171,6 +181,24 @@ REASONS: Mapping[Reason, ReasonText] = {
     Reason.JOB_FORBIDDEN: ReasonText(
         "The operator may not make jobs here.", "Raise the quota, or grant the right that the message names."
     ),
+    Reason.LANES_WARM: ReasonText("As many lanes hold the model as `lanes.min` asks for."),
+    Reason.LANES_LOADING: ReasonText("Lanes are placed, and load the model."),
+    Reason.LANES_FAILED: ReasonText(
+        "Lanes failed, and fewer are warm than `lanes.min` asks for.",
+        "The condition Degraded has the class and the Mac; `voxfleet why ve/NAME` lists all lanes.",
+    ),
+    Reason.LANE_REFUSED: ReasonText(
+        "An agent had no room for a lane that placement gave it, or refused it.",
+        "Nothing at first: another Mac gets it. If it stays, see the agent's log for what the message says.",
+    ),
+    Reason.LANE_UNREACHABLE: ReasonText(
+        "A Mac with a lane is out of contact; after a minute another Mac gets its lane.",
+        "`voxfleet why mac/MAC` says why it is not reached.",
+    ),
+    Reason.NO_MAC_FITS: ReasonText(
+        "No Mac takes a lane that is wanted.",
+        "The message counts what keeps Macs off: give one an Interactive pool, access, or room.",
+    ),
     Reason.AVAILABLE: ReasonText("The Mac takes attempts."),
     Reason.UNSCHEDULABLE: ReasonText("`spec.unschedulable` is set, or the MacAgent is being deleted."),
     Reason.DRAINING: ReasonText("`spec.drain` is set; what runs ends in time."),
@@ -182,7 +210,9 @@ REASONS: Mapping[Reason, ReasonText] = {
         "Nothing runs on the Mac any more, but not all of its machine time is settled.",
         "Keep the Mac, and its agent in contact, until this ends.",
     ),
-    Reason.OUTSIDE_WINDOW: ReasonText("None of the windows in `spec.availability` is open."),
+    Reason.OUTSIDE_WINDOW: ReasonText(
+        "None of the windows in `spec.availability` (an endpoint's: `spec.windows`) is open."
+    ),
     Reason.OUTSIDE_RENTAL: ReasonText("The Mac's rental has not begun, or is over."),
     Reason.FAILS_TOO_OFTEN: ReasonText(
         "Attempts of several jobs failed there in a row.", "`voxfleet why mac/MAC`, then `voxfleet-agent doctor` there."

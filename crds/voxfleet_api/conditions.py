@@ -1,9 +1,10 @@
 """Condition types and reasons, and how a condition is set.
 
-True is the normal status of all types except `Failed`, `Halted`, `Suspended`, `Stalled`, `Quarantined` and `Contended`,
-which are present only when true, `Draining`, which is present while a Mac has `spec.drain`, `AcceptancePassed`, which
-is present while a Mac requires or has an acceptance, `PoolsMatch`, which is present while a Mac has `spec.pools` or
-`spec.reserved`, and `OfflineSLOMet` and `WithinFailureBudget`, which a job has once its contract's limits are told.
+True is the normal status of all types except `Failed`, `Halted`, `Suspended`, `Stalled`, `Quarantined`, `Contended`
+and `Degraded`, which are present only when true, `Draining`, which is present while a Mac has `spec.drain`,
+`AcceptancePassed`, which is present while a Mac requires or has an acceptance, `PoolsMatch`, which is present while a
+Mac has `spec.pools` or `spec.reserved`, and `OfflineSLOMet` and `WithinFailureBudget`, which a job has once its
+contract's limits are told.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class ConditionType(StrEnum):
     QUARANTINED = "Quarantined"
     OFFLINE_SLO_MET = "OfflineSLOMet"  # of a job with results, whose contract has slo.offlineTailP95
     WITHIN_FAILURE_BUDGET = "WithinFailureBudget"  # the same of failureBudget
-    AVAILABLE = "Available"
+    AVAILABLE = "Available"  # of a Mac: it takes attempts; of an endpoint: as many lanes are warm as lanes.min
+    DEGRADED = "Degraded"  # of an endpoint: a lane failed, or has no Mac
     REACHABLE = "Reachable"
     RUNTIME_COMPATIBLE = "RuntimeCompatible"
     LEDGER_VERIFIED = "LedgerVerified"
@@ -92,6 +94,13 @@ class Reason(StrEnum):
     JOB_NAME_TAKEN = "JobNameTaken"
     JOB_REFUSED = "JobRefused"
     JOB_FORBIDDEN = "JobForbidden"
+    # An endpoint.
+    LANES_WARM = "LanesWarm"
+    LANES_LOADING = "LanesLoading"
+    LANES_FAILED = "LanesFailed"
+    LANE_REFUSED = "LaneRefused"
+    LANE_UNREACHABLE = "LaneUnreachable"
+    NO_MAC_FITS = "NoMacFits"
     # A Mac.
     AVAILABLE = "Available"
     UNSCHEDULABLE = "Unschedulable"

@@ -22,6 +22,12 @@ ALWAYS_OPEN = timedelta(days=8)
 class UnusableHours(ValueError):
     """spec.availability cannot be read; the message names the field and says what to write."""
 
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"spec.availability.{field}: {problem}")
+        self.field = field
+        """The field of OpeningHours, for a kind that has its hours elsewhere."""
+        self.problem = problem
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -173,9 +179,7 @@ def _moment(text: str | None, field: str) -> datetime | None:
     try:
         return None if text is None else datetime.fromisoformat(text)
     except ValueError as error:
-        raise UnusableHours(
-            f"spec.availability.{field}: there is no time {text}; write for example 2026-11-20T22:00:00Z"
-        ) from error
+        raise UnusableHours(field, f"there is no time {text}; write for example 2026-11-20T22:00:00Z") from error
 
 
 def _instant(day: date, text: str, zone: ZoneInfo) -> datetime:
@@ -196,7 +200,7 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:  # OSError: the name of a folder of zones, such as Europe
         raise UnusableHours(
-            f"spec.availability.timeZone: the time zone database has no {name}; write a name such as Europe/Berlin"
+            "timeZone", f"the time zone database has no {name}; write a name such as Europe/Berlin"
         ) from error
 
 

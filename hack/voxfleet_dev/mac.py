@@ -62,6 +62,7 @@ class Mac:
         identity_pem: str | None = None,
         tls: FleetTls | None = None,
         lanes: int = 1,
+        interactive_lanes: int = 0,
         scratch_quota: str = "2Gi",
         lost_after: str = "10m",
         batch_size: int = 4,
@@ -79,6 +80,7 @@ class Mac:
         self.lost_after = lost_after
         self._allow = list(allow)
         self._lanes = lanes
+        self._interactive_lanes = interactive_lanes
         self._scratch_quota = scratch_quota
         self._batch_size = batch_size
         self._ledger_key = Ed25519PrivateKey.generate()
@@ -210,10 +212,15 @@ class Mac:
             "tokenFile": str(token_file),
             "ledgerKeyFile": str(ledger_key_file),
             "scratch": {"path": str(self.scratch), "quota": self._scratch_quota},
-            "pools": [{"name": "offline", "kind": "Offline", "lanes": self._lanes, "batchSize": self._batch_size}],
+            "pools": self._pools(),
             "allow": self._allow,
         }
         self.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
+
+    def _pools(self) -> list[dict[str, object]]:
+        offline: dict[str, object] = {"name": "offline", "kind": "Offline", "lanes": self._lanes}
+        live = {"name": "live", "kind": "Interactive", "lanes": self._interactive_lanes, "memoryCap": "2Gi"}
+        return [{**offline, "batchSize": self._batch_size}, *([live] if self._interactive_lanes else [])]
 
     def _listen_tls(self) -> dict[str, object]:
         if self.tls is None or self.certificate is None:

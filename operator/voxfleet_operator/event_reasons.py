@@ -58,6 +58,7 @@ class Action(StrEnum):
     EXCLUDE = "Exclude"
     FINALIZE = "Finalize"
     HALT = "Halt"
+    KEEP_WARM = "KeepWarm"
     LEAD = "Lead"
     PLACE = "Place"
     PLAN = "Plan"
@@ -176,6 +177,11 @@ FACTS: Mapping[Announced, EventFacts] = {
         normal=(EventReason.BUDGET_THRESHOLD_REACHED, EventReason.NIGHT_CLOSED),
         warning=(EventReason.BUDGET_EXHAUSTED, EventReason.NIGHT_NOT_CLOSED, EventReason.PRICE_BOOK_REFUSED),
     ),
+    **_facts(
+        Action.KEEP_WARM,
+        normal=(Reason.LANES_LOADING, Reason.LANES_WARM, Reason.NO_MAC_FITS),
+        warning=(Reason.LANES_FAILED, Reason.LANE_REFUSED, Reason.LANE_UNREACHABLE),
+    ),
     **_facts(Action.SPLIT, warning=(Reason.SPLIT,)),
     **_facts(Action.CLEAN_UP, warning=(EventReason.CLEANUP_INCOMPLETE, Reason.DELETION_HANGS)),
     **_facts(
@@ -273,9 +279,9 @@ TEXTS: Mapping[EventReason, EventText] = {
         "See who uses it, before it is used up.",
     ),
     EventReason.CLEANUP_INCOMPLETE: EventText(
-        "AudioBatchJob",
-        "The job was deleted although attempts may be left on Macs, because these stayed away.",
-        "Nothing: what is left is removed once the Mac is in contact again.",
+        "AudioBatchJob, VoiceEndpoint",
+        "The object was deleted although attempts or lanes may be left on Macs, because these stayed away.",
+        "Nothing: attempts are removed once the Mac is in contact again, and a lane goes with its lease.",
     ),
     EventReason.CONTENTION_ENDED: EventText(
         "MacAgent", "The Mac's lanes work as fast again as their ladder measured, or have no work.", "Nothing."
@@ -357,7 +363,7 @@ TEXTS: Mapping[EventReason, EventText] = {
         "See that the Mac is in contact once more, so that its signed rows are read.",
     ),
     EventReason.UNBLOCKED: EventText(
-        "AudioBatchJob, AudioBatchSchedule, MacAgent",
+        "AudioBatchJob, AudioBatchSchedule, MacAgent, VoiceEndpoint",
         "What blocked the object is gone.",
         "Nothing: it goes on by itself.",
     ),

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from voxfleet_operator import reconcile
 from voxfleet_operator.placement.gather import PlacementGatherer
+from voxfleet_operator.placement.lane_rooms import LaneRooms
 from voxfleet_operator.placement.outlook import LaneOutlooks
 from voxfleet_operator.placement.reconcile import PlacementReconciler, placement_woken_by
 from voxfleet_operator.queue import PLACEMENT
@@ -44,7 +45,11 @@ def reconcilers(context: Context) -> Mapping[str, Reconciler]:
     """Makes the reconcilers, by the kind of their keys."""
     empty = SharedFindings.empty(context)
     gatherer = PlacementGatherer(context, empty)
-    findings = replace(empty, outlook=LaneOutlooks(context, gatherer).of)
+    findings = replace(
+        empty,
+        outlook=LaneOutlooks(context, gatherer).of,
+        lane_places=LaneRooms(context, gatherer, empty.lane_claims).places,
+    )
     return {
         PLACEMENT.kind: PlacementReconciler(context, findings, gatherer),
         **{item.kind.crd.kind: item.make(context, findings) for item in registrations()},

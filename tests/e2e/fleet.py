@@ -67,11 +67,13 @@ class Fleet:
         operator_namespace: str | None = None,
         over_https: Collection[int] = (),
         account: OperatorAccount | None = None,
+        interactive_lanes: int = 0,
     ) -> None:
         """`operator_namespace`: where the operator and the Macs' Secrets are, unless in the namespace of the jobs.
 
         `over_https`: the numbers of the Macs that are reached in this way.
         `account`: the operator's, in that namespace, if it is to have other rights than those of every fleet.
+        `interactive_lanes`: of each Mac.
         """
         self.control_plane = control_plane
         self.directory = directory
@@ -90,6 +92,7 @@ class Fleet:
                 identity_pem=identity,
                 tls=tls if number in over_https else None,
                 lost_after=lost_after,
+                interactive_lanes=interactive_lanes,
             )
             for number, letter in enumerate("abcdefgh"[:macs])
         ]

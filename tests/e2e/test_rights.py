@@ -16,7 +16,7 @@ from tests.rig.rights import RoleWithout, bound_to, requests_of, rights_of, unne
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import ConditionType, Reason, is_true
-from voxfleet_api.kinds import KINDS, MachineHourStatement, Resource
+from voxfleet_api.kinds import KINDS, MachineHourStatement, Resource, VoiceEndpoint
 from voxfleet_dev.api_request import ApiRequests, RequestRefused
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.mac import IDENTITY_SECRET
@@ -54,9 +54,11 @@ def test_a_fleet_s_life_uses_every_right_and_lacks_none(fleet: Fleet) -> None:
     assert is_true(fleet.wait_for_end("plain").status.conditions, ConditionType.COMPLETE), fleet.explain()
     its_secret_waits_for_what_its_condition_says(fleet)
     nightly = a_schedule_runs(fleet)
+    an_endpoint_waits(fleet)
     another_namespace_reaches_nothing(fleet)
     with ApiServer(fleet.control_plane) as server:
         seen = [found for kind in KINDS for found in server.list(kind, NAMESPACE)[:1]]
+    fleet.control_plane.kubectl("delete", "ve", "captions", "-n", NAMESPACE, "--timeout=60s")
     fleet.control_plane.kubectl("delete", "mac", fleet.macs[0].name, "--timeout=60s")
     with ApiServer(fleet.control_plane) as server:  # a Mac that goes has its statement written at once
         statement = f"{fleet.macs[0].name}-{datetime.now(UTC):%Y-%m}"
@@ -110,6 +112,23 @@ def a_schedule_runs(fleet: Fleet) -> str:
     fleet.wait_for("the slot's job runs", lambda: started in jobs(fleet))
     assert is_true(fleet.wait_for_end(job).status.conditions, ConditionType.COMPLETE), fleet.explain()
     return started
+
+
+def an_endpoint_waits(fleet: Fleet) -> None:
+    """For a Mac with an Interactive pool, which there is none."""
+    spec = {
+        "contractRef": {"name": "contract"},
+        "model": {"builtin": {"name": "commands"}},
+        "memoryCap": "1Gi",
+    }
+    fleet.apply({"apiVersion": API_VERSION, "kind": "VoiceEndpoint", "metadata": {"name": "captions"}, "spec": spec})
+    waits = "1 has no Interactive pool"
+    fleet.wait_for("an endpoint waits for a pool", lambda: waits in (endpoint(fleet).status.pending_reason or ""))
+
+
+def endpoint(fleet: Fleet) -> VoiceEndpoint:
+    with ApiServer(fleet.control_plane) as server:
+        return next(iter(server.list(VoiceEndpoint, NAMESPACE)))
 
 
 def another_namespace_reaches_nothing(fleet: Fleet) -> None:

@@ -9,7 +9,7 @@ from voxfleet_api import kinds
 from voxfleet_api.kinds import Resource
 
 KIND_OF: dict[str, type[Resource]] = {kind.crd.kind: kind for kind in kinds.KINDS}
-NEVER_MADE = frozenset({kinds.AudioBatchSchedule.crd.kind})
+NEVER_MADE = frozenset({kinds.AudioBatchSchedule.crd.kind, kinds.VoiceEndpoint.crd.kind})
 """No run has such objects. Nothing about them is left to chance, so that a seed is the run that it was without them."""
 COLLECTIONS: dict[str, str] = {kind.crd.plural: kind.crd.kind for kind in kinds.KINDS} | {
     "leases": "Lease",

@@ -146,6 +146,7 @@ def test_the_pages_are_read() -> None:
         "run-without-a-cluster.md",
         "add-a-mac.md",
         "empty-a-mac.md",
+        "keep-a-model-warm.md",
         "try-a-real-model.md",
         "use-gitops.md",
         "from-nightly-batch-to-invoice.md",

@@ -6,10 +6,13 @@ the audit log of a fleet's life, and takes each of them away.
 {{- /* In each namespace with jobs, or in all. */ -}}
 {{- define "voxfleet.jobRights" -}}
 - apiGroups: [voxfleet.dev]
-  resources: [voicecontracts, audiobatchjobs, audiobatchschedules, audioshards]
+  resources: [voicecontracts, audiobatchjobs, audiobatchschedules, audioshards, voiceendpoints]
   verbs: [get, list, watch]
 - apiGroups: [voxfleet.dev]
-  resources: [voicecontracts/status, audiobatchjobs/status, audiobatchschedules/status, audioshards/status]
+  resources: [voicecontracts/status, audiobatchjobs/status, audiobatchschedules/status, audioshards/status, voiceendpoints/status]
+  verbs: [patch]
+- apiGroups: [voxfleet.dev] # finalizers
+  resources: [voiceendpoints]
   verbs: [patch]
 - apiGroups: [voxfleet.dev] # finalizers; jobs of schedules are made, cancelled and cleared up
   resources: [audiobatchjobs]

@@ -12,6 +12,7 @@ from voxfleet_api.kinds.mac_agent import MacAgent
 from voxfleet_api.kinds.machine_hour_statement import MachineHourStatement
 from voxfleet_api.kinds.resource import Resource
 from voxfleet_api.kinds.voice_contract import VoiceContract
+from voxfleet_api.kinds.voice_endpoint import VoiceEndpoint
 
 
 def _found_kinds() -> tuple[type[Resource], ...]:
@@ -37,4 +38,5 @@ __all__ = [
     "MachineHourStatement",
     "Resource",
     "VoiceContract",
+    "VoiceEndpoint",
 ]

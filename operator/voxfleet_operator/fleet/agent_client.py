@@ -19,6 +19,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 
 from voxfleet_api.base import ApiModel
+from voxfleet_api.endpoint_lanes import LaneRequest, LaneStatus
 from voxfleet_api.machine_messages import Identity, MachineFacts
 from voxfleet_api.order_age import CLOCK_HEADER, GOOD_UNTIL_HEADER
 from voxfleet_api.protocol import (
@@ -140,6 +141,31 @@ class AgentClient:
     async def delete_attempt(self, shard_uid: str, attempt: int) -> bool:
         """True once nothing of it is left on the Mac."""
         answer = await self._call("DELETE", f"/v1/attempts/{shard_uid}/{attempt}")
+        return answer.status == httpx.codes.NO_CONTENT
+
+    async def put_lane(self, uid: str, generation: int, request: LaneRequest) -> LaneStatus:
+        body = request.dump()
+        if request.credentials is not None:
+            body["credentials"] = _revealed(request.credentials)
+        return _parse(LaneStatus, await self._call("PUT", f"/v1/lanes/{uid}/{generation}", body=body))
+
+    async def lane(self, uid: str, generation: int) -> LaneStatus | None:
+        """None: the agent has no such lane."""
+        try:
+            return _parse(LaneStatus, await self._call("GET", f"/v1/lanes/{uid}/{generation}"))
+        except AgentRefused as refusal:
+            if refusal.status != httpx.codes.NOT_FOUND:
+                raise
+            return None
+
+    async def delete_lane(self, uid: str, generation: int) -> bool:
+        """True once nothing of it is left on the Mac; an agent that knows no lanes has none."""
+        try:
+            answer = await self._call("DELETE", f"/v1/lanes/{uid}/{generation}")
+        except AgentRefused as refusal:
+            if refusal.status != httpx.codes.NOT_FOUND:
+                raise
+            return True
         return answer.status == httpx.codes.NO_CONTENT
 
     async def renew(self, request: RenewRequest) -> RenewAnswer:

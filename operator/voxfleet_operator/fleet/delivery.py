@@ -1,33 +1,46 @@
-"""Sends what a Mac's mailbox holds, some calls at a time, for as long as there is contact."""
+"""Sends what a Mac's mailbox, or its orders about lanes, hold, some calls at a time, while there is contact."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-
-from voxfleet_operator.fleet.mailbox import Letter, Mailbox
+from typing import Generic, Protocol, TypeVar
 
 CALLS_AT_ONCE = 4
-"""Of the connections to an agent, the others are for events, renewals and history."""
+"""Of the connections to an agent, the others are for events, renewals and history, and for lanes."""
+
+L_co = TypeVar("L_co", covariant=True)
+L = TypeVar("L")
 
 
-class Delivery:
+class Letters(Protocol[L_co]):
+    def next(self, now: float) -> L_co | None:
+        """Takes out the next call."""
+        ...
+
+    def next_due_seconds(self) -> float:
+        """When `next` may have a call although nothing was stated or answered meanwhile; infinity if never."""
+        ...
+
+
+class Delivery(Generic[L]):
     """One Mac's. `send` makes the call, and tells the mailbox the answer whatever happens."""
 
-    def __init__(self, mailbox: Mailbox, clock: Callable[[], float]) -> None:
+    def __init__(self, mailbox: Letters[L], clock: Callable[[], float], *, calls_at_once: int = CALLS_AT_ONCE) -> None:
         self._mailbox = mailbox
         self._clock = clock
+        self._calls_at_once = calls_at_once
         self._changed = asyncio.Event()
 
     def wake(self) -> None:
         """To be called after something was stated."""
         self._changed.set()
 
-    async def run(self, send: Callable[[Letter], Awaitable[None]]) -> None:
+    async def run(self, send: Callable[[L], Awaitable[None]]) -> None:
         """Runs until it is cancelled; raises what `send` raises."""
-        await first_of(*(self._serve(send) for _ in range(CALLS_AT_ONCE)))
+        await first_of(*(self._serve(send) for _ in range(self._calls_at_once)))
 
-    async def _serve(self, send: Callable[[Letter], Awaitable[None]]) -> None:
+    async def _serve(self, send: Callable[[L], Awaitable[None]]) -> None:
         while True:
             self._changed.clear()
             letter = self._mailbox.next(self._clock())

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
+from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.ledger import ChainHead
@@ -155,6 +156,14 @@ class MacFleet:
     def delete(self, mac: MacView, key: AttemptKey) -> AgentAnswer | None:
         session = self._addressed(mac)
         return None if session is None else session.delete(key)
+
+    def hold_lane(self, mac: MacView, key: LaneKey, request: LaneRequest | None) -> None:
+        if (session := self._addressed(mac)) is not None:
+            session.hold_lane(key, request)
+
+    def drop_lane(self, mac: MacView, key: LaneKey) -> None:
+        if (session := self._addressed(mac)) is not None:
+            session.drop_lane(key)
 
     async def close(self) -> None:
         """Ends every session; no thread, descriptor or socket file is left."""

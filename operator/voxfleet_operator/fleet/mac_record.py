@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
+from voxfleet_api.endpoint_lanes import LaneKey
 from voxfleet_api.kinds.audio_shard import AttemptUsage, MachineIdentity
 from voxfleet_api.ledger import SignedRow
 from voxfleet_api.machine_messages import MachineFacts
@@ -19,7 +20,7 @@ from voxfleet_api.protocol import (
     ShardProgress,
 )
 from voxfleet_operator.fleet.ledger_book import CheckedRows, LedgerBook
-from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.fleet.mac_view import LaneAnswer, MacView
 from voxfleet_operator.fleet.older_chains import StoredHead
 
 
@@ -103,6 +104,10 @@ class MacRecord:
             return False
         self._render(hung_deletions=keys)
         return True
+
+    def lanes_answered(self, lanes: Mapping[LaneKey, LaneAnswer]) -> None:
+        """Takes the newest answers about all interactive lanes that the Mac is to hold or to drop."""
+        self._render(lanes=MappingProxyType(dict(lanes)))
 
     def attempts_listed(self, listed: Iterable[AttemptStatus]) -> set[str]:
         """Takes the complete list of attempts: an attempt that it lacks is gone."""
@@ -210,6 +215,7 @@ class MacRecord:
         ladders: Mapping[tuple[str, str], ReportedLadder] | None = None,
         hung_deletions: tuple[AttemptKey, ...] | None = None,
         rows_left: bool | None = None,
+        lanes: Mapping[LaneKey, LaneAnswer] | None = None,
     ) -> None:
         old = self._view
         self._view = MacView(
@@ -227,6 +233,7 @@ class MacRecord:
             rows_left=old.rows_left if rows_left is None else rows_left,
             ladders=old.ladders if ladders is None else ladders,
             hung_deletions=old.hung_deletions if hung_deletions is None else hung_deletions,
+            lanes=old.lanes if lanes is None else lanes,
         )
 
 
@@ -255,4 +262,5 @@ UNDECISIVE: Mapping[str, object] = {
 def _decisive_facts(machine: MachineFacts) -> MachineFacts:
     """The facts without those that move with work."""
     pools = tuple(pool.model_copy(update={"free_lanes": 0}) for pool in machine.pools)
-    return machine.model_copy(update={**UNDECISIVE, "pools": pools})
+    lanes = tuple(lane.key for lane in machine.endpoint_lanes)
+    return machine.model_copy(update={**UNDECISIVE, "pools": pools, "endpoint_lanes": lanes})

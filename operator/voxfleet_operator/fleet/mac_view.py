@@ -9,6 +9,7 @@ from typing import Protocol
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
+from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest, LaneStatus
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity
 from voxfleet_api.machine_messages import MachineFacts
@@ -45,6 +46,8 @@ class MacView:
     """The batch sizes that it has measured, by digest of model and contract."""
     hung_deletions: tuple[AttemptKey, ...] = ()
     """The attempts that its agent has been deleting for so long that it will not end by itself."""
+    lanes: Mapping[LaneKey, LaneAnswer] = field(default_factory=dict)
+    """What the agent last answered about each interactive lane that it was told to hold or to drop."""
 
 
 def stands_for(view: MacView, record: AttemptRecord) -> bool:
@@ -107,6 +110,18 @@ class AgentAnswer:
     """Of a PUT: the attempt was at work, so that a refusal does not say that the Mac never took it."""
 
 
+@dataclass(frozen=True, slots=True)
+class LaneAnswer:
+    """The newest answer about one interactive lane."""
+
+    outcome: Outcome
+    at_seconds: float
+    """On the fleet's clock."""
+    status: LaneStatus | None = None
+    """Of a lane that the agent has."""
+    refusal: AgentRefused | None = None
+
+
 PENDING = AgentAnswer(Outcome.PENDING, float("-inf"))
 
 
@@ -154,4 +169,17 @@ class Fleet(Protocol):
 
     def answer(self, mac: MacView, order: Order, key: AttemptKey) -> AgentAnswer | None:
         """None if nothing was stated, or so long ago that it is forgotten."""
+        ...
+
+    def hold_lane(self, mac: MacView, key: LaneKey, request: LaneRequest | None) -> None:
+        """States that the Mac is to hold a lane, instead of an older one of the same UID.
+
+        Its session tells the agent again and again, which renews the lane and brings its state into the view, until
+        the lane is dropped or contact breaks. `request` None: with what was stated before, if anything was; otherwise
+        the agent is only asked.
+        """
+        ...
+
+    def drop_lane(self, mac: MacView, key: LaneKey) -> None:
+        """States that nothing is to be left of a lane; its session repeats it until the view says that it is gone."""
         ...

@@ -13,6 +13,7 @@ import structlog
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
+from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import MachineIdentity
 from voxfleet_api.ledger import public_key
@@ -25,6 +26,7 @@ from voxfleet_operator.fleet.delivery import Delivery, first_of, wait
 from voxfleet_operator.fleet.dialer import DialError
 from voxfleet_operator.fleet.event_pace import EventPace
 from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine, nonce_for
+from voxfleet_operator.fleet.lane_conversation import LaneConversation
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.ledger_reading import LedgerReading
 from voxfleet_operator.fleet.mac_record import MacRecord
@@ -120,6 +122,13 @@ class MacSession:
         self._delivery.wake()
         return self._mailbox.answer(Order.DELETE, key)
 
+    def hold_lane(self, key: LaneKey, request: LaneRequest | None) -> None:
+        if self._client is not None:
+            self._lanes.hold(key, request)
+
+    def drop_lane(self, key: LaneKey) -> None:
+        self._lanes.drop(key)
+
     async def _run(self) -> None:
         while True:
             try:
@@ -148,6 +157,7 @@ class MacSession:
             self._client = None
         self._connection_changed(False, reason, message)
         self._changed(self._mailbox.connection_lost(self._context.clock()))
+        self._lanes.connection_lost()
         if not self._redial.is_set():
             backoff = backoff_seconds(self._failures, self._context.timing, random.random())  # noqa: S311 # no secret
             pause_seconds = max(backoff, self._patience.take_stay_away_seconds())
@@ -189,7 +199,10 @@ class MacSession:
                 else:
                     keeping_alive = self._keep_alive_after(following, client)
                 await first_of(
-                    self._follow(client, machine, following), keeping_alive, self._deliver(client, following)
+                    self._follow(client, machine, following),
+                    keeping_alive,
+                    self._deliver(client, following),
+                    self._lanes.tell(client, following),
                 )
             except AgentUnreachable as error:
                 if connection.refusal is None:
@@ -411,3 +424,4 @@ class MacSession:
         self._mailbox = Mailbox()
         self._patience.another_machine()
         self._delivery = Delivery(self._mailbox, self._context.clock)
+        self._lanes = LaneConversation(self._record, context.clock, self._changed, self._log)

@@ -1,4 +1,4 @@
-"""The S3 credentials in a job's Secret."""
+"""The S3 credentials in the Secret of a job or an endpoint."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from pydantic import SecretStr
 
 from voxfleet_api.conditions import Reason
-from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.kinds import AudioBatchJob, VoiceEndpoint
 from voxfleet_api.protocol import S3Credentials
 from voxfleet_operator.kube_errors import SecretForbidden, SecretNotFound
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.job_findings import Blocker
 
 CREDENTIALS_CHECK_SECONDS = 60.0
+
+CredentialsOwner = AudioBatchJob | VoiceEndpoint
+"""What may name a Secret in spec.credentialsSecretRef."""
 
 
 class Blocked(Exception):
@@ -53,7 +56,7 @@ def s3_credentials(data: Mapping[str, bytes], namespace: str, name: str) -> S3Cr
     )
 
 
-async def job_credentials(context: Context, job: AudioBatchJob) -> S3Credentials | None:
+async def job_credentials(context: Context, job: CredentialsOwner) -> S3Credentials | None:
     """None if the job names no Secret. Raises Blocked."""
     if job.spec.credentials_secret_ref is None:
         return None
@@ -82,7 +85,7 @@ class CredentialReadings:
         self._context = context
         self._read: dict[tuple[str, str], tuple[float, S3Credentials | None]] = {}
 
-    async def credentials(self, job: AudioBatchJob) -> S3Credentials | None:
+    async def credentials(self, job: CredentialsOwner) -> S3Credentials | None:
         """As read within the last minute. None if the job names no Secret. Raises Blocked."""
         if job.spec.credentials_secret_ref is None:
             return None
@@ -90,7 +93,7 @@ class CredentialReadings:
         known = self._read.get((job.metadata.namespace, job.spec.credentials_secret_ref.name))
         return await self.read(job) if known is None else known[1]
 
-    async def read(self, job: AudioBatchJob) -> S3Credentials | None:
+    async def read(self, job: CredentialsOwner) -> S3Credentials | None:
         """Reads them now, for all that ask within the next minute. None if the job names no Secret. Raises Blocked."""
         if job.spec.credentials_secret_ref is None:
             return None

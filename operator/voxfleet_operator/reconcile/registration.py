@@ -14,6 +14,7 @@ from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.exclusions import Exclusions
 from voxfleet_operator.reconcile.job_findings import JobBlockers, PendingReasons
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
+from voxfleet_operator.reconcile.lane_places import LaneClaims, LanePlacesOf, no_places
 from voxfleet_operator.reconcile.lease_clock import LeaseClock
 from voxfleet_operator.reconcile.refusing_macs import RefusingMacs
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
@@ -50,6 +51,8 @@ class SharedFindings:
     statements: StoredStatements
     archived_estimates: ArchivedEstimates = field(default_factory=ArchivedEstimates)
     outlook: OutlookOf = _no_lanes
+    lane_claims: LaneClaims = field(default_factory=LaneClaims)
+    lane_places: LanePlacesOf = no_places
 
     @classmethod
     def empty(cls, context: Context) -> SharedFindings:

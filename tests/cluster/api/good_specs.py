@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.cluster.api.specs import (
     ACCEPTANCE,
     CONTRACT,
+    ENDPOINT,
     HTTPS_MAC,
     JOB,
     MAC,
@@ -13,11 +14,33 @@ from tests.cluster.api.specs import (
     SCHEDULE,
     SHARD,
     SPEAK,
+    SPEAKING_ENDPOINT,
     Json,
     changed,
 )
 
 GOOD: dict[str, Json] = {
+    "endpoint": ENDPOINT,
+    "endpoint that speaks": SPEAKING_ENDPOINT,
+    "endpoint with everything": changed(
+        ENDPOINT,
+        {
+            "spec.aliases": ["whisper-1", "mlx-community/whisper-large-v3"],
+            "spec.transcription": {"language": "en", "maxTokens": 448},
+            "spec.model": {"uri": "s3://models/one/"},
+            "spec.credentialsSecretRef": {"name": "s3"},
+            "spec.lanes": {"min": 2, "max": 2},
+            "spec.macSelector": {"matchLabels": {"room": "a"}},
+            "spec.tolerations": [{"key": "rented", "operator": "Exists"}],
+            "spec.timeZone": "Europe/Berlin",
+            "spec.windows": [{"days": ["Mon", "Fri"], "start": "08:00", "end": "18:00"}],
+            "spec.session": {"maxSeconds": 600, "maxPerLane": 8, "maxFrameBytes": 65536},
+            "spec.streaming": {"interval": "1s", "partial": "250ms"},
+            "spec.turnDetection": {"type": "None", "thresholdPercent": 60, "silence": "1s"},
+            "spec.billingKey": "calls",
+            "spec.suspend": True,
+        },
+    ),
     "contract": CONTRACT,
     "contract with equal shortest and longest clip": changed(
         CONTRACT, {"spec.input.minClip": "60s", "spec.input.maxClip": "1m"}

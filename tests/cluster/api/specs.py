@@ -57,6 +57,28 @@ SCHEDULE: Json = {
     "metadata": {"name": "case"},
     "spec": {"schedule": "30 2 * * *", "jobTemplate": {"spec": JOB["spec"]}},
 }
+ENDPOINT: Json = {
+    "apiVersion": API_VERSION,
+    "kind": "VoiceEndpoint",
+    "metadata": {"name": "case"},
+    "spec": {
+        "contractRef": {"name": "contract"},
+        "model": {"builtin": {"name": "commands"}},
+        "memoryCap": "2Gi",
+    },
+}
+SPEAKING_ENDPOINT: Json = {
+    "apiVersion": API_VERSION,
+    "kind": "VoiceEndpoint",
+    "metadata": {"name": "case"},
+    "spec": {
+        "contractRef": {"name": "contract"},
+        "model": {"builtin": {"name": "commands"}},
+        "task": "Synthesize",
+        "synthesis": {"mode": "Preset", "voice": "default"},
+        "memoryCap": "2Gi",
+    },
+}
 SHARD: Json = {
     "apiVersion": API_VERSION,
     "kind": "AudioShard",

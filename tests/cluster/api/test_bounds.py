@@ -6,7 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, SCHEDULE, SHARD, SPEAK, STATEMENT, Json, changed
+from tests.cluster.api.specs import (
+    CONTRACT,
+    ENDPOINT,
+    JOB,
+    MAC,
+    SCHEDULE,
+    SHARD,
+    SPEAK,
+    STATEMENT,
+    Json,
+    changed,
+)
 from tests.rig.api_server import ApiServer, Refused
 
 from voxfleet_api.base import DURATION_PATTERN, SIZE_PATTERN
@@ -14,7 +25,7 @@ from voxfleet_api.kinds import KINDS
 from voxfleet_generate.structural import kind_schema
 from voxfleet_operator.leader import LEASE_SECONDS
 
-BASES = {str(base["kind"]): base for base in (CONTRACT, JOB, MAC, SCHEDULE, SHARD, STATEMENT)}
+BASES = {str(base["kind"]): base for base in (CONTRACT, ENDPOINT, JOB, MAC, SCHEDULE, SHARD, STATEMENT)}
 NEEDS: dict[str, tuple[Json, dict[str, object]]] = {
     "spec.synthesis.streamingInterval": (SPEAK, {}),
     "spec.jobTemplate.spec.synthesis.streamingInterval": (

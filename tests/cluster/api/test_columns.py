@@ -6,7 +6,7 @@ import json
 from typing import cast
 
 import pytest
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, SCHEDULE, SHARD, STATEMENT, Json, changed
+from tests.cluster.api.specs import CONTRACT, ENDPOINT, JOB, MAC, SCHEDULE, SHARD, STATEMENT, Json, changed
 from tests.unit.operator.decisions.job_states import job_states
 
 from voxfleet_api.kinds import KINDS, Resource
@@ -90,6 +90,18 @@ OBJECTS: dict[str, tuple[Json, Json]] = {
                 ],
                 "versions": {},
             },
+        },
+    ),
+    "VoiceEndpoint": (
+        changed(ENDPOINT, {"metadata.name": "live-captions-of-the-great-hall"}),
+        {
+            "conditions": [condition("Available", "False", "LaneUnreachable")],
+            "lanes": {"wanted": 32, "warm": 31, "busy": 30},
+            "macs": [
+                {"mac": f"mac-studio-{n}", "generation": n, "specDigest": DIGEST, "state": "Warm", "since": SINCE}
+                for n in (1, 2)
+            ],
+            "pendingReason": "0/12 Macs fit: 12 have no free interactive lane",
         },
     ),
     "MachineHourStatement": (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.cluster.api.specs import CONTRACT, HTTPS_MAC, JOB, MAC, SCHEDULE, SHARD, SPEAK, STATEMENT, Json
+from tests.cluster.api.specs import CONTRACT, ENDPOINT, HTTPS_MAC, JOB, MAC, SCHEDULE, SHARD, SPEAK, STATEMENT, Json
 from tests.rig.api_server import ApiServer
 
 OF_EVERY_JOB = """
@@ -33,6 +33,16 @@ FILLED_IN: dict[str, tuple[Json, str]] = {
         f"""
         {" ".join(path.replace("spec.", "spec.jobTemplate.spec.", 1) for path in f"{OF_EVERY_JOB} spec.task".split())}
         spec.concurrencyPolicy spec.failedJobsHistoryLimit spec.successfulJobsHistoryLimit spec.suspend spec.timeZone
+        """,
+    ),
+    "endpoint": (
+        ENDPOINT,
+        """
+        spec.aliases spec.lanes.max spec.lanes.min spec.macSelector.matchExpressions spec.macSelector.matchLabels
+        spec.session.idleSeconds spec.session.maxFrameBytes spec.session.maxPerLane spec.session.maxSeconds
+        spec.session.maxTurnSeconds spec.session.maxUploadBytes spec.streaming.interval spec.streaming.partial
+        spec.suspend spec.task spec.tolerations spec.transcription spec.turnDetection.prefixPadding
+        spec.turnDetection.silence spec.turnDetection.thresholdPercent spec.turnDetection.type spec.windows
         """,
     ),
     "shard": (SHARD, ""),

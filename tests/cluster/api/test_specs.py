@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.cluster.api.bad_contracts import BAD_CONTRACTS
+from tests.cluster.api.bad_endpoints import BAD_ENDPOINTS
 from tests.cluster.api.bad_jobs import BAD_JOBS
 from tests.cluster.api.bad_macs_and_shards import BAD_MACS_AND_SHARDS
 from tests.cluster.api.bad_schedules import BAD_SCHEDULES
 from tests.cluster.api.good_specs import GOOD
-from tests.cluster.api.specs import CONTRACT, JOB, MAC, SCHEDULE, SHARD, changed
+from tests.cluster.api.specs import CONTRACT, ENDPOINT, JOB, MAC, SCHEDULE, SHARD, changed
 from tests.rig.api_server import ApiServer, Refused
 
 from voxfleet_dev.controlplane import ControlPlane
@@ -22,7 +23,7 @@ CHART_VALUES = REPOSITORY / "examples" / "values.yaml"
 NO_OBJECTS = {CHART_VALUES, *(REPOSITORY / "examples" / name for name in ("price-book.yaml", "lessor-columns.yaml"))}
 """Files of other programs: the chart and `voxfleet bill`, whose tests read them."""
 CRDS = sorted((REPOSITORY / "crds").glob("voxfleet.dev_*.yaml"))
-BAD = BAD_CONTRACTS | BAD_JOBS | BAD_MACS_AND_SHARDS | BAD_SCHEDULES
+BAD = BAD_CONTRACTS | BAD_ENDPOINTS | BAD_JOBS | BAD_MACS_AND_SHARDS | BAD_SCHEDULES
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -52,6 +53,7 @@ def test_every_kind_starts_unobserved(server: ApiServer) -> None:
     """kstatus: an object that no controller has seen is in progress, not ready."""
     for name, base in (
         ("contract", CONTRACT),
+        ("endpoint", ENDPOINT),
         ("job", JOB),
         ("schedule", SCHEDULE),
         ("shard", SHARD),

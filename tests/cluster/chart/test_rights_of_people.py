@@ -91,7 +91,7 @@ def _binding(name: str, namespace: str, role: Manifest, user: str) -> Manifest:
 
 @pytest.mark.parametrize("role", ["view", "edit", "admin"])
 def test_people_write_what_is_theirs_in_their_namespace_and_nothing_else(asked: Asked, role: str) -> None:
-    theirs = ["voicecontracts", "audiobatchjobs", "audiobatchschedules"]
+    theirs = ["voicecontracts", "audiobatchjobs", "audiobatchschedules", "voiceendpoints"]
     for resource in theirs:
         assert all(asked.may(role, verb, resource, asked.namespace) for verb in READS)
         assert [asked.may(role, verb, resource, asked.namespace) for verb in WRITES] == [role != "view"] * len(WRITES)

@@ -54,5 +54,5 @@ def test_a_name_that_kustomize_gave_is_carried_over(
 
 def test_a_contract_a_job_and_a_secret_are_named_by_jobs_schedules_and_macs() -> None:
     named = {(kind, named) for kind, _, named in FIELDS}
-    assert {(kind, "VoiceContract") for kind in ("AudioBatchJob", "AudioBatchSchedule")} <= named
-    assert {(kind, "Secret") for kind in ("AudioBatchJob", "AudioBatchSchedule", "MacAgent")} <= named
+    assert {(kind, "VoiceContract") for kind in ("AudioBatchJob", "AudioBatchSchedule", "VoiceEndpoint")} <= named
+    assert {(kind, "Secret") for kind in ("AudioBatchJob", "AudioBatchSchedule", "MacAgent", "VoiceEndpoint")} <= named

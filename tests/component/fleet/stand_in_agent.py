@@ -28,6 +28,7 @@ from tests.rig.ledger_row import ledger_row
 from voxfleet_agent.server.app import AgentServer
 from voxfleet_agent.server.tls import TlsFiles
 from voxfleet_api.digest import canonical_json
+from voxfleet_api.endpoint_lanes import LaneState, LaneStatus
 from voxfleet_api.kinds.audio_shard import JobRef, Stage
 from voxfleet_api.ledger import IDENTITY_CONTEXT, Activity, SignedRow, row_hash, sign
 from voxfleet_api.machine_messages import Capability, Identity, MachineFacts, PoolFacts, identity_claim
@@ -123,6 +124,9 @@ class StandInAgent:
     seen: list[Seen] = field(default_factory=list)
     rows: list[SignedRow] = field(default_factory=list)
     attempts: dict[str, AttemptStatus] = field(default_factory=dict)
+    lanes: dict[str, LaneStatus] = field(default_factory=dict)
+    """By the endpoint's UID."""
+    knows_lanes: bool = True
     port: int = 0
 
     def __post_init__(self) -> None:
@@ -217,6 +221,7 @@ class StandInAgent:
                 Route("/v1/ledger/chains", self._chains),
                 Route("/v1/attempts", self._attempts),
                 Route("/v1/attempts/{shard_uid}/{attempt:int}", self._attempt, methods=["PUT", "DELETE"]),
+                Route("/v1/lanes/{uid}/{generation:int}", self._lane, methods=["GET", "PUT", "DELETE"]),
                 Route("/v1/renew", self._renew, methods=["POST"]),
                 Route("/v1/events", self._stream),
                 Route("/v1/events/ack", self._ack, methods=["POST"]),
@@ -263,6 +268,7 @@ class StandInAgent:
             pools=(PoolFacts(name="offline", kind="Offline", lanes=1, free_lanes=1),),
             ledger_chain_id=CHAIN,
             ledger_sequence=len(self.rows) - 1,
+            endpoint_lanes=tuple(self.lanes.values()),
             ladder_profile=None if self.ladders is None else LADDER_PROFILE,
             ladders_revision=None if self.ladders is None else self.ladders_revision,
         )
@@ -290,6 +296,30 @@ class StandInAgent:
         status = attempt_status(shard_uid, AttemptState.ACCEPTED)
         await self.report(status)
         return JSONResponse(status.dump())
+
+    async def _lane(self, request: Request) -> Response:
+        refusal = await self._admit(request)
+        if refusal is not None:
+            return refusal
+        uid, generation = request.path_params["uid"], request.path_params["generation"]
+        if not self.knows_lanes:
+            return JSONResponse({"detail": "Not Found"}, 404)
+        if request.method == "DELETE":
+            self.lanes.pop(uid, None)
+            return Response(status_code=204)
+        if request.method == "PUT" and (uid not in self.lanes or self.lanes[uid].generation < generation):
+            self.lanes[uid] = LaneStatus(
+                endpoint_uid=uid,
+                generation=generation,
+                spec_digest=json.loads(self.seen[-1].body)["specDigest"],
+                namespace="speech",
+                endpoint="captions",
+                state=LaneState.LOADING,
+            )
+        found = self.lanes.get(uid)
+        if found is None or found.generation != generation:
+            return JSONResponse({"message": "no such lane"}, 404)
+        return JSONResponse(found.dump())
 
     async def _renew(self, request: Request) -> Response:
         return await self._admit(request) or JSONResponse(RenewAnswer(renewed=0).dump())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from voxfleet_api.attempt_spec import AttemptKey
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement, VoiceEndpoint
 from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_operator.cache import key_of
@@ -25,10 +25,12 @@ from voxfleet_operator.reconcile.mac.decide import awaits, is_ahead, left_to_end
 from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion, stored_exclusion
 from voxfleet_operator.reconcile.mac.status import mac_status, unseen
 from voxfleet_operator.reconcile.mac_closing import closing, next_change
+from voxfleet_operator.reconcile.orphan_lanes import orphan_lanes
 from voxfleet_operator.reconcile.refusing_macs import FORGET_SECONDS, RefusingMacs
 from voxfleet_operator.reconcile.shard.by_machine import ShardsByMachine
 from voxfleet_operator.reconcile.status_writer import observe, write_status
 from voxfleet_operator.reconcile.stored_statements import StoredStatements
+from voxfleet_operator.triggers import endpoints_on
 
 SETTLE_SECONDS = 5.0
 """So long the rows of a removed Mac wait for their statement."""
@@ -109,7 +111,7 @@ class MacReconciler:
         exclusion, refusing = self._exclusions.of(machine, clock_seconds), self._refusing.of(machine, clock_seconds)
         shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
         counts = mac.spec.drain is not None or phase is ClosingPhase.STOPPED
-        left = left_to_end(self._by_machine.of(view), view, context.options.control_plane) if counts else ()
+        left = self._left(view) if counts else ()
         status = mac_status(mac, view, context.timestamp(), shown, left, refusing)
         written = await write_status(context, mac, status)
         if written is None:
@@ -119,6 +121,7 @@ class MacReconciler:
         was_open = old is not None and old.phase is not ClosingPhase.STOPPED
         if left and was_open and phase is ClosingPhase.STOPPED and not view.connected:
             context.events.publish(written, EventReason.STOPPED_UNSEEN, unseen(left))
+        self._drop_orphan_lanes(view)
         waits = (
             await self._delete_orphans(written, view),
             self._until_change(written),
@@ -127,6 +130,12 @@ class MacReconciler:
             None if refusing is None else max(0.0, refusing.at_seconds + FORGET_SECONDS - context.clock()),
         )
         return min((seconds for seconds in waits if seconds is not None), default=None)
+
+    def _left(self, view: MacView) -> tuple[str, ...]:
+        """What is still to end on the Mac."""
+        shards = left_to_end(self._by_machine.of(view), view, self._context.options.control_plane)
+        lanes = (key_of(endpoint) for endpoint in endpoints_on(view.name, self._context.cache))
+        return (*shards, *(f"lane of {key.namespace}/{key.name}" for key in lanes))
 
     def _until_change(self, mac: MacAgent) -> float | None:
         """The seconds until the Mac opens or closes."""
@@ -207,6 +216,12 @@ class MacReconciler:
             for shard in self._by_machine.of(item):
                 if awaits(shard, item):
                     self._context.queue.add(key_of(shard))
+
+    def _drop_orphan_lanes(self, view: MacView) -> None:
+        cache = self._context.cache
+        if self._context.synced():
+            for key in orphan_lanes(view, lambda uid: cache.by_uid(VoiceEndpoint, uid)):
+                self._context.fleet.drop_lane(view, key)
 
     async def _delete_orphans(self, mac: MacAgent, view: MacView) -> float | None:
         """Deletes attempts whose AudioShard, or its job, is gone, or that the API server knows nothing of any more.

@@ -13,6 +13,7 @@ from tests.unit.operator.decisions.memory_api import Clock, hop, sha
 
 from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
 from voxfleet_api.conditions import Reason
+from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import AttemptRecord, AttemptUsage, MachineIdentity, Stage
@@ -69,6 +70,8 @@ class Agent:
     clock: Clock
     random: Random
     lanes: int = 1
+    interactive: int = 0
+    """Lanes that no attempt gets."""
     chip: str = "M4"
     hardware_id: str = ""
     """Unless given, each name has a machine of its own."""
@@ -369,6 +372,12 @@ class MemoryFleet:
         if self.view(mac.name).connected:
             self._mailbox(mac.name).put(key, request, renews=renews)
 
+    def hold_lane(self, mac: MacView, key: LaneKey, request: LaneRequest | None) -> None:
+        raise AssertionError("no endpoint has lanes here")
+
+    def drop_lane(self, mac: MacView, key: LaneKey) -> None:
+        raise AssertionError("no endpoint has lanes here")
+
     def answer(self, mac: MacView, order: Order, key: AttemptKey) -> AgentAnswer | None:
         return self._mailbox(mac.name).answer(order, key)
 
@@ -444,6 +453,13 @@ def usage_of(rows: Iterable[VerifiedRow]) -> dict[AttemptKey, AttemptUsage]:
     return found
 
 
+def pools(agent: Agent) -> tuple[PoolFacts, ...]:
+    counts = (("live", "Interactive", agent.interactive, agent.interactive),) if agent.interactive else ()
+    if agent.lanes or not counts:
+        counts = (*counts, ("offline", "Offline", agent.lanes, agent.free_lanes()))
+    return tuple(PoolFacts(name=name, kind=kind, lanes=lanes, free_lanes=free) for name, kind, lanes, free in counts)
+
+
 def facts(agent: Agent) -> MachineFacts:
     return MachineFacts(
         hardware_id=agent.identity.hardware_id,
@@ -455,7 +471,7 @@ def facts(agent: Agent) -> MachineFacts:
         runtime_compatible=True,
         runtime_message="",
         capabilities=agent.capabilities,
-        pools=(PoolFacts(name="offline", kind="Offline", lanes=agent.lanes, free_lanes=agent.free_lanes()),),
+        pools=pools(agent),
         ledger_chain_id=agent.name,
         ledger_sequence=agent.sequence - 1,
         ladder_profile=agent.ladder_profile,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from tests.unit.operator.decisions.job_objects import NOW, a_contract
 from tests.unit.operator.decisions.job_states import job_states
+from tests.unit.operator.golden.endpoint_states import endpoint_states
 from tests.unit.operator.golden.mac_states import mac_states
 from tests.unit.operator.golden.markdown_tables import Section
 from tests.unit.operator.golden.schedule_states import schedule_states
@@ -20,6 +21,7 @@ from voxfleet_api.kinds import (
     MacAgent,
     MachineHourStatement,
     VoiceContract,
+    VoiceEndpoint,
 )
 from voxfleet_api.kinds.resource import Resource
 from voxfleet_operator.reconcile.contract.status import contract_status
@@ -45,6 +47,9 @@ TEXTS: Mapping[type[Resource], str] = {
     MacAgent: "A Mac is current as soon as somebody has looked at it, unless its spec cannot be used: GitOps does not"
     " wait for machines. `events` are what people are told when a Mac that took attempts comes to be so.",
     VoiceContract: "Jobs copy a contract, so it has nothing to wait for. `events` are those of a new one.",
+    VoiceEndpoint: "An endpoint is current as soon as its spec is accepted: GitOps does not wait for machines. Where"
+    " the reason is a failure class, any class may stand there. `events` are what people are told when a new endpoint"
+    " is so at once.",
     MachineHourStatement: "A statement only grows, and its conditions hold nobody up. `events` are what people are told"
     " when a new one is so at once.",
 }
@@ -61,6 +66,7 @@ def states() -> dict[type[Resource], dict[str, Resource]]:
             "nobody has seen it": contract,
             "jobs may name it": contract.model_copy(update={"status": contract_status(contract, NOW)}),
         },
+        VoiceEndpoint: {**endpoint_states()},
         MachineHourStatement: {**statement_states()},
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.unit.operator.decisions.schedule_objects import a_schedule, moment, slot_job
 
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource, VoiceContract
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource, VoiceContract, VoiceEndpoint
 from voxfleet_api.kinds.job_status import AudioBatchJobStatus
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.queue import PLACEMENT, RESTORE, Key
@@ -97,6 +97,37 @@ def test_a_job_that_comes_ends_or_goes_wakes_the_reruns_that_wait_for_it() -> No
 def test_a_mac_wakes_itself_placement_and_the_shards_it_speaks_of() -> None:
     keys = triggers().keys_of_mac_change("mac-01", ["uid-a-00000", "uid-unknown"], cache_of(SHARD))
     assert keys == {Key("MacAgent", "", "mac-01"), *triggers().keys_of_change(SHARD, cache_of())}
+
+
+def endpoint(name: str, contract: str = "calls", **status: object) -> VoiceEndpoint:
+    spec = {"contractRef": {"name": contract}, "model": {"builtin": {"name": "commands"}}, "memoryCap": "1Gi"}
+    return VoiceEndpoint.load({"metadata": metadata(name), "spec": spec, "status": status})
+
+
+def lane(mac: str) -> dict[str, object]:
+    since, digest = "2026-11-20T22:00:00Z", f"sha256:{'a' * 64}"
+    return {"mac": mac, "generation": 1, "specDigest": digest, "state": "Warm", "since": since}
+
+
+def endpoint_keys(keys: set[Key]) -> set[str]:
+    return {key.name for key in keys if key.kind == VoiceEndpoint.crd.kind}
+
+
+def test_a_mac_wakes_the_endpoints_with_a_lane_there_and_those_that_lack_one() -> None:
+    held, waits = endpoint("held", macs=[lane("mac-01")]), endpoint("waits", pendingReason="0/1 Macs fit")
+    cache = cache_of(held, waits, endpoint("elsewhere", macs=[lane("mac-02")]))
+    assert endpoint_keys(triggers().keys_of_mac_change("mac-01", [], cache)) == {"held", "waits"}
+    assert endpoint_keys(triggers().keys_of_change(held, cache)) == {"held", "waits"}, "it may have given up a lane"
+
+
+def test_a_contract_wakes_the_endpoints_that_wait_for_it_and_those_alone() -> None:
+    accepted = {"contract": {"digest": f"sha256:{'a' * 64}", "spec": CONTRACT.spec.dump(), "generation": 1}}
+    new = endpoint("new")
+    old = VoiceEndpoint.load(
+        {**endpoint("old").dump(), "metadata": {**metadata("old"), "generation": 1}, "status": accepted}
+    )
+    cache = cache_of(new, old, endpoint("other", contract="other"))
+    assert endpoint_keys(triggers().keys_of_change(CONTRACT, cache)) == {"new"}
 
 
 def test_a_new_leader_looks_at_everything() -> None:

@@ -1,0 +1,44 @@
+"""`voxfleet why` of an endpoint: its lanes by Mac, why one failed or none fits, and what to do first."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from tests.unit.operator.golden.endpoint_states import NO_FIT, endpoint_states
+
+from voxfleet_cli.explain import explain, failed
+from voxfleet_cli.names import kind_of
+from voxfleet_cli.render import print_explanation
+
+STATES = endpoint_states()
+
+
+def test_it_is_called_by_its_names() -> None:
+    kinds = {kind_of(word) for word in ("ve", "endpoint", "endpoints", "voiceendpoints")}
+    assert [kind.crd.kind for kind in kinds] == ["VoiceEndpoint"]
+
+
+def test_it_counts_lanes_and_lists_them_by_mac_with_what_failed() -> None:
+    said = explain(STATES["enough lanes are warm, and one failed"])
+    assert said["state"] == "LanesWarm" and said["lanes"] == "1 warm of 1 wanted, 0 busy"
+    assert "mac-a: ModelUnavailable: what to do" in said["next"]
+    failing, warm = said["macs"]
+    assert (failing["mac"], failing["state"], failing["class"]) == ("mac-a", "Failed", "ModelUnavailable")
+    assert failing["failures"] == 1 and failing["triedAgain"] and "failures" not in warm
+
+
+def test_it_says_why_no_mac_fits() -> None:
+    said = explain(STATES["no Mac fits"])
+    assert said["waiting"] == said["next"] == NO_FIT
+
+
+def test_people_read_words() -> None:
+    console = Console(width=200)
+    with console.capture() as printed:
+        print_explanation(console, explain(STATES["its lane is warm"]))
+    assert "Lanes: 1 warm of 1 wanted, 0 busy" in printed.get()
+
+
+def test_one_that_cannot_be_accepted_fails_a_script_and_one_without_a_mac_does_not() -> None:
+    wrong = STATES["its time zone is none"]
+    assert failed(wrong) and explain(wrong)["next"].startswith("spec.timeZone: ")
+    assert not failed(STATES["no Mac fits"]) and not failed(STATES["its lane failed"])
