@@ -71,8 +71,8 @@ class AgentMetrics(Collector):
         yield failed
         lanes, free = metric_list.LANES.gauge_family(), metric_list.FREE_LANES.gauge_family()
         for pool in reading.pools:
-            lanes.add_metric([pool.name], pool.lanes)
-            free.add_metric([pool.name], pool.free_lanes)
+            lanes.add_metric([pool.name, pool.kind], pool.lanes)
+            free.add_metric([pool.name, pool.kind], pool.free_lanes)
         yield from (lanes, free)
         yield from _lane_metrics(reading.lanes)
         endpoint_lanes = metric_list.ENDPOINT_LANES.gauge_family()

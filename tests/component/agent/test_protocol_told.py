@@ -118,7 +118,7 @@ async def test_metrics_name_no_job(agent: Agent) -> None:
     await agent.stage_entered()
     text = (await agent.http.get("/metrics", headers={"Authorization": ""})).text
     assert 'voxfleet_agent_attempts{state="Running"} 1.0' in text
-    assert 'voxfleet_agent_free_lanes{pool="offline"} 0.0' in text
+    assert 'voxfleet_agent_free_lanes{kind="Offline",pool="offline"} 0.0' in text
     assert "calls" not in text and "shard-1" not in text
 
 

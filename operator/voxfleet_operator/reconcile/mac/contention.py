@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from voxfleet_api.conditions import ConditionType, Reason, is_true
 from voxfleet_api.kinds import MacAgent
-from voxfleet_api.machine_messages import LaneContention
+from voxfleet_api.machine_messages import LaneContention, MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.verdict import ConditionVerdict
 
@@ -20,16 +20,17 @@ MAX_PERCENT = 10_000
 """More is believed of no agent."""
 
 
-def contended(mac: MacAgent, view: MacView, tenants: Sequence[str] = ()) -> ConditionVerdict | None:
-    """None: nobody does, or the agent does not say. `tenants`: for whom the Mac has memory reserved, by name.
+def contended(mac: MacAgent, view: MacView) -> ConditionVerdict | None:
+    """None: nobody does, or the agent does not say.
 
     Without contact nobody knows, and what was found last stands.
     """
-    if not view.connected or view.machine is None:
+    facts = view.machine
+    if not view.connected or facts is None:
         return _as_stored(mac)
-    if not view.machine.contended_lanes:
+    if not facts.contended_lanes:
         return None
-    return ConditionVerdict(True, Reason.LANES_SLOWED_DOWN, _message(view.machine.contended_lanes, tenants))
+    return ConditionVerdict(True, Reason.LANES_SLOWED_DOWN, _message(facts.contended_lanes, _tenants(mac, facts)))
 
 
 def _as_stored(mac: MacAgent) -> ConditionVerdict | None:
@@ -37,6 +38,11 @@ def _as_stored(mac: MacAgent) -> ConditionVerdict | None:
     if stored is None or not is_true(mac.status.conditions, ConditionType.CONTENDED):
         return None
     return ConditionVerdict(True, Reason.LANES_SLOWED_DOWN, stored.message)
+
+
+def _tenants(mac: MacAgent, facts: MachineFacts) -> Sequence[str]:
+    """For whom memory is reserved on the Mac, by name. The agent's file wins."""
+    return [item.name for item in (mac.spec.reserved if facts.reserved is None else facts.reserved)]
 
 
 def _message(lanes: Sequence[LaneContention], tenants: Sequence[str]) -> str:

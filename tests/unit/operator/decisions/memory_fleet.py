@@ -70,6 +70,8 @@ class Agent:
     clock: Clock
     random: Random
     lanes: int = 1
+    interactive: int = 0
+    """Lanes that no attempt gets."""
     chip: str = "M4"
     hardware_id: str = ""
     """Unless given, each name has a machine of its own."""
@@ -451,6 +453,13 @@ def usage_of(rows: Iterable[VerifiedRow]) -> dict[AttemptKey, AttemptUsage]:
     return found
 
 
+def pools(agent: Agent) -> tuple[PoolFacts, ...]:
+    counts = (("live", "Interactive", agent.interactive, agent.interactive),) if agent.interactive else ()
+    if agent.lanes or not counts:
+        counts = (*counts, ("offline", "Offline", agent.lanes, agent.free_lanes()))
+    return tuple(PoolFacts(name=name, kind=kind, lanes=lanes, free_lanes=free) for name, kind, lanes, free in counts)
+
+
 def facts(agent: Agent) -> MachineFacts:
     return MachineFacts(
         hardware_id=agent.identity.hardware_id,
@@ -462,7 +471,7 @@ def facts(agent: Agent) -> MachineFacts:
         runtime_compatible=True,
         runtime_message="",
         capabilities=agent.capabilities,
-        pools=(PoolFacts(name="offline", kind="Offline", lanes=agent.lanes, free_lanes=agent.free_lanes()),),
+        pools=pools(agent),
         ledger_chain_id=agent.name,
         ledger_sequence=agent.sequence - 1,
         ladder_profile=agent.ladder_profile,

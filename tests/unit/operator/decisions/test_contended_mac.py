@@ -12,7 +12,7 @@ from tests.unit.operator.golden.mac_states import CONNECTED, FACTS
 from voxfleet_api.conditions import MESSAGE_LIMIT, Condition, ConditionType, find
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacAgentStatus
-from voxfleet_api.machine_messages import LaneContention, MachineFacts
+from voxfleet_api.machine_messages import LaneContention, MachineFacts, ReservedFacts
 from voxfleet_cli.explainers.mac import EXPLAINER
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.fleet.mac_view import MacView
@@ -23,8 +23,12 @@ from voxfleet_operator.reconcile.mac.status import mac_status
 SLOW = LaneContention(lane="offline-0", slowdown_percent=250)
 
 
-def view(*lanes: LaneContention) -> MacView:
-    return replace(CONNECTED, machine=FACTS.model_copy(update={"contended_lanes": lanes}))
+def view(*lanes: LaneContention, **facts: object) -> MacView:
+    return replace(CONNECTED, machine=FACTS.model_copy(update={"contended_lanes": lanes, **facts}))
+
+
+def reserved(*names: str) -> tuple[ReservedFacts, ...]:
+    return tuple(ReservedFacts(name=name, memory_bytes=2**30) for name in names)
 
 
 def after(mac: MacAgent, seen: MacView, now: str = NOW) -> MacAgent:
@@ -74,15 +78,19 @@ def test_its_end_is_told(mac: MacAgent) -> None:
     assert changes(MacAgentStatus(), mac.status) == ()
 
 
-def test_those_whom_memory_is_reserved_for_are_named(mac: MacAgent) -> None:
-    verdict = contended(mac, view(SLOW), tenants=("llm", "search"))
-    assert verdict is not None and "memory is reserved there for llm, search" in verdict.message
+def test_those_whom_memory_is_reserved_for_are_named_as_the_agent_says() -> None:
+    mac = MacAgent.load(mac_agent("mac-a", reserved=[{"name": "llm", "memory": "1Gi"}]))
+    for facts, named in ((reserved("vision", "search"), "vision, search"), (None, "llm")):
+        verdict = contended(mac, view(SLOW, reserved=facts))
+        assert verdict is not None and f"memory is reserved there for {named}." in verdict.message
+    verdict = contended(mac, view(SLOW, reserved=()))
+    assert verdict is not None and "reserved" not in verdict.message
 
 
 @pytest.mark.parametrize("percent", [-1, 0, 10**18])
 def test_what_an_agent_says_is_bounded(mac: MacAgent, percent: int) -> None:
     lanes = [LaneContention(lane="x" * 5000, slowdown_percent=percent) for _ in range(1000)]
-    verdict = contended(mac, view(*lanes), tenants=["y" * 5000] * 1000)
+    verdict = contended(mac, view(*lanes, reserved=reserved(*["y" * 5000] * 1000)))
     assert verdict is not None and len(verdict.message) < MESSAGE_LIMIT
 
 

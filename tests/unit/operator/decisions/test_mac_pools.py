@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.machine_messages import MachineFacts, PoolFacts, ReservedFacts
 from voxfleet_api.pools import PoolKind
 from voxfleet_operator.fleet.mac_view import MacView
+from voxfleet_operator.reconcile.mac.availability import Obstacle, availability
 from voxfleet_operator.reconcile.mac.pools import pools_match
 from voxfleet_operator.reconcile.mac.reported_machine import offline_lanes, shown_machine
 from voxfleet_operator.reconcile.mac.status import mac_status
@@ -160,6 +162,8 @@ def test_more_than_the_machine_has_is_refused_with_the_sum(name: str) -> None:
     assert message in accepted.message and "lower lanes, memoryCap or reserved" in accepted.message
     assert stalled is not None and stalled.message == accepted.message
     assert (available.status, available.reason) == ("False", Reason.MEMORY_OVERCOMMITTED)
+    told = availability(MacAgent.load(mac_agent("mac-a", **spec)), view, datetime.fromisoformat(NOW))
+    assert told.obstacle is Obstacle.OVERCOMMITTED and message in told.detail, "a job's pending reason has the sum"
 
 
 @pytest.mark.parametrize("reachable", [SILENT, replace(SILENT, reason=Reason.CONNECTING, message="dialling")])

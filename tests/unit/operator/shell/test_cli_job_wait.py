@@ -54,7 +54,13 @@ def shard(of: AudioBatchJob, ordinal: int = 0, mac: str | None = None) -> AudioS
 
 
 def mac(
-    name: str, *, available: bool = True, chip: str = "Apple M2", memory_bytes: int = 2**34, **spec: object
+    name: str,
+    *,
+    available: bool = True,
+    chip: str = "Apple M2",
+    memory_bytes: int = 2**34,
+    kind: str = "Offline",
+    **spec: object,
 ) -> MacAgent:
     condition = {
         **ACCEPTED,
@@ -69,7 +75,7 @@ def mac(
         "memoryBytes": memory_bytes,
         "os": "macOS 26",
         "versions": {},
-        "pools": [{"name": "offline", "kind": "Offline", "lanes": 1}],
+        "pools": [{"name": "one", "kind": kind, "lanes": 1}],
     }
     return MacAgent.load(mac_agent(name, **spec) | {"status": {"conditions": [condition], "machine": machine}})
 
@@ -138,6 +144,7 @@ def test_each_mac_says_why_it_does_not_take_the_job() -> None:
         mac("small-too", memory_bytes=2**33),
         mac("other-chip", chip="Apple M4"),
         mac("busy"),
+        mac("live", kind="Interactive"),
         mac("closed", access=[]),
         mac("free"),
     )
@@ -149,6 +156,7 @@ def test_each_mac_says_why_it_does_not_take_the_job() -> None:
         {"macs": "closed", "reason": "gives this namespace no access to the job's addresses (spec.access of MacAgent)"},
         {"macs": "rented", "reason": "has an untolerated taint {rented: night}"},
         {"macs": "other-chip", "reason": "has another chip (need M2)"},
+        {"macs": "live", "reason": "has no Offline lane (its pools are Interactive)"},
         {"macs": "busy", "reason": "has no free lane"},
         {"macs": "small, small-too", "reason": "lacks memory (need 16Gi)"},
         {"macs": "free", "reason": "takes it, as far as can be seen"},
@@ -182,6 +190,9 @@ def test_a_mac_that_plans_two_jobs_plans_no_third() -> None:
         unplanned, (), around(unplanned, own, *planned, *plans, macs=(mac("busy"),), namespace_labels={"team": {}})
     )
     assert said["macs"] == [{"macs": "busy", "reason": "plans or finalizes other jobs"}]
+    free = (mac("live", kind="Interactive"),)
+    said = explain(unplanned, (), around(unplanned, own, macs=free, namespace_labels={"team": {}}))
+    assert said["macs"] == [{"macs": "live", "reason": "takes it, as far as can be seen"}]
 
 
 def test_labels_that_one_may_not_see_are_no_reason() -> None:

@@ -46,6 +46,7 @@ def mac(
     available: tuple[str, str] | None = ("True", ""),
     lanes: int = 2,
     reason: str = "R",
+    kind: str = "Offline",
     **spec: Any,
 ) -> MacAgent:
     fields = {
@@ -70,7 +71,7 @@ def mac(
         "memoryBytes": 1,
         "os": "macOS",
         "versions": {},
-        "pools": [{"name": "offline", "kind": "Offline", "lanes": lanes}],
+        "pools": [{"name": "one", "kind": kind, "lanes": lanes}],
     }
     status = {"conditions": condition, "machine": machine}
     return MacAgent.load({"metadata": {"name": name, "labels": {}}, "spec": fields, "status": status})
@@ -105,11 +106,13 @@ def test_every_mac_is_judged_as_placement_would() -> None:
         mac("down", available=("False", "no route to host")),
         mac("unseen", available=None),
         mac("closed", access=[]),
+        mac("live", kind="Interactive"),
         mac("other-keys", access=[{**OPEN, "billingKeys": ["day"]}]),
     ]
     plain = preview(found(macs=macs))
     reasons = macs_of(plain)
     assert (plain["state"], reasons["fits"], reasons["down"]) == (COULD_RUN, None, "no route to host")
+    assert reasons["live"] == "has no Offline lane (its pools are Interactive)"
     assert "operator has not looked at it yet" in (reasons["unseen"] or "")
     assert "no access to the job's addresses" in (reasons["closed"] or "")
     assert "does not take the job's billing key" in (reasons["other-keys"] or "")
