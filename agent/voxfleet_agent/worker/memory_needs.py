@@ -12,6 +12,8 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 _MIB = 2**20
 TURN_RING_PERCENT = 120
 """The ring of a session, of its longest turn."""
+LEAST_TURN_RING_MILLISECONDS = 2_000
+"""A ring is for turns of this length at least: a fifth of it is how far audio may run ahead of the model."""
 SAMPLE_BYTES = 2
 """Of the backlog, which holds audio as the client sent it."""
 VAD_BYTES = 4 * _MIB
@@ -23,7 +25,7 @@ much again. The rest is for what longer audio takes, which only the ladder measu
 
 def turn_ring_frames(max_turn_milliseconds: int, rate_hz: int) -> int:
     """How much audio a session holds, in frames at the model's rate."""
-    return -(-max_turn_milliseconds * rate_hz * TURN_RING_PERCENT // 100_000)
+    return -(-max(max_turn_milliseconds, LEAST_TURN_RING_MILLISECONDS) * rate_hz * TURN_RING_PERCENT // 100_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,11 @@ from voxfleet_agent.worker.speaking_session import SpeakingSession
 from voxfleet_agent.worker.turn_clock import CommittedTurns, DetectedTurns, ResampledTurns, TurnClock
 from voxfleet_agent.worker.turn_hearing import TurnHearing
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
 
 UNCOUNTED_SESSIONS = 16
 """What a lane takes that was not loaded for sessions; the memory guard alone bounds what they hold."""
-LEAST_TURN_MILLISECONDS = 2_000
-"""A fifth of it is the room in which audio may run ahead of the model."""
 _LEAST_PARTIAL_MILLISECONDS = 50
 
 
@@ -55,14 +54,15 @@ class ModelSessions:
         self._refuse_times(request)
         rate_hz = model.sample_rate_hz
         resample = session_resample(request.sample_rate_hz, contract, rate_hz)
+        longest_milliseconds = self._longest_turn_milliseconds(request, contract)
         return HearingSession(
             request.session,
             TurnHearing(model, judge, self._backends.audible_speech),
             SessionAudio(request.sample_rate_hz, rate_hz, resample, self._backends.open_resampler),
-            self._turns(request, rate_hz),
+            self._turns(request, longest_milliseconds, rate_hz),
             sample_rate_hz=request.sample_rate_hz,
             partial_milliseconds=request.partial_milliseconds,
-            max_turn_milliseconds=request.max_turn_milliseconds,
+            max_turn_milliseconds=longest_milliseconds,
             detects=request.turn_detection is not None,
             send=self._send,
         )
@@ -87,28 +87,26 @@ class ModelSessions:
         )
 
     def _refuse_times(self, request: OpenHearing) -> None:
-        contract, limits = self._model.contract, self._model.session_limits
         if request.partial_milliseconds < _LEAST_PARTIAL_MILLISECONDS:
             raise VoxFleetError(
                 FailureClass.INVALID_INPUT,
                 f"partial_milliseconds: {request.partial_milliseconds}; at least {_LEAST_PARTIAL_MILLISECONDS}",
             )
-        longest = LEAST_TURN_MILLISECONDS if contract is None else longest_piece_milliseconds(contract)
-        if limits is not None:
-            longest = min(longest, limits.max_turn_milliseconds)
-        if not LEAST_TURN_MILLISECONDS <= request.max_turn_milliseconds <= longest:
-            raise VoxFleetError(
-                FailureClass.CONTRACT_VIOLATION,
-                f"a turn of {request.max_turn_milliseconds} ms; this lane hears turns of {LEAST_TURN_MILLISECONDS} to"
-                f" {longest} ms, by input.maxClip, conversions.windows and what it was loaded for",
-            )
+        if request.max_turn_milliseconds < 1:
+            raise VoxFleetError(FailureClass.INVALID_INPUT, "max_turn_milliseconds: must be above 0")
 
-    def _turns(self, request: OpenHearing, rate_hz: int) -> TurnClock:
+    def _longest_turn_milliseconds(self, request: OpenHearing, contract: VoiceContractSpec) -> int:
+        """Never longer than a piece of a batch, because longer audio would be cut into windows there."""
+        limits = self._model.session_limits
+        longest = min(request.max_turn_milliseconds, longest_piece_milliseconds(contract))
+        return longest if limits is None else min(longest, limits.max_turn_milliseconds)
+
+    def _turns(self, request: OpenHearing, longest_milliseconds: int, rate_hz: int) -> TurnClock:
         detection = request.turn_detection
         if detection is None:
-            return CommittedTurns(request.max_turn_milliseconds * rate_hz // 1000)
+            return CommittedTurns(longest_milliseconds * rate_hz // 1000)
         try:
-            turns = DetectedTurns(_rules(detection, request.max_turn_milliseconds), self._backends.open_vad())
+            turns = DetectedTurns(_rules(detection, longest_milliseconds), self._backends.open_vad())
         except ValueError as error:
             raise VoxFleetError(FailureClass.INVALID_INPUT, f"turn_detection: {error}") from error
         if rate_hz == VAD_RATE_HZ:

@@ -87,6 +87,7 @@ def lane_request(
             "model": ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)),
             "memory_cap": "512Mi",
             "max_sessions": 2,
+            "max_turn_seconds": 30,
             **changes,
         }
     )
@@ -146,6 +147,8 @@ async def test_a_lane_is_loaded_once_serves_and_is_deleted(agent: Agent) -> None
     ready = await until(agent, "Ready")
     assert (ready.lane, ready.model_digest, ready.sample_rate_hz) == ("interactive-0", MODEL.digest, 16_000)
     assert (await put(agent, REQUEST)).json()["state"] == "Ready" and loads(agent) == 1
+    limits = (agent.folder / "lanes" / "interactive-0" / "limits").read_text()
+    assert json.loads(limits) == {"most_sessions": 2, "max_turn_milliseconds": 30_000}
 
     lane = agent.lanes.lane(LaneKey("endpoint-1", 1))
     assert lane is not None and lane.pid is not None

@@ -9,6 +9,7 @@ import pytest_asyncio
 from tests.component.lanes.lane_rig import Examples, transcribe_spec
 from tests.component.lanes.session_rig import VAD, Client, clip_samples, frames, opening, pcm_of, start_child
 
+from voxfleet_agent.lane_protocol.messages import SessionLimits
 from voxfleet_agent.lane_protocol.session_messages import (
     CancelSession,
     ClearTurn,
@@ -156,3 +157,17 @@ async def test_half_a_sample_a_second_opening_and_one_session_too_many_end_only_
     assert client.texts(good) == [text]
     for number in many:
         assert (await client.until(SessionEnded, number)).failure_class is None
+
+
+async def test_a_lane_takes_no_longer_turns_and_no_more_sessions_than_it_was_loaded_for(
+    client: Client, model: ResolvedModel
+) -> None:
+    limits = SessionLimits(most_sessions=1, max_turn_milliseconds=1_000)
+    await client.child.load(model, transcribe_spec(), memory_cap_bytes=2**30, environment={}, sessions=limits)
+    number, other = client.number(), client.number()
+    client.send(opening(number), opening(other), *frames(number, bytes(2 * 40_000), 100), EndSession(session=number))
+    await client.until(SessionEnded, number)
+    assert [turn.end_milliseconds for turn in client.of(TurnDone, number)] == [1_000, 2_000, 2_500]
+    (refused,) = client.of(SessionEnded, other)
+    assert refused.failure_class is FailureClass.THROTTLED
+    await client.load(model, transcribe_spec())
