@@ -51,7 +51,7 @@ class Load(Message):
     reference: Path | None = None
     memory_cap_bytes: int
     sessions: SessionLimits | None = None
-    """None: a lane for batches, which takes a few sessions beside them in the room that waiting audio has."""
+    """None: the lane was not loaded for sessions, and takes a few whose memory nobody has counted."""
     environment: dict[str, str] = Field(default_factory=dict)
 
 

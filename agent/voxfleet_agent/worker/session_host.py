@@ -23,8 +23,8 @@ from voxfleet_agent.worker.turn_hearing import TurnHearing
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.quantities import duration_milliseconds
 
-SESSIONS_BESIDE_BATCHES = 4
-"""What a lane takes that was loaded for batches: their rings fit in the room for audio that waits."""
+UNCOUNTED_SESSIONS = 16
+"""What a lane takes that was not loaded for sessions; the memory guard alone bounds what they hold."""
 LEAST_TURN_MILLISECONDS = 2_000
 """A fifth of it is the room in which audio may run ahead of the model."""
 _LEAST_PARTIAL_MILLISECONDS = 50
@@ -38,7 +38,7 @@ class ModelSessions:
         self._model = model
         self._send = send
         limits = model.session_limits
-        self.most_sessions = SESSIONS_BESIDE_BATCHES if limits is None else limits.most_sessions
+        self.most_sessions = UNCOUNTED_SESSIONS if limits is None else limits.most_sessions
 
     @property
     def sample_rate_hz(self) -> int:

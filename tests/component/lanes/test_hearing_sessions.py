@@ -21,6 +21,7 @@ from voxfleet_agent.lane_protocol.session_messages import (
     TurnDone,
 )
 from voxfleet_agent.models.resolved_model import ResolvedModel
+from voxfleet_agent.worker.session_host import UNCOUNTED_SESSIONS
 from voxfleet_api.failures import FailureClass
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -141,7 +142,7 @@ async def test_half_a_sample_a_second_opening_and_one_session_too_many_end_only_
     client: Client, spoken: dict[str, tuple[bytes, int, str]]
 ) -> None:
     pcm, _, text = next(clip for clip in spoken.values() if clip[1] == 16_000)
-    good, odd, twice, *many = [client.number() for _ in range(6)]
+    good, odd, twice, *many = [client.number() for _ in range(2 + UNCOUNTED_SESSIONS)]
     client.send(opening(good), opening(odd), HearAudio(session=odd, pcm=b"\0\0\0"))
     client.send(opening(twice), opening(twice), HearAudio(session=9_999, pcm=pcm), CommitTurn(session=9_999))
     assert (await client.until(SessionEnded, odd)).failure_class is FailureClass.INVALID_INPUT
