@@ -43,14 +43,14 @@ def test_a_lane_stays_warm_beside_the_batch_and_moves_when_its_mac_drains(fleet:
     assert is_true(fleet.wait_for_end("night").status.conditions, ConditionType.COMPLETE), fleet.explain()
     assert lanes_of(first) == [lane], "the batch has taken nothing from it"
 
-    fleet.operator.kill()
-    fleet.restart_operator()
     first.kill_agent()
     fleet.wait_for("the endpoint has seen its Mac go", lambda: not is_warm(fleet))
     first.restart_agent()
     fleet.wait_for("the agent loads it again", lambda: is_warm(fleet))
     assert [item.generation for item in lanes_of(first)] == [lane.generation]
 
+    fleet.operator.kill()
+    fleet.restart_operator()
     drain = json.dumps({"spec": {"drain": {"mode": "ReturnAtNextClip", "deadlineSeconds": 0}}})
     fleet.control_plane.kubectl("patch", "mac", first.name, "--type=merge", "-p", drain)
     fleet.wait_for("the other Mac has it", lambda: is_warm(fleet) and holder(fleet) is not first)
