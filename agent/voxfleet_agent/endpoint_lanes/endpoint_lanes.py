@@ -127,11 +127,11 @@ class EndpointLanes:
 
     def status(self, key: LaneKey) -> LaneStatus | None:
         live = self._live.get(key)
-        return None if live is None else live.status()
+        return None if live is None or live.gone.is_set() else live.status()
 
     def statuses(self) -> list[LaneStatus]:
         """By their keys."""
-        return [self._live[key].status() for key in sorted(self._live)]
+        return [live.status() for _, live in sorted(self._live.items()) if not live.gone.is_set()]
 
     def states(self) -> Counter[LaneState]:
         return Counter(live.state for live in self._live.values())
