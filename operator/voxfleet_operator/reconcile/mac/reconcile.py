@@ -20,10 +20,11 @@ from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.exclusions import Exclusions
+from voxfleet_operator.reconcile.held_lanes import holding
 from voxfleet_operator.reconcile.mac.changes import changes
 from voxfleet_operator.reconcile.mac.decide import awaits, is_ahead, left_to_end, orphans, records
 from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion, stored_exclusion
-from voxfleet_operator.reconcile.mac.status import mac_status, unseen
+from voxfleet_operator.reconcile.mac.status import LeftToEnd, mac_status, unseen
 from voxfleet_operator.reconcile.mac_closing import closing, next_change
 from voxfleet_operator.reconcile.orphan_lanes import orphan_lanes
 from voxfleet_operator.reconcile.refusing_macs import FORGET_SECONDS, RefusingMacs
@@ -111,7 +112,7 @@ class MacReconciler:
         exclusion, refusing = self._exclusions.of(machine, clock_seconds), self._refusing.of(machine, clock_seconds)
         shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
         counts = mac.spec.drain is not None or phase is ClosingPhase.STOPPED
-        left = self._left(view) if counts else ()
+        left = self._left(view) if counts else LeftToEnd()
         status = mac_status(mac, view, context.timestamp(), shown, left, refusing)
         written = await write_status(context, mac, status)
         if written is None:
@@ -131,11 +132,10 @@ class MacReconciler:
         )
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
-    def _left(self, view: MacView) -> tuple[str, ...]:
-        """What is still to end on the Mac."""
+    def _left(self, view: MacView) -> LeftToEnd:
         shards = left_to_end(self._by_machine.of(view), view, self._context.options.control_plane)
-        lanes = (key_of(endpoint) for endpoint in endpoints_on(view.name, self._context.cache))
-        return (*shards, *(f"lane of {key.namespace}/{key.name}" for key in lanes))
+        lanes = map(key_of, holding(endpoints_on(view.name, self._context.cache), view))
+        return LeftToEnd(shards, tuple(f"{key.namespace}/{key.name}" for key in lanes))
 
     def _until_change(self, mac: MacAgent) -> float | None:
         """The seconds until the Mac opens or closes."""
