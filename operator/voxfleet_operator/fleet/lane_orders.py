@@ -6,7 +6,7 @@ state.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest, LaneState, LaneStatus
 from voxfleet_operator.fleet.mac_view import AgentRefused, LaneAnswer, Outcome
@@ -107,7 +107,7 @@ class LaneOrders:
         order = self._orders.get(letter.key.endpoint_uid)
         if order is None or order.key != letter.key or order.drops != letter.drops:
             return False  # something else is wanted by now
-        before, order.answer = order.answer, answer
+        before, order.answer = order.answer, replace(answer, drops=letter.drops)
         pause_seconds = self._pause_seconds(order, answer)
         if order.drops or order.request is letter.request:  # else it is to be told something newer, at once
             order.due_seconds = answer.at_seconds + pause_seconds

@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.endpoint_lanes import LaneStatus
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement, VoiceEndpoint
 from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.fleet.closing import Closing, ClosingPhase
+from voxfleet_operator.fleet.lane_orders import MAX_LANES
 from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.queue import Key
@@ -122,7 +124,7 @@ class MacReconciler:
         was_open = old is not None and old.phase is not ClosingPhase.STOPPED
         if left and was_open and phase is ClosingPhase.STOPPED and not view.connected:
             context.events.publish(written, EventReason.STOPPED_UNSEEN, unseen(left))
-        self._drop_orphan_lanes(view)
+        await self._drop_orphan_lanes(view)
         waits = (
             await self._delete_orphans(written, view),
             self._until_change(written),
@@ -217,11 +219,26 @@ class MacReconciler:
                 if awaits(shard, item):
                     self._context.queue.add(key_of(shard))
 
-    def _drop_orphan_lanes(self, view: MacView) -> None:
-        cache = self._context.cache
-        if self._context.synced():
-            for key in orphan_lanes(view, lambda uid: cache.by_uid(VoiceEndpoint, uid)):
-                self._context.fleet.drop_lane(view, key)
+    async def _drop_orphan_lanes(self, view: MacView) -> None:
+        context = self._context
+        if not context.synced():
+            return
+        for lane in orphan_lanes(view, lambda uid: context.cache.by_uid(VoiceEndpoint, uid))[:MAX_LANES]:
+            answer = view.lanes.get(lane.key)
+            if answer is not None and answer.drops:
+                continue  # it is being deleted
+            if await self._is_wanted(lane, view):
+                continue
+            context.leader.check()
+            context.fleet.drop_lane(view, lane.key)
+
+    async def _is_wanted(self, lane: LaneStatus, mac: MacView) -> bool:
+        """Asks the API server: the cache may lag, and loading a lane takes as long as some sessions do."""
+        found = await self._context.api.get(VoiceEndpoint, lane.namespace, lane.endpoint)
+        if found is None:
+            return False
+        observe(self._context, found)
+        return found.metadata.uid == lane.endpoint_uid and any(known.mac == mac.name for known in found.status.macs)
 
     async def _delete_orphans(self, mac: MacAgent, view: MacView) -> float | None:
         """Deletes attempts whose AudioShard, or its job, is gone, or that the API server knows nothing of any more.
