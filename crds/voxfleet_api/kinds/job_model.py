@@ -61,8 +61,8 @@ class ModelSource(
     digest: Annotated[
         Digest | None,
         Field(
-            description="The digest that the model's files must have; absent: a job keeps to the one that Plan computes,"
-            " an endpoint's lanes to that of those that are warm."
+            description="The digest that the model's files must have; absent: a job keeps to the one that Plan"
+            " computes, an endpoint's lanes to that of those that are warm."
         ),
     ] = None
 
