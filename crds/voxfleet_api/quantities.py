@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from voxfleet_api.base import DURATION_PATTERN, QUANTITY_PATTERN
 
@@ -29,6 +30,7 @@ def duration_milliseconds(text: str) -> int:
     )
 
 
+@lru_cache(maxsize=1024)
 def quantity_bytes(text: str) -> int:
     """`200Mi` -> 209715200. Raises ValueError for anything that is not a byte quantity."""
     if not re.match(QUANTITY_PATTERN, text):

@@ -11,8 +11,8 @@ from functools import partial
 import structlog
 
 from voxfleet_api.conditions import Reason
-from voxfleet_api.kinds import Resource
-from voxfleet_operator.cache import Cache
+from voxfleet_api.kinds import Resource, VoiceEndpoint
+from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
@@ -108,6 +108,11 @@ def _make_fleet(environment: OperatorEnvironment) -> MacFleet:
         for key in woken_by.keys_of_mac_change(mac, shard_uids, cache):
             queue.add(key)
 
+    def on_sessions(endpoint_uid: str) -> None:
+        endpoint = cache.by_uid(VoiceEndpoint, endpoint_uid)
+        if endpoint is not None:
+            queue.add(key_of(endpoint))
+
     async def raise_epoch(held: int) -> None:
         if leader.epoch > held:
             return
@@ -130,6 +135,7 @@ def _make_fleet(environment: OperatorEnvironment) -> MacFleet:
         secrets=environment.secrets,
         dialer=environment.dialer,
         on_change=on_change,
+        on_sessions=on_sessions,
         on_stale_epoch=on_stale_epoch,
         clock=environment.clock,
         now=environment.now,

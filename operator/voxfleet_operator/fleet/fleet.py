@@ -50,8 +50,9 @@ def older_twin(claim: Claim, others: Iterable[Claim]) -> str | None:
 class MacFleet:
     """Implements the Fleet protocol, over any transport. To be made and used inside one event loop.
 
-    `close` closes the dialer, too. `on_change(mac, shard UIDs)` is called after every change of a view, and
-    `on_stale_epoch(held)` when an agent holds a higher epoch than ours. `stored_head(ledger key, chain)` is the newest
+    `close` closes the dialer, too. `on_change(mac, shard UIDs)` is called after every change of a view but for
+    numbers of sessions, of which `on_sessions(endpoint UID)` tells, and `on_stale_epoch(held)` when an agent holds a
+    higher epoch than ours. `stored_head(ledger key, chain)` is the newest
     ledger row that need not be read again. While not `settles()`, no more rows are read than a Mac has room for.
     """
 
@@ -70,6 +71,7 @@ class MacFleet:
         timing: SessionTiming | None = None,
         stored_head: Callable[[str, str], ChainHead | None] = lambda _, __: None,
         settles: Callable[[], bool] = lambda: True,
+        on_sessions: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._dialer = dialer
         self._sessions: dict[str, MacSession] = {}
@@ -81,6 +83,7 @@ class MacFleet:
             secrets=secrets,
             dialer=dialer,
             on_change=on_change,
+            on_sessions=on_sessions,
             on_stale_epoch=on_stale_epoch,
             clock=clock,
             now=now,

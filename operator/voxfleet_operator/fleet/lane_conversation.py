@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest
 from voxfleet_operator.fleet.agent_client import AgentClient
 from voxfleet_operator.fleet.delivery import Delivery
-from voxfleet_operator.fleet.lane_orders import LaneLetter, LaneOrders
+from voxfleet_operator.fleet.lane_orders import LaneLetter, LaneNews, LaneOrders
 from voxfleet_operator.fleet.mac_record import MacRecord
 from voxfleet_operator.fleet.mac_view import AgentRefused, AgentUnreachable, LaneAnswer, Outcome
 
@@ -25,13 +25,13 @@ class LaneConversation:
         self,
         record: MacRecord,
         clock: Callable[[], float],
-        on_change: Callable[[set[str]], None],
+        on_news: Callable[[str, LaneNews], None],
         log: FilteringBoundLogger,
     ) -> None:
-        """`on_change` gets the UIDs of the lanes of which the agent says something new."""
+        """`on_news` gets the UID of the endpoint of whose lane the agent says something new."""
         self._record = record
         self._clock = clock
-        self._on_change = on_change
+        self._on_news = on_news
         self._log = log
         self._orders = LaneOrders()
         self._delivery = Delivery(self._orders, clock, calls_at_once=CALLS_AT_ONCE)
@@ -68,7 +68,7 @@ class LaneConversation:
             news = self._orders.answered(letter, answer)
             self._record.lanes_answered(self._orders.answers())
             if news:
-                self._on_change({letter.key.endpoint_uid})
+                self._on_news(letter.key.endpoint_uid, news)
 
     async def _call(self, client: AgentClient, letter: LaneLetter) -> LaneAnswer:
         if letter.drops:

@@ -7,6 +7,7 @@ state.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest, LaneState, LaneStatus
 from voxfleet_operator.fleet.mac_view import AgentRefused, LaneAnswer, Outcome
@@ -19,6 +20,14 @@ READY_SECONDS = 5.0
 """The same of one that is ready: so late a death is told, or a session."""
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 30.0
 """After a refusal or no answer; it doubles."""
+
+
+class LaneNews(IntEnum):
+    """What an answer says more than the one before it."""
+
+    NOTHING = 0
+    SESSIONS = 1  # only how many there are, which concerns nobody but the lane's endpoint
+    STATE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +110,17 @@ class LaneOrders:
             default=float("inf"),
         )
 
-    def answered(self, letter: LaneLetter, answer: LaneAnswer) -> bool:
-        """Ends a call; returns whether the answer says more than the one before it."""
+    def answered(self, letter: LaneLetter, answer: LaneAnswer) -> LaneNews:
+        """Ends a call."""
         self._calling.pop(letter.key.endpoint_uid, None)
         order = self._orders.get(letter.key.endpoint_uid)
         if order is None or order.key != letter.key or order.drops != letter.drops:
-            return False  # something else is wanted by now
+            return LaneNews.NOTHING  # something else is wanted by now
         before, order.answer = order.answer, replace(answer, drops=letter.drops)
         pause_seconds = self._pause_seconds(order, answer)
         if order.drops or order.request is letter.request:  # else it is to be told something newer, at once
             order.due_seconds = answer.at_seconds + pause_seconds
-        return before is None or _news(before) != _news(answer)
+        return _news(before, answer)
 
     def connection_lost(self) -> None:
         """What was to be held is stated again by those who decide by then; what was to go still is."""
@@ -140,8 +149,15 @@ class LaneOrders:
         return READY_SECONDS if ready else MOVING_SECONDS
 
 
-def _news(answer: LaneAnswer) -> tuple[Outcome, LaneStatus | None, tuple[int, str] | None]:
-    return answer.outcome, answer.status, _told(answer.refusal)
+def _news(before: LaneAnswer | None, answer: LaneAnswer) -> LaneNews:
+    if before is None or _said(before) != _said(answer):
+        return LaneNews.STATE
+    return LaneNews.NOTHING if before.status == answer.status else LaneNews.SESSIONS
+
+
+def _said(answer: LaneAnswer) -> tuple[Outcome, LaneStatus | None, tuple[int, str] | None]:
+    status = None if answer.status is None else answer.status.model_copy(update={"sessions": 0})
+    return answer.outcome, status, _told(answer.refusal)
 
 
 def _told(refusal: AgentRefused | None) -> tuple[int, str] | None:

@@ -27,6 +27,7 @@ from voxfleet_operator.fleet.dialer import DialError
 from voxfleet_operator.fleet.event_pace import EventPace
 from voxfleet_operator.fleet.identity import MacRejected, check_identity, duplicate_machine, nonce_for
 from voxfleet_operator.fleet.lane_conversation import LaneConversation
+from voxfleet_operator.fleet.lane_orders import LaneNews
 from voxfleet_operator.fleet.ledger_book import LedgerBook
 from voxfleet_operator.fleet.ledger_reading import LedgerReading
 from voxfleet_operator.fleet.mac_record import MacRecord
@@ -401,6 +402,12 @@ class MacSession:
         if shard_uids:
             self._context.on_change(self._name, frozenset(shard_uids))
 
+    def _lane_told(self, endpoint_uid: str, news: LaneNews) -> None:
+        if news is LaneNews.SESSIONS:
+            self._context.on_sessions(endpoint_uid)
+        else:
+            self._context.on_change(self._name, frozenset())
+
     def _connection_changed(self, connected: bool, reason: Reason, message: str) -> None:
         shard_uids = self._record.connection_changed(connected, reason, message)
         if shard_uids is not None:
@@ -424,4 +431,4 @@ class MacSession:
         self._mailbox = Mailbox()
         self._patience.another_machine()
         self._delivery = Delivery(self._mailbox, self._context.clock)
-        self._lanes = LaneConversation(self._record, context.clock, self._changed, self._log)
+        self._lanes = LaneConversation(self._record, context.clock, self._lane_told, self._log)

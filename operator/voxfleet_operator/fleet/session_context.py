@@ -43,6 +43,8 @@ class SessionContext:
     secrets: SecretReader
     dialer: Dialer
     on_change: Callable[[str, frozenset[str]], None]
+    on_sessions: Callable[[str], None]
+    """Gets the UID of an endpoint of which a lane has another number of sessions, and nothing else is new."""
     on_stale_epoch: Callable[[int], None]
     clock: Callable[[], float]
     now: Callable[[], datetime]

@@ -21,9 +21,9 @@ from voxfleet_api.kinds import MacAgent, VoiceEndpoint
 from voxfleet_api.kinds.audio_shard import AttemptRecord, MachineIdentity
 from voxfleet_api.machine_messages import Capability, MachineFacts, PoolFacts
 from voxfleet_api.protocol import AttemptFailure, AttemptRequest, Problem
-from voxfleet_operator.cache import Cache
+from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.fleet.closing import Closing
-from voxfleet_operator.fleet.lane_orders import LaneLetter, LaneOrders
+from voxfleet_operator.fleet.lane_orders import LaneLetter, LaneNews, LaneOrders
 from voxfleet_operator.fleet.mac_view import (
     AgentAnswer,
     AgentRefused,
@@ -346,7 +346,11 @@ class EndpointWorld:
         for name, mac in self.macs.items():
             mac.expire()
             while self.fleet.known[name] and (letter := self.fleet.orders[name].next(self.clock.seconds)) is not None:
-                if self.fleet.orders[name].answered(letter, mac.call(letter)):
+                news = self.fleet.orders[name].answered(letter, mac.call(letter))
+                endpoint = self.cache.by_uid(VoiceEndpoint, letter.key.endpoint_uid)
+                if news is LaneNews.SESSIONS and endpoint is not None:
+                    self.queue.add(key_of(endpoint))
+                elif news is LaneNews.STATE:
                     self._wake(name)
 
     def _wake(self, mac: str) -> None:

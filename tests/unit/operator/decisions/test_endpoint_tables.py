@@ -142,8 +142,8 @@ def test_a_lane_that_speaks_is_told_the_interval_of_streaming() -> None:
     speaks: dict[str, Any] = {"task": "Synthesize", "synthesis": {"mode": "Preset", "voice": "default"}}
     accepted = accept(an_endpoint(**speaks), CONTRACT, None, NOW)
     assert accepted.contract is not None
-    for said, told in (({}, "2s"), ({"streaming": {"interval": "200ms"}}, "200ms")):
-        synthesis = lane_spec(an_endpoint(**speaks, **said), accepted.contract).synthesis
+    for said, told in (({}, "2s"), ({"interval": "200ms"}, "200ms")):
+        synthesis = lane_spec(an_endpoint(**speaks, streaming=said), accepted.contract).synthesis
         assert synthesis is not None and synthesis.streaming_interval == told
 
 

@@ -36,6 +36,7 @@ def idle_session(mac: MacAgent, **context: object) -> MacSession:
         "dialer": Nowhere(),
         "older_twin": lambda _: None,
         "on_change": lambda *_: None,
+        "on_sessions": lambda _: None,
         "stored_head": lambda *_: None,
         "settles": lambda: True,
         "grants": LeaseGrants(),

@@ -13,6 +13,7 @@ from voxfleet_operator.fleet.lane_orders import (
     MOVING_SECONDS,
     READY_SECONDS,
     LaneLetter,
+    LaneNews,
     LaneOrders,
 )
 from voxfleet_operator.fleet.mac_view import AgentRefused, LaneAnswer, Outcome
@@ -54,10 +55,10 @@ def test_a_lane_is_told_often_while_it_loads_and_now_and_then_once_it_is_ready()
     assert letter.request == a_request() and orders.next(0.0) is None, "one call at a time"
     assert orders.answered(letter, accepted(LaneState.LOADING))
     assert orders.next_due_seconds() == MOVING_SECONDS and orders.next(0.5) is None
-    assert orders.answered(take(orders, 1.0), accepted(LaneState.READY, 1.0))
+    assert orders.answered(take(orders, 1.0), accepted(LaneState.READY, 1.0, sessions=2)) is LaneNews.STATE
     assert orders.next_due_seconds() == 1.0 + READY_SECONDS
-    assert not orders.answered(take(orders, 6.0), accepted(LaneState.READY, 6.0)), "that is no news"
-    assert orders.answered(take(orders, 11.0), accepted(LaneState.READY, 11.0, sessions=1))
+    assert not orders.answered(take(orders, 6.0), accepted(LaneState.READY, 6.0, sessions=2)), "that is no news"
+    assert orders.answered(take(orders, 11.0), accepted(LaneState.READY, 11.0, sessions=1)) is LaneNews.SESSIONS
     orders.hold(KEY, a_request())
     assert orders.next(11.0) is None, "the same request is no reason to call"
     orders.hold(KEY, a_request(lease_seconds=90))
