@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from voxfleet_api.kinds import VoiceEndpoint
@@ -11,6 +10,7 @@ from voxfleet_api.kinds.endpoint_status import EndpointLaneState
 from voxfleet_api.machine_messages import Capability
 from voxfleet_api.pools import PoolKind
 from voxfleet_api.quantities import quantity_bytes
+from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.placement.gather import PlacementGatherer
 from voxfleet_operator.placement.interactive_lanes import (
     EndpointNeeds,
@@ -20,8 +20,9 @@ from voxfleet_operator.placement.interactive_lanes import (
 )
 from voxfleet_operator.placement.snapshot import JobNeeds
 from voxfleet_operator.reconcile.context import Context
-from voxfleet_operator.reconcile.held_lanes import may_hold
+from voxfleet_operator.reconcile.held_lanes import holding
 from voxfleet_operator.reconcile.lane_places import LaneClaims, LanePlaces
+from voxfleet_operator.triggers import endpoints_on
 
 
 class LaneRooms:
@@ -32,7 +33,7 @@ class LaneRooms:
         self._gatherer = gatherer
         self._claims = claims
 
-    def places(self, endpoint: VoiceEndpoint) -> LanePlaces:
+    def places(self, endpoint: VoiceEndpoint, *, elsewhere: bool = True) -> LanePlaces:
         context, now = self._context, self._context.now()
         status = endpoint.status
         paused = {
@@ -40,38 +41,41 @@ class LaneRooms:
             for lane in status.macs
             if lane.state == EndpointLaneState.FAILED
         }
+        named, slots = {lane.mac for lane in status.macs}, self._gatherer.mac_slots()
+        macs = slots if elsewhere else tuple(slot for slot in slots if slot.name in named)
         snapshot = LaneRoomSnapshot(
             needs=endpoint_needs(endpoint),
-            macs=self._gatherer.mac_slots(),
-            rooms=self._rooms(endpoint),
+            macs=macs,
+            rooms=self._rooms(endpoint, [slot.name for slot in macs]),
             namespace_labels=context.cache.namespace_labels(endpoint.metadata.namespace),
-            holders={lane.mac for lane in status.macs} - paused.keys(),
+            holders=named - paused.keys(),
             paused=paused,
         )
         return lane_places(snapshot, context.clock())
 
-    def _rooms(self, endpoint: VoiceEndpoint) -> Mapping[str, InteractiveRoom]:
-        held: defaultdict[str, list[int]] = defaultdict(list)
-        for other in self._context.cache.all(VoiceEndpoint):
-            uid = other.metadata.uid
-            if uid == endpoint.metadata.uid:
-                continue
-            for mac in self._held_by(other).union(self._claims.of(uid)):
-                held[mac].append(quantity_bytes(other.spec.memory_cap))
+    def _rooms(self, endpoint: VoiceEndpoint, macs: Sequence[str]) -> Mapping[str, InteractiveRoom]:
         rooms: dict[str, InteractiveRoom] = {}
-        for name, view in self._context.fleet.views().items():
+        views = self._context.fleet.views()
+        for name in macs:
+            if (view := views.get(name)) is None:
+                continue
             pools = () if view.machine is None else view.machine.pools
             caps = tuple(
                 pool.memory_cap_bytes for pool in pools if pool.kind == PoolKind.INTERACTIVE for _ in range(pool.lanes)
             )
             knows_lanes = view.machine is not None and Capability.ENDPOINT_LANES in view.machine.capabilities
-            rooms[name] = InteractiveRoom(caps, tuple(held[name]), knows_lanes)
+            rooms[name] = InteractiveRoom(caps, self._held_by_others(endpoint, name, view), knows_lanes)
         return rooms
 
-    def _held_by(self, other: VoiceEndpoint) -> set[str]:
-        """The Macs that have a lane of the endpoint, or may have."""
-        views = self._context.fleet.views()
-        return {lane.mac for lane in other.status.macs if may_hold(lane, other.metadata.uid, views.get(lane.mac))}
+    def _held_by_others(self, endpoint: VoiceEndpoint, mac: str, view: MacView) -> tuple[int, ...]:
+        """The memory of each lane that other endpoints have on the Mac, may have or are about to have, in bytes."""
+        cache = self._context.cache
+        others = {item.metadata.uid: item for item in holding(endpoints_on(mac, cache), view)}
+        for uid in self._claims.on(mac):
+            if (claimant := cache.by_uid(VoiceEndpoint, uid)) is not None:
+                others[uid] = claimant
+        others.pop(endpoint.metadata.uid, None)
+        return tuple(quantity_bytes(other.spec.memory_cap) for other in others.values())
 
 
 def endpoint_needs(endpoint: VoiceEndpoint) -> EndpointNeeds:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from voxfleet_api.kinds import VoiceEndpoint
 
@@ -31,11 +32,15 @@ class LanePlaces:
     """When a Mac's pause ends, or it opens or closes."""
 
 
-LanePlacesOf = Callable[[VoiceEndpoint], LanePlaces]
-"""Placement knows."""
+class LanePlacesOf(Protocol):
+    """Placement knows."""
+
+    def __call__(self, endpoint: VoiceEndpoint, /, *, elsewhere: bool = True) -> LanePlaces:
+        """`elsewhere` False: only of the Macs that its status names, for an endpoint that needs no other."""
+        ...
 
 
-def no_places(_: VoiceEndpoint) -> LanePlaces:
+def no_places(_: VoiceEndpoint, *, elsewhere: bool = True) -> LanePlaces:
     return LanePlaces(pending_reason="0/0 Macs fit: there is no MacAgent; apply one")
 
 
@@ -54,5 +59,6 @@ class LaneClaims:
     def release(self, endpoint_uid: str) -> None:
         self._macs.pop(endpoint_uid, None)
 
-    def of(self, endpoint_uid: str) -> Collection[str]:
-        return self._macs.get(endpoint_uid, ())
+    def on(self, mac: str) -> Collection[str]:
+        """The UIDs of the endpoints that claim a lane on the Mac."""
+        return [uid for uid, macs in self._macs.items() if mac in macs]

@@ -14,7 +14,7 @@ import structlog
 from voxfleet_api.endpoint_lanes import EndpointLaneSpec, LaneKey
 from voxfleet_api.kinds import MacAgent, VoiceContract, VoiceEndpoint
 from voxfleet_api.kinds.audio_batch_job import CLEANUP_FINALIZER
-from voxfleet_api.kinds.endpoint_status import EndpointLane, VoiceEndpointStatus
+from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState, VoiceEndpointStatus
 from voxfleet_api.opening_hours import UnusableHours
 from voxfleet_api.protocol import S3Credentials
 from voxfleet_operator.event_reasons import EventReason
@@ -92,8 +92,7 @@ class EndpointReconciler:
             blocker = blocked.blocker
         now = context.now()
         acceptance = self._accept(endpoint, blocker, now)
-        places = self._places(endpoint)
-        new = self._decide(endpoint, acceptance, places, now)
+        new, places = self._decide(endpoint, acceptance, now)
         wait_seconds = self._wait_before_writing(endpoint, new)
         if wait_seconds == 0:
             self._claims.claim(uid, (lane.mac for lane in new.macs))
@@ -114,8 +113,8 @@ class EndpointReconciler:
         return accept(endpoint, contract, blocker, now)
 
     def _decide(
-        self, endpoint: VoiceEndpoint, acceptance: Acceptance, places: LanePlaces, now: datetime
-    ) -> VoiceEndpointStatus:
+        self, endpoint: VoiceEndpoint, acceptance: Acceptance, now: datetime
+    ) -> tuple[VoiceEndpointStatus, LanePlaces]:
         sights = {lane.mac: self._sight(endpoint, lane) for lane in endpoint.status.macs}
         found, before = _closed(endpoint, now), endpoint.status.lanes
         load = Load(
@@ -127,17 +126,23 @@ class EndpointReconciler:
         if found is None:
             wanted = self._spare.wanted(endpoint, 0 if before is None else before.wanted, load)
         spec_digest = None if acceptance.spec is None else told_digest(acceptance.spec)
-        macs = {lane.mac for lane in endpoint.status.macs}.union(places.candidates)
-        views = self._context.fleet.views()
-        snapshot = LaneSnapshot(
-            endpoint=endpoint,
-            wanted=wanted,
-            spec_digest=spec_digest,
-            sights=sights,
-            places=places,
-            machines={mac: views[mac].identity for mac in macs if mac in views},
-        )
-        plan = plan_lanes(snapshot, now)
+        elsewhere = not _has_all(endpoint, wanted, spec_digest)
+        while True:
+            places = self._places(endpoint, elsewhere=elsewhere)
+            macs = {lane.mac for lane in endpoint.status.macs}.union(places.candidates)
+            views = self._context.fleet.views()
+            snapshot = LaneSnapshot(
+                endpoint=endpoint,
+                wanted=wanted,
+                spec_digest=spec_digest,
+                sights=sights,
+                places=places,
+                machines={mac: views[mac].identity for mac in macs if mac in views},
+            )
+            plan = plan_lanes(snapshot, now)
+            if elsewhere or (plan.lanes == endpoint.status.macs and not plan.missing):
+                break
+            elsewhere = True  # its own Macs are not enough
         facts = EndpointFacts(
             acceptance=acceptance,
             closed=found,
@@ -147,7 +152,7 @@ class EndpointReconciler:
             spec_digest=spec_digest,
             pending_reason=places.pending_reason,
         )
-        return endpoint_status(endpoint, facts, now)
+        return endpoint_status(endpoint, facts, now), places
 
     def _sight(self, endpoint: VoiceEndpoint, lane: EndpointLane) -> LaneSight:
         context = self._context
@@ -257,6 +262,16 @@ class EndpointReconciler:
                     state=lane.state,
                     failure_class=lane.failure_class,
                 )
+
+
+def _has_all(endpoint: VoiceEndpoint, wanted: int, spec_digest: str | None) -> bool:
+    """Whether as many lanes are warm as are wanted, and all are told what holds now. Such an endpoint, which its
+    sessions wake again and again, asks of other Macs only if one of its own gives it up.
+    """
+    lanes = endpoint.status.macs
+    return len(lanes) == wanted and all(
+        lane.state == EndpointLaneState.WARM and lane.spec_digest == spec_digest for lane in lanes
+    )
 
 
 def _is_same_machine(lane: EndpointLane, view: MacView) -> bool:

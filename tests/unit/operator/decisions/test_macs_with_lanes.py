@@ -10,9 +10,12 @@ from tests.unit.operator.decisions.endpoint_world import LOAD_SECONDS, EndpointW
 from voxfleet_api.conditions import Condition, ConditionType, find
 from voxfleet_api.endpoint_lanes import LaneKey
 from voxfleet_api.failures import FailureClass
-from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds import MacAgent, VoiceEndpoint
+from voxfleet_operator.fleet.lane_orders import READY_SECONDS
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.queue import Key
+from voxfleet_operator.reconcile.endpoint.reconcile import EndpointReconciler
+from voxfleet_operator.reconcile.lane_places import LanePlaces
 
 LOADED = LOAD_SECONDS + 3
 MAC = Key(MacAgent.crd.kind, "", "mac-a")
@@ -96,3 +99,31 @@ async def test_a_lane_that_was_deleted_although_it_is_wanted_gets_a_new_number()
     await world.live(LOADED)
     (after,) = world.endpoint().status.macs
     assert after.state == "Warm" and after.generation > lane.generation
+
+
+async def test_an_endpoint_that_has_all_its_lanes_asks_of_other_macs_once_its_own_gives_one_up() -> None:
+    world = EndpointWorld(3, lanes={"min": 1, "max": 2})
+    await world.live(LOADED)
+    asked: list[bool] = []
+    reconciler = world.reconcilers[VoiceEndpoint.crd.kind]
+    assert isinstance(reconciler, EndpointReconciler)
+    places = reconciler._places
+
+    def ask(endpoint: VoiceEndpoint, *, elsewhere: bool = True) -> LanePlaces:
+        asked.append(elsewhere)
+        return places(endpoint, elsewhere=elsewhere)
+
+    reconciler._places = ask
+    (mac,) = world.states()
+    (lane,) = world.macs[mac].lanes.values()
+    for sessions in (1, 2, 0):
+        lane.sessions = sessions
+        await world.live(READY_SECONDS + 1)
+    assert asked and not any(asked)
+    lane.sessions = 3  # of 4: another lane is wanted
+    await world.live(READY_SECONDS + LOADED)
+    assert any(asked) and set(world.states().values()) == {"Warm"} and len(world.states()) == 2
+    asked.clear()
+    world.edit_mac(mac, drain={"mode": "Finish", "deadlineSeconds": 3600})
+    await world.live(LOADED)
+    assert any(asked) and len(world.states()) == 2 and mac not in world.states()
