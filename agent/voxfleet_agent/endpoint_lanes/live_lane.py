@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from voxfleet_agent.attempts.leases import lease_is_over
+from voxfleet_agent.endpoint_lanes.warm_lane_meter import WarmLaneMeter
+from voxfleet_agent.journal.lane_holds import EndpointHolder
 from voxfleet_agent.lanes.interactive_lane import InteractiveLane
 from voxfleet_agent.logs import Logger, logger
 from voxfleet_api.endpoint_lanes import EndpointLaneSpec, LaneKey, LaneState, LaneStatus
@@ -29,6 +31,10 @@ class LiveLane:
     """What it must load, as of the newest PUT."""
     lane: InteractiveLane | None = None
     """None: it holds none, for it failed or is gone."""
+    meter: WarmLaneMeter | None = None
+    """From when it takes a lane until the rows of that time are signed."""
+    holder: EndpointHolder | None = None
+    """As those rows name it."""
     sample_rate_hz: int | None = None
     """Of the model that it has loaded."""
     task: asyncio.Task[None] | None = None
