@@ -19,6 +19,7 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.protocol import AttemptFailure, S3Credentials
 
 MAX_SESSIONS_OF_A_LANE = 64
+MAX_TURN_SECONDS = 600
 
 
 class LaneKey(NamedTuple):
@@ -55,6 +56,8 @@ class EndpointLaneSpec(SpecModel):
     memory_cap: Size
     """Of the lane, for model, audio and sessions together; its pool must allow as much."""
     max_sessions: Annotated[int, Field(ge=1, le=MAX_SESSIONS_OF_A_LANE)]
+    max_turn_seconds: Annotated[int, Field(ge=1, le=MAX_TURN_SECONDS)]
+    """The longest turn of a session, for which each has room in memory."""
     billing_key: str | None = None
 
     @property

@@ -11,6 +11,7 @@ from tests.bench.stored_objects import NAMESPACES, NOW, Shape, bodies, load, mac
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
+from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest
 from voxfleet_api.kinds import MacAgent, Resource
 from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.protocol import AttemptRequest
@@ -94,6 +95,12 @@ class StoredFleet:
 
     def answer(self, mac: MacView, order: Order, key: AttemptKey) -> AgentAnswer | None:
         return None
+
+    def hold_lane(self, mac: MacView, key: LaneKey, request: LaneRequest | None) -> None:
+        return
+
+    def drop_lane(self, mac: MacView, key: LaneKey) -> None:
+        return
 
 
 class _Views(Mapping[str, MacView]):

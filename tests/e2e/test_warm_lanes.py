@@ -46,8 +46,6 @@ def test_a_lane_stays_warm_beside_the_batch_and_moves_when_its_mac_drains(fleet:
     assert is_true(fleet.wait_for_end("night").status.conditions, ConditionType.COMPLETE), fleet.explain()
     assert lanes_of(first) == [lane], "the batch has taken nothing from it"
 
-    fleet.operator.kill()
-    fleet.restart_operator()
     first.kill_agent()
     fleet.wait_for("the endpoint has seen its Mac go", lambda: not is_warm(fleet))
     first.restart_agent()
@@ -56,6 +54,8 @@ def test_a_lane_stays_warm_beside_the_batch_and_moves_when_its_mac_drains(fleet:
 
     held = rows_of(first)
     assert {row.held_for.kind for row in held} >= {"VoiceEndpoint"}, "what the killed process held it for was signed"
+    fleet.operator.kill()
+    fleet.restart_operator()
     drain = json.dumps({"spec": {"drain": {"mode": "ReturnAtNextClip", "deadlineSeconds": 0}}})
     fleet.control_plane.kubectl("patch", "mac", first.name, "--type=merge", "-p", drain)
     fleet.wait_for("the other Mac has it", lambda: is_warm(fleet) and holder(fleet) is not first)

@@ -27,8 +27,8 @@ from tests.soak.schedule import Moment, Victim
 from voxfleet_agent.audio.levels import QuietedStretch
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.worker import main
+from voxfleet_agent.worker.backends import MemoryControl, WorkerBackends
 from voxfleet_agent.worker.decode_thread import ClipDecoder
-from voxfleet_agent.worker.loop import MemoryControl, WorkerBackends
 from voxfleet_agent.worker.transcribe import Transcriber
 from voxfleet_api.clip_warnings import RowWarning
 from voxfleet_api.kinds.contract_output import Timestamps

@@ -134,7 +134,7 @@ class EndpointLanes:
 
     def statuses(self) -> list[LaneStatus]:
         """By their keys."""
-        return [self._live[key].status() for key in sorted(self._live)]
+        return [live.status() for _, live in sorted(self._live.items()) if not live.gone.is_set()]
 
     def states(self) -> Counter[LaneState]:
         return Counter(live.state for live in self._live.values())

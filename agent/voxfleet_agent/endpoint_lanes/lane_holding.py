@@ -15,6 +15,7 @@ from voxfleet_agent.endpoint_lanes.lane_metering import LaneMetering
 from voxfleet_agent.endpoint_lanes.lane_model import find_model
 from voxfleet_agent.endpoint_lanes.live_lane import LiveLane
 from voxfleet_agent.endpoint_lanes.state_machine import LaneAction, LaneEvent, lane_transition
+from voxfleet_agent.lane_protocol.messages import SessionLimits
 from voxfleet_agent.lanes.interactive_lane import InteractiveLane
 from voxfleet_agent.lanes.reload_backoff import reload_delay_seconds
 from voxfleet_agent.logs import frames
@@ -83,7 +84,9 @@ class LaneHolding:
             loaded = await lane.load(
                 found.model,
                 found.spec,
-                max_sessions=spec.max_sessions,
+                limits=SessionLimits(
+                    most_sessions=spec.max_sessions, max_turn_milliseconds=spec.max_turn_seconds * 1000
+                ),
                 memory_cap_bytes=quantity_bytes(spec.memory_cap),
             )
         except Exception as error:  # noqa: BLE001 -- whatever it raises ends this lane, never the agent

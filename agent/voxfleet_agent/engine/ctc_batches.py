@@ -172,11 +172,6 @@ class GraniteCtc:
         return Transcript(self._model._tokenizer.decode(tokens, skip_special_tokens=True).strip(), language="en")
 
 
-def decode_tokens(tokens: Sequence[int], vocabulary: list[str]) -> str:
-    """The text of Parakeet's tokens."""
-    return str(tokenizer.decode(list(tokens), vocabulary)).strip()
-
-
 class ExactBatches(Protocol):
     def transcribe(self, clips: Sequence[npt.NDArray[np.float32]]) -> list[Transcript]: ...
 

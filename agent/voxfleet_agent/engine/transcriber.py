@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Protocol
@@ -15,14 +15,14 @@ import numpy.typing as npt
 from mlx_audio.stt import load  # type: ignore[import-untyped] # it ships no types
 
 from voxfleet_agent.engine.compute_dtype import FLOAT16
-from voxfleet_agent.engine.ctc_batches import decode_tokens, exact_batches
+from voxfleet_agent.engine.ctc_batches import exact_batches
 from voxfleet_agent.engine.languages import known_languages
 from voxfleet_agent.engine.mlx_memory import count_parameters
 from voxfleet_agent.engine.model_loading import dtype_of, family_of, load_model
-from voxfleet_agent.engine.streaming_text import text_deltas
+from voxfleet_agent.engine.native_stream import NativeStream
+from voxfleet_agent.engine.random_choices import RandomChoices
 from voxfleet_agent.engine.token_budget import TokenBudget
 from voxfleet_agent.engine.transcription_families import (
-    Stream,
     check_transcription,
     transcription_family_of,
     transcription_settings,
@@ -91,7 +91,8 @@ class MlxTranscriber:
         """One transcript per clip of float32 samples (N,) at `sample_rate_hz`.
 
         `enlarged`: with a larger token budget. `heard` learns of the progress inside each clip from a model that tells
-        it. Raises whatever the model's own code raises.
+        it, and may have the model transcribe other clips before it goes on with this one. Raises whatever the model's
+        own code raises.
         """
         long_enough = [clip for clip in clips if len(clip) >= self._shortest_frames]
         if self._exact is not None:
@@ -100,26 +101,18 @@ class MlxTranscriber:
             transcripts = iter([self._transcribe(clip, enlarged, heard) for clip in long_enough])
         return [next(transcripts) if len(clip) >= self._shortest_frames else self._empty for clip in clips]
 
-    def stream(self, clip: npt.NDArray[np.float32]) -> Iterator[str]:
-        """Yields pieces of the clip's text as they arrive; see `streaming_text.text_deltas`.
-
-        Raises VoxFleetError(INVALID_INPUT) for a model that does not stream.
-        """
-        family = self._family
-        if family.stream is Stream.NONE:
-            raise VoxFleetError(
-                FailureClass.INVALID_INPUT, f"a {self.family} model does not stream; take another model"
-            )
-        mx.random.seed(SEED)
-        keywords = self._settings(enlarged=False)
-        if family.stream_method == "generate":
-            keywords["stream"] = True
-        parts = getattr(self._model, family.stream_method)(self._audio(clip), **keywords)
-        return text_deltas(parts, family.stream, self._decode_tokens)
+    def open_stream(self) -> NativeStream | None:
+        """A turn that is heard as it is spoken; None: the family cannot. Raises what the model's own code raises."""
+        create = getattr(self._model, "create_streaming_session", None)
+        if create is None:
+            return None
+        settings = self._settings(enlarged=False)
+        taken = inspect.signature(create).parameters
+        return NativeStream(create(**{name: value for name, value in settings.items() if name in taken}))
 
     def _transcribe(self, clip: npt.NDArray[np.float32], enlarged: bool, heard: Heard | None) -> Transcript:
-        mx.random.seed(SEED)
-        with nullcontext() if self._progress is None else self._progress.told(heard):
+        progress = nullcontext() if self._progress is None else self._progress.told(heard)
+        with RandomChoices(SEED).drawn(), progress:
             output = self._generate(self._audio(clip), **self._settings(enlarged))
         spent_from = self._budget.spent_from(enlarged)
         timestamp_begin = None if self._progress is None else self._progress.timestamp_begin
@@ -142,9 +135,6 @@ class MlxTranscriber:
         if self._family.float16 is not None:
             keywords[self._family.float16] = self.dtype == FLOAT16
         return keywords
-
-    def _decode_tokens(self, tokens: Sequence[int]) -> str:
-        return decode_tokens(tokens, self._model.vocabulary)
 
 
 def _generate_method(model: object, family: str) -> _Generate:

@@ -8,22 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
 from voxfleet_agent.engine.languages import Known, language_problem, told
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Transcription
-
-
-class Stream(Enum):
-    """What a family's streaming yields."""
-
-    NONE = "none"
-    TEXTS = "texts"  # str, each the next piece
-    PIECES = "pieces"  # objects whose .text is the next piece
-    HYPOTHESES = "hypotheses"  # objects whose .text is the whole text so far; earlier words may change
-    TOKENS = "tokens"  # objects whose .tokens are all tokens so far; .text is cut from a changing text and useless
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +37,6 @@ class TranscriptionFamily:
     """It takes a list of clips but transcribes only one."""
     text_in_segments: bool = False
     """Its text contains times and speakers as markup; its segments contain only the words."""
-    stream: Stream = Stream.NONE
-    stream_method: str = "generate"
-    """`generate` with stream=True, or another method."""
 
 
 _BUDGET = "max_tokens"
@@ -60,45 +46,35 @@ TRANSCRIPTION_FAMILIES: Mapping[str, TranscriptionFamily] = {
     "cohere_asr": TranscriptionFamily(language="language", budget=_BUDGET),
     "fireredasr2": TranscriptionFamily(),
     "fun_asr_nano": TranscriptionFamily(language="language", budget=_BUDGET),
-    "glmasr": TranscriptionFamily(budget=_BUDGET, stream=Stream.PIECES, stream_method="stream_transcribe"),
+    "glmasr": TranscriptionFamily(budget=_BUDGET),
     # Its `language` translates; `source_language` transcribes.
-    "granite_speech": TranscriptionFamily(language="source_language", budget=_BUDGET, stream=Stream.PIECES),
+    "granite_speech": TranscriptionFamily(language="source_language", budget=_BUDGET),
     "granite_speech5_ctc": TranscriptionFamily(),
     "granite_speech_nar": TranscriptionFamily(),
     "higgs_audio_3": TranscriptionFamily(budget=_BUDGET),
-    "mega_asr": TranscriptionFamily(
-        language="language", budget=_BUDGET, stream=Stream.PIECES, stream_method="stream_transcribe"
-    ),
+    "mega_asr": TranscriptionFamily(language="language", budget=_BUDGET),
     "mimo_v2_asr": TranscriptionFamily(language="language", budget=_BUDGET),
     "ming_v3_asr": TranscriptionFamily(language="language", budget=_BUDGET),
     "mms": TranscriptionFamily(),
     "moonshine": TranscriptionFamily(budget=_BUDGET),
-    "moss_music": TranscriptionFamily(budget=_BUDGET, stream=Stream.PIECES),
+    "moss_music": TranscriptionFamily(budget=_BUDGET),
     "moss_transcribe_diarize": TranscriptionFamily(
-        budget=_BUDGET, timestamps=Timestamps.SEGMENT, text_in_segments=True, stream=Stream.PIECES
+        budget=_BUDGET, timestamps=Timestamps.SEGMENT, text_in_segments=True
     ),
-    "nemotron_asr": TranscriptionFamily(
-        language="language", timestamps=Timestamps.WORD, stream=Stream.HYPOTHESES, stream_method="stream_generate"
-    ),
-    "parakeet": TranscriptionFamily(timestamps=Timestamps.WORD, float32=True, stream=Stream.TOKENS),
-    "phonon": TranscriptionFamily(
-        language="language", budget=_BUDGET, stream=Stream.PIECES, stream_method="stream_transcribe"
-    ),
-    "phonon2": TranscriptionFamily(timestamps=Timestamps.WORD, float32=True, stream=Stream.TOKENS),
-    "qwen2_audio": TranscriptionFamily(budget=_BUDGET, stream=Stream.PIECES),
-    "qwen3_asr": TranscriptionFamily(
-        language="language", budget=_BUDGET, stream=Stream.PIECES, stream_method="stream_transcribe"
-    ),
+    "nemotron_asr": TranscriptionFamily(language="language", timestamps=Timestamps.WORD),
+    "parakeet": TranscriptionFamily(timestamps=Timestamps.WORD, float32=True),
+    "phonon": TranscriptionFamily(language="language", budget=_BUDGET),
+    "phonon2": TranscriptionFamily(timestamps=Timestamps.WORD, float32=True),
+    "qwen2_audio": TranscriptionFamily(budget=_BUDGET),
+    "qwen3_asr": TranscriptionFamily(language="language", budget=_BUDGET),
     "sensevoice": TranscriptionFamily(language="language"),
     "vibevoice_asr": TranscriptionFamily(
         budget=_BUDGET,
         timestamps=Timestamps.SEGMENT,
         text_in_segments=True,
-        stream=Stream.TEXTS,
-        stream_method="stream_transcribe",
     ),
     "voxtral": TranscriptionFamily(language="language", budget=_BUDGET, takes_list=True),
-    "voxtral_realtime": TranscriptionFamily(budget=_BUDGET, stream=Stream.TEXTS),
+    "voxtral_realtime": TranscriptionFamily(budget=_BUDGET),
     "whisper": TranscriptionFamily(
         language="language",
         budget="sample_len",
@@ -107,7 +83,6 @@ TRANSCRIPTION_FAMILIES: Mapping[str, TranscriptionFamily] = {
         word_settings={"word_timestamps": True},
         # The text of the windows before would take half of the context.
         enlarged_settings={"condition_on_previous_text": False},
-        stream=Stream.PIECES,
     ),
 }
 

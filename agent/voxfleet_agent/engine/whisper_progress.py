@@ -51,12 +51,16 @@ class WhisperProgress:
 
     @contextmanager
     def told(self, heard: Heard | None) -> Iterator[None]:
-        """While the context is open, `heard` learns of every try at a segment of one clip."""
+        """While the context is open, `heard` learns of every try at a segment of one clip.
+
+        Contexts nest: `heard` may have the model transcribe another clip before it goes on.
+        """
+        around = self._heard, self._segment, self._before_milliseconds, self._after_milliseconds
         self._heard, self._segment, self._before_milliseconds, self._after_milliseconds = heard, None, 0, 0
         try:
             yield
         finally:
-            self._heard, self._segment = None, None
+            self._heard, self._segment, self._before_milliseconds, self._after_milliseconds = around
 
     def _decode_and_tell(self, segment: object, *arguments: object, **settings: object) -> _DecodingResult:
         result: _DecodingResult = self._decode(segment, *arguments, **settings)

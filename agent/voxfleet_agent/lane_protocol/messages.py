@@ -31,6 +31,15 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class SessionLimits(Message):
+    """What a lane for people who speak and listen takes at most. Its memory is counted as the model is loaded."""
+
+    most_sessions: int = Field(ge=1)
+    """Open at once; one more is refused."""
+    max_turn_milliseconds: int = Field(ge=1)
+    """The longest turn that a session may ask for, which its ring holds with a fifth on top."""
+
+
 class Load(Message):
     kind: Literal["Load"] = "Load"
     folder: Path
@@ -41,6 +50,8 @@ class Load(Message):
     synthesis: Synthesis | None = None
     reference: Path | None = None
     memory_cap_bytes: int
+    sessions: SessionLimits | None = None
+    """None: the lane was not loaded for sessions, and takes a few whose memory nobody has counted."""
     environment: dict[str, str] = Field(default_factory=dict)
 
 

@@ -46,7 +46,7 @@ class OpenHearing(SessionMessage):
     partial_milliseconds: int
     """How often an open turn is decoded again by a model that does not stream."""
     max_turn_milliseconds: int
-    """A turn that reaches it ends by itself."""
+    """A turn that reaches it ends by itself; earlier where the contract or the lane allows no turn so long."""
 
 
 class HearAudio(SessionMessage):

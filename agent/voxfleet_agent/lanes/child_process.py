@@ -22,6 +22,7 @@ from voxfleet_agent.lane_protocol.messages import (
     Load,
     Loaded,
     Message,
+    SessionLimits,
     WorkerRefusal,
 )
 from voxfleet_agent.lanes import memory_guard
@@ -160,9 +161,15 @@ class ChildProcess:
         return float(times.user + times.system)
 
     async def load(
-        self, model: ResolvedModel, spec: LaneSpec, *, memory_cap_bytes: int, environment: Mapping[str, str]
+        self,
+        model: ResolvedModel,
+        spec: LaneSpec,
+        *,
+        memory_cap_bytes: int,
+        environment: Mapping[str, str],
+        sessions: SessionLimits | None = None,
     ) -> LoadedModel:
-        """Has the child load a model. `environment`: names that it sets.
+        """Has the child load a model. `environment`: names that it sets. `sessions`: None: it is loaded for batches.
 
         Raises ChildEndedError, and VoxFleetError with the class and message of the child's refusal.
         """
@@ -179,6 +186,7 @@ class ChildProcess:
                 synthesis=spec.synthesis,
                 reference=spec.reference,
                 memory_cap_bytes=memory_cap_bytes,
+                sessions=sessions,
                 environment=dict(environment),
             )
         )

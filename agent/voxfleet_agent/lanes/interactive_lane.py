@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from voxfleet_agent.confinement.confinement import Confinement, unconfined
-from voxfleet_agent.lane_protocol.messages import WorkerReadings
+from voxfleet_agent.lane_protocol.messages import SessionLimits, WorkerReadings
 from voxfleet_agent.lane_protocol.session_messages import TurnDetection
 from voxfleet_agent.lanes.child_exits import ChildEnd, load_failure_class
 from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
@@ -31,7 +31,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Synthesis
 from voxfleet_api.run_record import LaneReadings
 
-DEFAULT_MAX_SESSIONS = 8
+DEFAULT_LIMITS = SessionLimits(most_sessions=8, max_turn_milliseconds=30_000)
 DEFAULT_TIMEOUTS = SessionTimeouts()
 DEFAULT_BOUNDS = SessionBounds()
 WARM_UP_SECONDS = 300.0
@@ -46,7 +46,7 @@ class Assignment:
 
     model: ResolvedModel
     spec: LaneSpec
-    max_sessions: int
+    limits: SessionLimits
     memory_cap_bytes: int
 
 
@@ -131,7 +131,7 @@ class InteractiveLane:
         model: ResolvedModel,
         spec: LaneSpec,
         *,
-        max_sessions: int = DEFAULT_MAX_SESSIONS,
+        limits: SessionLimits = DEFAULT_LIMITS,
         memory_cap_bytes: int | None = None,
     ) -> LoadedModel:
         """Loads the model, works through a warm-up clip, and keeps the lane warm until `unload` or `kill`.
@@ -143,7 +143,7 @@ class InteractiveLane:
         async with self._lock:
             await self._give_up(in_order=True)
             cap_bytes = min(self._children.memory_cap_bytes(spec), memory_cap_bytes or self.memory_cap_bytes)
-            assignment = Assignment(model, spec, max_sessions, cap_bytes)
+            assignment = Assignment(model, spec, limits, cap_bytes)
             if self._lane_user is not None and spec.reference is not None:
                 await asyncio.to_thread(self._lane_user.grant_read, spec.reference)
             self._totals = ReadingsTotal()
@@ -237,9 +237,11 @@ class InteractiveLane:
             if self._is_being_killed():  # since the process was asked for
                 child.kill()
             names = self._children.names(spec, BATCH_SIZE)
-            loaded = await child.load(model, spec, memory_cap_bytes=cap_bytes, environment=names)
+            loaded = await child.load(
+                model, spec, memory_cap_bytes=cap_bytes, environment=names, sessions=assignment.limits
+            )
             self._totals.ring_bytes = loaded.ring_bytes
-            sessions = SessionTable(child, self._numbers, assignment.max_sessions, self._bounds)
+            sessions = SessionTable(child, self._numbers, assignment.limits.most_sessions, self._bounds)
             serving = ServingChild(child, sessions, self._timeouts)
             await self._warm_up(serving, assignment, loaded)
         except BaseException:

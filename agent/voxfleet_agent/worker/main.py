@@ -35,8 +35,9 @@ from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 
 if TYPE_CHECKING:
+    from voxfleet_agent.worker.backends import WorkerBackends
     from voxfleet_agent.worker.decode_thread import AudibleSpeech, Samples
-    from voxfleet_agent.worker.loop import Item, WorkerBackends
+    from voxfleet_agent.worker.loop import Item
     from voxfleet_agent.worker.synthesize import Synthesizer
     from voxfleet_agent.worker.transcribe import Transcriber
 
@@ -101,7 +102,7 @@ def default_backends() -> WorkerBackends:
     from voxfleet_agent.engine import mlx_memory
     from voxfleet_agent.engine.completeness import shortfall
     from voxfleet_agent.engine.speech_detection import audible_speech
-    from voxfleet_agent.worker.loop import WorkerBackends
+    from voxfleet_agent.worker.backends import WorkerBackends
 
     return WorkerBackends(
         open_decoder=open_decoder,

@@ -6,12 +6,26 @@ from dataclasses import dataclass
 
 from voxfleet_agent.audio.ring_buffer import BYTES_PER_FRAME, longest_piece_milliseconds, piece_frames, ring_frames
 from voxfleet_agent.engine.mlx_limits import MlxLimits, mlx_limits
+from voxfleet_agent.lane_protocol.messages import SessionLimits
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 
 _MIB = 2**20
+TURN_RING_PERCENT = 120
+"""The ring of a session, of its longest turn."""
+LEAST_TURN_RING_MILLISECONDS = 2_000
+"""A ring is for turns of this length at least: a fifth of it is how far audio may run ahead of the model."""
+SAMPLE_BYTES = 2
+"""Of the backlog, which holds audio as the client sent it."""
+VAD_BYTES = 4 * _MIB
+"""A detector of speech with its state, and the filter of a resample, rounded up: 3.2 and 0.2 MB were measured."""
 _ROOM_PERCENT = 25
 """Waiting audio may take this share of the memory that ring, decoding and model leave below the cap, and its batch as
 much again. The rest is for what longer audio takes, which only the ladder measures and the memory guard bounds."""
+
+
+def turn_ring_frames(max_turn_milliseconds: int, rate_hz: int) -> int:
+    """How much audio a session holds, in frames at the model's rate."""
+    return -(-max(max_turn_milliseconds, LEAST_TURN_RING_MILLISECONDS) * rate_hz * TURN_RING_PERCENT // 100_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +40,8 @@ class MemoryNeeds:
     """The footprint of the process with its model."""
     work_bytes: int
     """What inference takes beyond that, at least: measured on the shortest audio. A model that pads takes it always."""
+    sessions: SessionLimits | None = None
+    """The sessions that the lane is loaded for."""
 
     @property
     def ring_bytes(self) -> int:
@@ -37,13 +53,22 @@ class MemoryNeeds:
         return piece_frames(self.contract, self.rate_hz) * BYTES_PER_FRAME
 
     @property
+    def session_bytes(self) -> int:
+        """Of all sessions at once, each with a full ring and a full backlog, and a detector of speech."""
+        if self.sessions is None:
+            return 0
+        frames = turn_ring_frames(self.sessions.max_turn_milliseconds, self.rate_hz)
+        return self.sessions.most_sessions * (frames * (BYTES_PER_FRAME + SAMPLE_BYTES) + VAD_BYTES)
+
+    @property
     def least_bytes(self) -> int:
         """The least memory that a lane needs: for one piece that waits, and that the model infers alone."""
-        return self.ring_bytes + self.decode_bytes + 2 * self.piece_bytes + self.model_bytes + self.work_bytes
+        held_bytes = self.ring_bytes + self.session_bytes + self.decode_bytes
+        return held_bytes + 2 * self.piece_bytes + self.model_bytes + self.work_bytes
 
     def limits(self, cap_bytes: int, interpreter_bytes: int) -> MlxLimits:
         """What MLX may take under the cap; its cache gets only what the lane does not need."""
-        other_bytes = interpreter_bytes + self.ring_bytes + self.decode_bytes
+        other_bytes = interpreter_bytes + self.ring_bytes + self.session_bytes + self.decode_bytes
         return mlx_limits(cap_bytes, other_bytes, cap_bytes - self.least_bytes)
 
     def room_bytes(self, cap_bytes: int, cache_bytes: int) -> int:
@@ -51,7 +76,7 @@ class MemoryNeeds:
 
         `cache_bytes`: what MLX may keep for reuse.
         """
-        taken_bytes = self.ring_bytes + self.decode_bytes + self.model_bytes + self.work_bytes
+        taken_bytes = self.ring_bytes + self.session_bytes + self.decode_bytes + self.model_bytes + self.work_bytes
         remaining_bytes = cap_bytes - taken_bytes - cache_bytes
         return max(self.piece_bytes, remaining_bytes * _ROOM_PERCENT // 100)
 
@@ -68,9 +93,16 @@ class MemoryNeeds:
             f" {_mib(self.ring_bytes)} ({clause} {seconds:g} s x {percent} % x {self.rate_hz} Hz x"
             f" {BYTES_PER_FRAME} B) + decoding {_mib(self.decode_bytes)} + one piece that waits"
             f" {_mib(self.piece_bytes)} + its batch {_mib(self.piece_bytes)} + model {_mib(self.model_bytes)}"
-            f" + its work {_mib(self.work_bytes)};"
+            f" + its work {_mib(self.work_bytes)}{self._session_term()};"
             f" shorten {clause}, declare conversions.windows, or raise batching.memoryCap and the pool's memoryCap"
         )
+
+    def _session_term(self) -> str:
+        if self.sessions is None:
+            return ""
+        seconds = self.sessions.max_turn_milliseconds / 1000
+        turns = f"turns of {seconds:g} s x {TURN_RING_PERCENT} %"
+        return f" + {self.sessions.most_sessions} sessions {_mib(self.session_bytes)} ({turns})"
 
 
 def _mib(size_bytes: int) -> str:

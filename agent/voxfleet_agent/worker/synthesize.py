@@ -24,6 +24,7 @@ from voxfleet_agent.lane_protocol.messages import (
 from voxfleet_agent.worker.transcribe import GpuFaultError, inference_failure
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioOutput
+from voxfleet_api.kinds.job_task import Synthesis
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
 
@@ -41,7 +42,9 @@ class Synthesizer(Protocol):
     dtype: str
     interval_milliseconds: int
 
-    def synthesize(self, text: str, *, enlarged: bool = False) -> Iterator[Samples]: ...
+    def synthesize(
+        self, text: str, *, enlarged: bool = False, synthesis: Synthesis | None = None
+    ) -> Iterator[Samples]: ...
 
     def warm_up(self) -> None: ...
 
@@ -75,25 +78,34 @@ class TextSynthesis:
     """Synthesizes one text after the other, on the thread that owns the model."""
 
     def __init__(
-        self, model: Synthesizer, contract: VoiceContractSpec, write_audio: WriteAudio, send: Callable[[Message], None]
+        self,
+        model: Synthesizer,
+        contract: VoiceContractSpec,
+        write_audio: WriteAudio,
+        send: Callable[[Message], None],
+        attend: Callable[[], int] = lambda: 0,
     ) -> None:
+        """`attend` is called between two chunks of a text, and returns how many nanoseconds went to others."""
         self._model = model
         self._output = contract.output.audio
         self._max_frames = duration_milliseconds(contract.input.max_clip) * model.sample_rate_hz // 1000
         self._write_audio = write_audio
         self._send = send
+        self._attend = attend
+        self._away_ns = 0
+        """How long others were attended to, since this text began."""
 
     def synthesize(self, clip: ClipMessage) -> None:
         """Writes the clip's audio and sends its verdict. Raises GpuFaultError, and OSError when the disk fails."""
         text = clip.text or ""
         self._send(InferringClips(indexes=(clip.index,), audio_milliseconds=len(text) * _MILLISECONDS_PER_CHARACTER))
-        started_ns = time.monotonic_ns()
+        started_ns, self._away_ns = time.monotonic_ns(), 0
         retried_for: tuple[FailureClass, ...] = ()
         outcome = self._write(clip, text, enlarged=False)
         if isinstance(outcome, VoxFleetError) and outcome.failure_class is FailureClass.TRUNCATED_OUTPUT:
             retried_for = (outcome.failure_class,)
             outcome = self._write(clip, text, enlarged=True)
-        self._send_verdict(clip, outcome, retried_for, (time.monotonic_ns() - started_ns) // 1_000_000)
+        self._send_verdict(clip, outcome, retried_for, (time.monotonic_ns() - started_ns - self._away_ns) // 1_000_000)
         self._send(InferringClips())
 
     def _write(self, clip: ClipMessage, text: str, *, enlarged: bool) -> tuple[SynthesizedFile, int] | VoxFleetError:
@@ -128,6 +140,7 @@ class TextSynthesis:
         """Sends how much audio of a text is there."""
         milliseconds = frames * 1000 // self._model.sample_rate_hz
         self._send(HeardAudio(index=clip.index, audio_milliseconds=milliseconds))
+        self._away_ns += self._attend()
 
     def _send_verdict(
         self,

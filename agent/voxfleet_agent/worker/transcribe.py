@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -91,13 +91,21 @@ class ClipTranscription:
         judge: TranscriptJudge,
         room_bytes: int,
         send: Callable[[Message], None],
+        attend: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`room_bytes`: the most audio that waits outside of the ring, counted as the padded batch that it becomes."""
+        """`room_bytes`: the most audio that waits outside of the ring, counted as the padded batch that it becomes.
+
+        `attend` is called in the middle of a clip, between two windows of a model that tells its progress; it returns
+        how many nanoseconds went to others.
+        """
         self._model = model
         self._ring = ring
         self._judge = judge
         self._room_frames = room_bytes // BYTES_PER_FRAME
         self._send = send
+        self._attend = attend
+        self._away_ns = 0
+        """How long others were attended to, since this group began."""
         self._clips: dict[ClipJob, _ClipState] = {}
         self._waiting: list[_PendingPiece] = []
         self._batch_size = 1
@@ -142,11 +150,21 @@ class ClipTranscription:
 
     def infer(self, *, all_waiting: bool) -> bool:
         """Runs the model if a full batch of pieces waits, or any piece with `all_waiting`; returns whether it ran."""
+        steps = self.infer_in_steps(all_waiting=all_waiting)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return bool(end.value)
+
+    def infer_in_steps(self, *, all_waiting: bool) -> Generator[None, None, bool]:
+        """As `infer`, and yields after each group, so that the model may be used for others in between."""
         if not self._waiting or (len(self._waiting) < self._batch_size and not all_waiting):
             return False
         waiting, self._waiting = self._waiting, []
         for group in group_by_length([pending.samples.shape[0] for pending in waiting], self._batch_size):
             self._infer_group([waiting[position] for position in group])
+            yield
         return True
 
     def _infer_group(self, group: list[_PendingPiece]) -> None:
@@ -154,9 +172,9 @@ class ClipTranscription:
         group = [pending for pending in group if not pending.clip.job.abandoned]
         if not group:
             return
-        started_ns = time.monotonic_ns()
+        started_ns, self._away_ns = time.monotonic_ns(), 0
         self._transcribe(group)
-        infer_milliseconds = (time.monotonic_ns() - started_ns) // 1_000_000
+        infer_milliseconds = (time.monotonic_ns() - started_ns - self._away_ns) // 1_000_000
         clips = {id(pending.clip): pending.clip for pending in group}
         for clip in clips.values():
             clip.infer_milliseconds += infer_milliseconds
@@ -172,7 +190,7 @@ class ClipTranscription:
         self._announce(group)
         try:
             samples = [pending.samples for pending in group]
-            heard = partial(self._tell, group[0]) if len(group) == 1 else None
+            heard = partial(self._told_progress, group[0]) if len(group) == 1 else None
             transcripts = self._model.transcribe(samples, enlarged=enlarged, heard=heard)
             if len(transcripts) != len(group):
                 raise TypeError(f"the model returned {len(transcripts)} transcripts for {len(group)} clips")
@@ -203,13 +221,13 @@ class ClipTranscription:
         clip = pending.clip
         if clip.job.abandoned:
             return
-        started_ns = time.monotonic_ns()
+        started_ns, self._away_ns = time.monotonic_ns(), 0
         judgement = self._judgement(pending)
         if judgement.short is not None:
             self._transcribe([pending], enlarged=True)
             clip.retried_for += (FailureClass.TRUNCATED_OUTPUT,)
             judgement = self._judgement(pending)
-        clip.infer_milliseconds += (time.monotonic_ns() - started_ns) // 1_000_000
+        clip.infer_milliseconds += (time.monotonic_ns() - started_ns - self._away_ns) // 1_000_000
         if pending.failure_class is not None:
             # A clip that fails even alone was the cause when its groups failed.
             clip.retried_for = (*pending.bisected_for, *clip.retried_for)
@@ -295,6 +313,10 @@ class ClipTranscription:
         milliseconds = sum(map(self._milliseconds, group))
         signals = self._model.tells_progress and len(group) == 1
         self._send(InferringClips(indexes=indexes, audio_milliseconds=milliseconds, tells_progress=signals))
+
+    def _told_progress(self, pending: _PendingPiece, heard_milliseconds: int) -> None:
+        self._tell(pending, heard_milliseconds)
+        self._away_ns += self._attend()
 
     def _tell(self, pending: _PendingPiece, heard_milliseconds: int, *, with_results: bool = False) -> None:
         """Sends how far the model has come in a piece."""

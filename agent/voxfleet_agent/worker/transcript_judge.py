@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from voxfleet_agent.engine.completeness import uncovered
 from voxfleet_agent.engine.speech_detection import FRAME_MILLISECONDS
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.engine.unspoken_text import Span, merged, repeated, sparse, unspoken
-from voxfleet_agent.worker.decode_thread import AudibleSpeech, Mask, Piece, Samples
+from voxfleet_agent.worker.decode_thread import AudibleSpeech, Mask, Samples
 from voxfleet_agent.worker.second_opinion import SecondOpinion
 from voxfleet_api.clip_warnings import RowWarning, WarningCode
 from voxfleet_api.kinds.contract_limits import Completeness, UnspokenText
@@ -24,6 +25,16 @@ Shortfall = Callable[[Transcript, Mask, int], str | None]
 """The type of engine.completeness.shortfall."""
 TOLD_SPANS = 3
 """The most stretches that a message names; it counts the others."""
+
+
+class JudgedAudio(Protocol):
+    """A piece of a clip, or a turn of a session."""
+
+    @property
+    def speech(self) -> Mask: ...
+
+    @property
+    def quieted(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,7 @@ class TranscriptJudge:
         self._sample_rate_hz = sample_rate_hz
 
     def judge(
-        self, transcript: Transcript, piece: Piece, samples: Samples, listened: Callable[[], None] = lambda: None
+        self, transcript: Transcript, piece: JudgedAudio, samples: Samples, listened: Callable[[], None] = lambda: None
     ) -> Judgement:
         """`samples`: (N,), the piece as the model heard it.
 
@@ -65,7 +76,7 @@ class TranscriptJudge:
         return replace(judgement, short=f"{judgement.short}; {piece.quieted}")
 
     def _listened(
-        self, transcript: Transcript, piece: Piece, samples: Samples, listened: Callable[[], None]
+        self, transcript: Transcript, piece: JudgedAudio, samples: Samples, listened: Callable[[], None]
     ) -> Judgement:
         missing = heard = piece.speech
         judgement = self._compare(transcript, missing, heard)
@@ -81,7 +92,7 @@ class TranscriptJudge:
             judgement = self._compare(transcript, missing, heard)
         return judgement
 
-    def _doubtful(self, transcript: Transcript, judgement: Judgement, piece: Piece, missing: Mask) -> Mask:
+    def _doubtful(self, transcript: Transcript, judgement: Judgement, piece: JudgedAudio, missing: Mask) -> Mask:
         """(F,): the frames on which the judgement rests, and those of a text that is too short for its speech."""
         frames = len(missing)
         doubtful = _within(judgement.repeated, frames)

@@ -27,8 +27,9 @@ class SessionLimits(SpecModel):
         Field(
             ge=1,
             le=600,
-            description="The longest turn of speech, in seconds: then it ends by the clock. Each session of a lane has"
-            f" room for 1.2 times as much audio in memory, and none on a disk. {NOT_YET}",
+            description="The longest turn of speech, in seconds: then it ends by the clock, and earlier where the"
+            " contract's longest clip or window is shorter. Each session of a lane has room for 1.2 times as much audio"
+            " in memory, which counts to memoryCap, and none on a disk.",
         ),
     ] = 30
     max_per_lane: Annotated[int, Field(ge=1, le=64, description="How many sessions share a lane.")] = 4

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.component.agent.agent_rig import CONTRACT, MODEL, TIMEOUT_SECONDS, Agent, ManualClock, running_agent
@@ -88,6 +89,7 @@ def lane_request(
             "model": ModelSource(builtin=BuiltinModel(name=BuiltinName.COMMANDS)),
             "memory_cap": "512Mi",
             "max_sessions": 2,
+            "max_turn_seconds": 30,
             **changes,
         }
     )
@@ -147,9 +149,12 @@ async def test_a_lane_is_loaded_once_serves_and_is_deleted(agent: Agent) -> None
     ready = await until(agent, "Ready")
     assert (ready.lane, ready.model_digest, ready.sample_rate_hz) == ("interactive-0", MODEL.digest, 16_000)
     assert (await put(agent, REQUEST)).json()["state"] == "Ready" and loads(agent) == 1
+    limits = (agent.folder / "lanes" / "interactive-0" / "limits").read_text()
+    assert json.loads(limits) == {"most_sessions": 2, "max_turn_milliseconds": 30_000}
 
     lane = agent.lanes.lane(LaneKey("endpoint-1", 1))
-    assert lane is not None
+    assert lane is not None and lane.pid is not None
+    pid = lane.pid
     session = lane.open_hearing(
         sample_rate_hz=16_000, turn_detection=None, partial_milliseconds=500, max_turn_milliseconds=1000
     )
@@ -168,6 +173,7 @@ async def test_a_lane_is_loaded_once_serves_and_is_deleted(agent: Agent) -> None
     end = [event async for event in session.events()][-1]
     assert end.model_dump()["failure_class"] == FailureClass.MACHINE_RETURNED
     await until(agent, None)
+    assert not psutil.pid_exists(pid)
     assert await delete(agent, path_of(REQUEST)) == 204
     late = await put(agent, REQUEST)
     assert late.status_code == 410 and Problem.load(late.json()).held_generation == 1

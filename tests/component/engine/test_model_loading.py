@@ -76,7 +76,6 @@ def test_whisper_computes_in_float32_though_it_takes_float16_for_granted(tiny: T
     features = model._model.encoder(mx.zeros((1, 3000, 80), mx.float32))
     assert features.dtype == mx.float32
     model.warm_up()  # it raises TypeError when its decoder expects the other type
-    list(model.stream(np.zeros(16_000, np.float32)))
 
 
 @pytest.mark.skipif(mx.metal.is_available(), reason="with Metal a model keeps its own type")

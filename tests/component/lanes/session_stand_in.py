@@ -124,6 +124,8 @@ class StandIn:
         number = len(loads.read_text()) if loads.exists() else 0
         with loads.open("a") as file:
             file.write("x")
+        if request.sessions is not None:
+            (self._folder / "limits").write_text(request.sessions.model_dump_json())
         behaviours = self._behaviours.get("load", [""])
         behaviour = behaviours[min(number, len(behaviours) - 1)]
         if behaviour == "abort":

@@ -51,7 +51,7 @@ from voxfleet_agent.engine.mlx_limits import MlxLimits
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.process_memory import footprint_bytes
 from voxfleet_agent.worker import main
-from voxfleet_agent.worker.loop import WorkerBackends
+from voxfleet_agent.worker.backends import WorkerBackends
 from voxfleet_api.clip_warnings import RowWarning
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioOutput, Timestamps
@@ -195,7 +195,7 @@ class Voice:
 
     def warm_up(self) -> None: ...
 
-    def synthesize(self, text: str, *, enlarged: bool = False) -> Iterator[Samples]:
+    def synthesize(self, text: str, *, enlarged: bool = False, synthesis: Synthesis | None = None) -> Iterator[Samples]:
         yield np.full(2400, 0.25, np.float32)
         behave(self._behaviours.get(text, ""), crowd=False)
         yield np.full(1200, -0.25, np.float32)

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from tests.component.lanes.lane_rig import END_SECONDS, synthesize_spec, transcribe_spec
 
+from voxfleet_agent.lane_protocol.messages import SessionLimits
 from voxfleet_agent.lane_protocol.session_messages import SessionEnded, SpokenAudio, TextDelta, TurnDone
 from voxfleet_agent.lanes.interactive_lane import InteractiveLane
 from voxfleet_agent.lanes.lane_session import HearingSession, LaneSession, SessionBounds
@@ -25,6 +26,7 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 
 STAND_IN = Path(__file__).parent / "session_stand_in.py"
 CAP_BYTES = 2**30
+LIMITS = SessionLimits(most_sessions=2, max_turn_milliseconds=30_000)
 SECOND = bytes(2 * 16_000)
 IMPATIENT = SessionTimeouts(answer_seconds=1.0, pace_factor=0)
 
@@ -73,7 +75,7 @@ async def lane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Intera
     """A lane of which the tests leave a child that lives."""
     folder = tmp_path_factory.mktemp("lane")
     made = InteractiveLane("interactive-0", folder, memory_cap_bytes=CAP_BYTES, worker=stand_in({}))
-    await made.load(ResolvedModel(folder, "sha256:" + "1" * 64), transcribe_spec(), max_sessions=2)
+    await made.load(ResolvedModel(folder, "sha256:" + "1" * 64), transcribe_spec(), limits=LIMITS)
     yield made
     await made.kill()
 

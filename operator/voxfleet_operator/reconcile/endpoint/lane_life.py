@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -22,6 +23,8 @@ ANSWERED_LATER = frozenset({401, 403, 408, 412})
 MOST_FORGOTTEN = 1_000_000
 """So much newer a lane may be that an agent remembers and a restored API server does not. It is one no more than that:
 a number from another program must not drive ours."""
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,10 @@ def _held(lane: EndpointLane, sight: LaneSight, model_digest: str | None, now: d
 
 def _reported(lane: EndpointLane, status: LaneStatus, model_digest: str | None, now: datetime) -> EndpointLane:
     match status.state:
+        case LaneState.READY if status.model_digest is not None and not _DIGEST.fullmatch(status.model_digest):
+            return failed(
+                lane, FailureClass.RUNTIME_MISMATCH, "the agent names a model by something else than a digest", now
+            )
         case LaneState.READY if model_digest is not None and status.model_digest not in (None, model_digest):
             message = f"the model on this Mac has the digest {status.model_digest}, other lanes have {model_digest}"
             return failed(lane, FailureClass.MODEL_MISMATCH, message, now)

@@ -28,6 +28,7 @@ def lane_spec(
         synthesis=spec.synthesis,
         memory_cap=spec.memory_cap,
         max_sessions=spec.session.max_per_lane,
+        max_turn_seconds=spec.session.max_turn_seconds,
         billing_key=spec.billing_key,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from voxfleet_api.conditions import Condition, ConditionType, Reason, condition
+from voxfleet_api.conditions import Condition, ConditionType, Reason, condition, truncate
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState, LaneCounts, VoiceEndpointStatus
 from voxfleet_operator.metering.endpoint_usage import EndpointSum, endpoint_usage
@@ -48,7 +48,7 @@ def endpoint_status(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime
         model_digest=plan.model_digest,
         lanes=LaneCounts(wanted=facts.wanted, warm=len(warm_lanes(plan.lanes)), busy=facts.busy),
         macs=plan.lanes,
-        pending_reason=facts.pending_reason if plan.missing else None,
+        pending_reason=truncate(facts.pending_reason) if plan.missing else None,
         usage=endpoint_usage(endpoint.status.usage, facts.counted, now),
     )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.lane_protocol.messages import WorkerReadings
+from voxfleet_agent.lane_protocol.messages import SessionLimits, WorkerReadings
 from voxfleet_agent.lanes.child_environment import child_environment, runbook_names
 from voxfleet_agent.lanes.hang_detection import HangTimeouts
 from voxfleet_agent.lanes.lane_reports import ReadingsTotal
@@ -102,6 +103,16 @@ def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
     ):
         assert part in refusal
     assert needs.refusal(568 * MIB) is None
+
+
+def test_the_sessions_that_a_lane_is_loaded_for_are_part_of_its_memory() -> None:
+    batches = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=370 * MIB, work_bytes=30 * MIB)
+    needs = replace(batches, sessions=SessionLimits(most_sessions=4, max_turn_milliseconds=30_000))
+    session_bytes = 36 * 16_000 * (4 + 2) + 4 * MIB  # a ring, a backlog as it came, and a detector of speech
+    assert needs.least_bytes - batches.least_bytes == 4 * session_bytes
+    assert needs.room_bytes(2048 * MIB, 0) < batches.room_bytes(2048 * MIB, 0)
+    refusal = needs.refusal(568 * MIB)
+    assert refusal is not None and "+ 4 sessions 29.2 MiB (turns of 30 s x 120 %)" in refusal
 
 
 @given(st.integers(0, 4096))

@@ -12,7 +12,7 @@ from tests.unit.operator.decisions.bodies import contract
 from tests.unit.operator.decisions.endpoint_world import MODEL, endpoint_body
 from tests.unit.operator.decisions.memory_api import START
 
-from voxfleet_api.conditions import Reason
+from voxfleet_api.conditions import MESSAGE_LIMIT, Reason
 from voxfleet_api.endpoint_lanes import EndpointLaneSpec, LaneState, LaneStatus
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import VoiceContract, VoiceEndpoint
@@ -21,6 +21,7 @@ from voxfleet_api.kinds.voice_endpoint import LaneRange
 from voxfleet_api.protocol import AttemptFailure, Problem
 from voxfleet_operator.fleet.mac_view import AgentRefused, LaneAnswer, Outcome
 from voxfleet_operator.reconcile.endpoint.accept import accept
+from voxfleet_operator.reconcile.endpoint.decide import LanePlan
 from voxfleet_operator.reconcile.endpoint.lane_life import (
     LONGEST_PAUSE,
     LaneSight,
@@ -29,6 +30,7 @@ from voxfleet_operator.reconcile.endpoint.lane_life import (
     used_generation,
 )
 from voxfleet_operator.reconcile.endpoint.lane_spec import lane_request, lane_spec, told_digest
+from voxfleet_operator.reconcile.endpoint.status import EndpointFacts, endpoint_status
 from voxfleet_operator.reconcile.endpoint.wanted import SPARE_SECONDS, Load, closed, wanted_lanes
 from voxfleet_operator.reconcile.job_findings import Blocker
 
@@ -196,6 +198,7 @@ AFTER: dict[str, tuple[EndpointLaneState, LaneSight, tuple[str, str | None] | No
     "it is warm": (L, seen(accepted(LaneState.READY)), (W, None)),
     "it is warm again": (U, seen(accepted(LaneState.READY)), (W, None)),
     "it has another model": (L, seen(accepted(LaneState.READY, model=DIGEST)), (F, "ModelMismatch")),
+    "its model has no digest": (L, seen(accepted(LaneState.READY, model="/etc/passwd")), (F, "RuntimeMismatch")),
     "it failed": (L, seen(accepted(LaneState.FAILED, FailureClass.MEMORY_EXCEEDED)), (F, "MemoryExceeded")),
     "it failed and does not say why": (W, seen(accepted(LaneState.FAILED)), (F, "RuntimeMismatch")),
     "its agent deletes it": (W, seen(accepted(LaneState.DELETING)), (L, None)),
@@ -226,6 +229,16 @@ def test_what_becomes_of_a_lane(name: str) -> None:
     state, sight, expected = AFTER[name]
     after = lane_after(a_lane(state), sight, MODEL, NOW)
     assert (None if after is None else (after.state, after.failure_class)) == expected
+
+
+def test_a_status_has_room_for_whatever_keeps_macs_off() -> None:
+    endpoint = an_endpoint()
+    found = accept(endpoint, CONTRACT, None, NOW)
+    plan = LanePlan((), last_generation=0, model_digest=None, missing=1)
+    facts = EndpointFacts(found, None, 1, plan, busy=0, spec_digest=DIGEST, pending_reason="é" * 5000)
+    status = endpoint_status(endpoint, facts, NOW)
+    assert status.pending_reason is not None and len(status.pending_reason.encode()) <= MESSAGE_LIMIT
+    assert all(len(item.message.encode()) <= MESSAGE_LIMIT for item in status.conditions)
 
 
 def test_a_lane_on_a_mac_that_stays_away_is_given_up_with_its_lease() -> None:

@@ -7,10 +7,8 @@ from dataclasses import replace
 import pytest
 from tests.unit.operator.decisions.bodies import mac_agent
 from tests.unit.operator.decisions.job_objects import LATER, NOW, a_contract
-from tests.unit.operator.decisions.memory_api import Clock
-from tests.unit.operator.decisions.memory_fleet import Agent, facts
 from tests.unit.operator.decisions.world import World
-from tests.unit.operator.golden.mac_states import CONNECTED, OUT_OF_REACH, ROW, SILENT
+from tests.unit.operator.golden.mac_states import CONNECTED, FACTS, OUT_OF_REACH, ROW, SILENT
 
 from voxfleet_api.conditions import ConditionType, Reason, find
 from voxfleet_api.digest import digest_of
@@ -153,7 +151,7 @@ def test_facts_stay_when_contact_is_lost_and_nothing_moves_with_work() -> None:
     ]
     known = mac.model_copy(update={"status": status})
     assert mac_status(known, replace(SILENT, reason=Reason.SSH_UNREACHABLE), LATER).machine == status.machine
-    busy = facts(Agent("mac-a", Clock(), World().random, sequence=99))
+    busy = FACTS.model_copy(update={"ledger_sequence": 99})
     assert mac_status(known, replace(CONNECTED, machine=busy), LATER) == status
 
 

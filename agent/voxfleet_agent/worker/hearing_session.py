@@ -1,0 +1,330 @@
+"""One session that listens: frames of audio come in, turns and their text go out.
+
+Audio stays in a ring of the longest turn and a fifth, and touches no disk. What does not fit, because ended turns still
+wait for the model, waits as it came in a backlog of the same length; a client that runs ahead of the model by more than
+that loses its session.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from voxfleet_agent.audio.turn_ring import TurnRing
+from voxfleet_agent.engine.agreed_text import AgreedText
+from voxfleet_agent.engine.transcripts import Transcript
+from voxfleet_agent.engine.turn_detection import SpeechEnded, TurnBegan, TurnCleared, TurnEnded, TurnEvent
+from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, Message
+from voxfleet_agent.lane_protocol.session_messages import (
+    ClearTurn,
+    CommitTurn,
+    EndSession,
+    GrantRoom,
+    HearAudio,
+    SessionMessage,
+    SpeechStarted,
+    SpeechStopped,
+    TextDelta,
+    TurnCommitted,
+    TurnDone,
+)
+from voxfleet_agent.worker.memory_needs import TURN_RING_PERCENT, turn_ring_frames
+from voxfleet_agent.worker.session_audio import SAMPLE_BYTES, Samples, SessionAudio
+from voxfleet_agent.worker.step_order import StepKind, WaitingStep
+from voxfleet_agent.worker.turn_clock import LATE_MILLISECONDS, TurnClock
+from voxfleet_agent.worker.turn_hearing import TurnHearing, TurnStream
+from voxfleet_api.failures import FailureClass, VoxFleetError
+
+MOST_WAITING_TURNS = 8
+"""Ended turns that may wait for the model before audio has to wait."""
+_MOST_WAITING_REQUESTS = 1_000
+_SLICE_MILLISECONDS = 100
+"""How much audio is taken in at once: turns that end free the ring in between."""
+_STEP_SLICES = 10
+"""How many slices a step takes in, which the detector of speech hears in about 14 ms."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    number: int
+    start_frame: int
+    stream: TurnStream | None
+    """Hears the turn as it is spoken; None: it is heard again and again."""
+    text: AgreedText = field(default_factory=AgreedText)
+    heard_to_frame: int = 0
+    """How far the last pass has heard it."""
+    due_since_ns: int | None = None
+    """Since when another pass is due."""
+    end_frame: int = 0
+    ended_ns: int = 0
+    taken_up_ns: int | None = None
+    """When the model began with what counts as the final pass."""
+
+
+class HearingSession:
+    """On the thread that owns the model. Its methods raise VoxFleetError, with which the session ends."""
+
+    def __init__(
+        self,
+        number: int,
+        hearing: TurnHearing,
+        audio: SessionAudio,
+        turns: TurnClock,
+        *,
+        sample_rate_hz: int,
+        partial_milliseconds: int,
+        max_turn_milliseconds: int,
+        detects: bool,
+        send: Callable[[Message], None],
+    ) -> None:
+        """`sample_rate_hz`: of the client's audio. `detects`: the client is told where speech begins and stops."""
+        self._number = number
+        self._hearing = hearing
+        self._audio = audio
+        self._turns = turns
+        self._rate_hz = hearing.sample_rate_hz
+        self._client_rate_hz = sample_rate_hz
+        self._partial_frames = max(1, partial_milliseconds * self._rate_hz // 1000)
+        self._ring_frames = turn_ring_frames(max_turn_milliseconds, self._rate_hz)
+        self._ring = TurnRing(self._ring_frames)
+        self._detects = detects
+        self._send = send
+        self._open: _Turn | None = None
+        self._ended: deque[_Turn] = deque()
+        self._next_turn = 0
+        self._backlog: deque[bytearray | SessionMessage] = deque()
+        self._backlog_bytes = 0
+        self._most_backlog_bytes = max_turn_milliseconds * TURN_RING_PERCENT * sample_rate_hz // 100_000 * SAMPLE_BYTES
+        self._slice_bytes = max(1, sample_rate_hz * _SLICE_MILLISECONDS // 1000) * SAMPLE_BYTES
+        self._longest_frame_milliseconds = 0
+        self._last_audio_ns = 0
+        self._closing = False
+        self.revisions = 0
+        """How often a pass contradicted text that was already sent."""
+
+    def request(self, request: SessionMessage) -> None:
+        """Takes what the client sends, in its order."""
+        if self._closing:
+            return
+        match request:
+            case HearAudio():
+                self._take(request.pcm)
+            case GrantRoom():
+                raise VoxFleetError(FailureClass.INVALID_INPUT, "a session that listens takes no room; leave it out")
+            case _:
+                if len(self._backlog) >= _MOST_WAITING_REQUESTS:
+                    raise _ahead("turns end faster than the model hears them; commit fewer of them")
+                self._backlog.append(request)
+        self._work_off_backlog()
+
+    @property
+    def ended(self) -> bool:
+        """No more audio comes, and all of it has its text."""
+        return self._closing and not self._ended
+
+    def waiting_step(self) -> WaitingStep | None:
+        if self._ended:
+            return WaitingStep(StepKind.FINAL, self._ended[0].ended_ns, self._number)
+        if self._backlog:
+            return WaitingStep(StepKind.LISTEN, self._last_audio_ns, self._number)
+        if self._open is not None and self._open.due_since_ns is not None:
+            return WaitingStep(StepKind.PARTIAL, self._open.due_since_ns, self._number)
+        return None
+
+    def run_step(self) -> None:
+        """Runs the step that `waiting_step` tells of. Raises GpuFaultError."""
+        if self._ended:
+            if self._finish_turn(self._ended[0]):
+                self._ended.popleft()
+                self._drop_audio()
+        elif self._backlog:
+            self._work_off_backlog()
+        elif self._open is not None:
+            self._hear_so_far(self._open)
+
+    def due_ns(self) -> int | None:
+        """When the open turn ends though no audio comes any more, on the monotonic clock."""
+        due_milliseconds = None if self._backlog or self._open is None else self._turns.due_milliseconds()
+        if due_milliseconds is None:
+            return None
+        patience = due_milliseconds + self._longest_frame_milliseconds + LATE_MILLISECONDS
+        return self._last_audio_ns + patience * 1_000_000
+
+    def end_overdue_turn(self, now_ns: int) -> None:
+        due_ns = self.due_ns()
+        if due_ns is not None and now_ns >= due_ns:
+            self._commit()
+
+    def close(self) -> None:
+        """Lets go of its audio."""
+        self._ring.drop_before(self._ring.end_frame)
+        self._backlog.clear()
+
+    def _take(self, pcm: bytes) -> None:
+        if len(pcm) % SAMPLE_BYTES:
+            raise VoxFleetError(
+                FailureClass.INVALID_INPUT, "HearAudio has half a sample; send whole samples of 16 bits"
+            )
+        if self._backlog_bytes + len(pcm) > self._most_backlog_bytes:
+            raise _ahead("audio comes faster than the model hears it; send it at the pace of speech")
+        self._last_audio_ns = time.monotonic_ns()
+        milliseconds = len(pcm) // SAMPLE_BYTES * 1000 // self._client_rate_hz
+        self._longest_frame_milliseconds = max(self._longest_frame_milliseconds, milliseconds)
+        self._backlog_bytes += len(pcm)
+        last = self._backlog[-1] if self._backlog else None
+        if isinstance(last, bytearray):
+            last += pcm
+        else:
+            self._backlog.append(bytearray(pcm))
+
+    def _work_off_backlog(self) -> None:
+        for _ in range(_STEP_SLICES):
+            if not self._backlog or not self._has_room():
+                return
+            first = self._backlog[0]
+            if isinstance(first, bytearray):
+                pcm = bytes(first[: self._slice_bytes])
+                del first[: self._slice_bytes]
+                self._backlog_bytes -= len(pcm)
+                if not first:
+                    self._backlog.popleft()
+                self._hear(self._audio.feed(pcm))
+                continue
+            self._backlog.popleft()
+            match first:
+                case CommitTurn():
+                    self._commit()
+                case ClearTurn():
+                    self._hear(self._audio.flush())
+                    self._follow(self._turns.clear())
+                case EndSession():
+                    self._hear(self._audio.flush())
+                    self._follow(self._turns.finish())
+                    self._closing = True
+                    self._backlog.clear()
+
+    def _has_room(self) -> bool:
+        # A filter may give out more at once than it was given.
+        room_frames = self._ring_frames - (self._ring.end_frame - self._ring.start_frame)
+        return len(self._ended) < MOST_WAITING_TURNS and (
+            not self._ended or room_frames >= 4 * self._rate_hz * _SLICE_MILLISECONDS // 1000
+        )
+
+    def _commit(self) -> None:
+        self._hear(self._audio.flush())
+        self._follow(self._turns.commit())
+
+    def _hear(self, samples: Samples) -> None:
+        if not len(samples):
+            return
+        self._ring.write(samples)
+        self._follow(self._turns.hear(samples))
+        turn = self._open
+        is_new = turn is not None and self._ring.end_frame - turn.heard_to_frame >= self._partial_frames
+        if turn is not None and is_new and turn.due_since_ns is None:
+            turn.due_since_ns = time.monotonic_ns()
+        self._drop_audio()
+
+    def _follow(self, events: list[TurnEvent]) -> None:
+        for event in events:
+            match event:
+                case TurnBegan():
+                    start_frame = max(event.start_frame, self._ring.start_frame)
+                    self._open = _Turn(
+                        self._next_turn, start_frame, self._hearing.open_stream(), heard_to_frame=start_frame
+                    )
+                    self._next_turn += 1
+                    if self._detects:
+                        started = self._milliseconds(self._open.start_frame)
+                        self._tell(SpeechStarted, turn=self._open.number, audio_milliseconds=started)
+                case SpeechEnded() if self._open is not None and self._detects:
+                    stopped = self._milliseconds(event.end_frame)
+                    self._tell(SpeechStopped, turn=self._open.number, audio_milliseconds=stopped)
+                case TurnEnded() if self._open is not None:
+                    turn, self._open = self._open, None
+                    turn.end_frame, turn.ended_ns = event.end_frame, time.monotonic_ns()
+                    self._ended.append(turn)
+                    self._tell(TurnCommitted, turn=turn.number)
+                case TurnCleared():
+                    self._open = None
+        self._drop_audio()
+
+    def _drop_audio(self) -> None:
+        """Lets go of audio that no turn holds, nor one that may still begin."""
+        if self._ended:
+            self._ring.drop_before(self._ended[0].start_frame)
+        elif self._open is not None:
+            self._ring.drop_before(self._open.start_frame)
+        else:
+            kept_frames = min(self._turns.kept_frames, self._ring_frames // 2)
+            self._ring.drop_before(max(self._ring.start_frame, self._ring.end_frame - kept_frames))
+
+    def _hear_so_far(self, turn: _Turn) -> None:
+        end_frame = self._ring.end_frame
+        if turn.stream is None:
+            text = self._hearing.partial(self._ring.read(turn.start_frame, end_frame))
+            turn.heard_to_frame, turn.due_since_ns = end_frame, None
+            self._tell_text(turn, turn.text.update(text))
+        else:
+            turn.stream.feed(self._ring.read(turn.heard_to_frame, end_frame))
+            turn.heard_to_frame = end_frame
+            self._hearing.step(turn.stream)
+            turn.due_since_ns = None if turn.stream.idle else time.monotonic_ns()
+            self._tell_text(turn, turn.text.finish(turn.stream.text))
+
+    def _finish_turn(self, turn: _Turn) -> bool:
+        """Hears an ended turn, or a step of it; returns whether it is done."""
+        started_ns = turn.taken_up_ns = turn.taken_up_ns or time.monotonic_ns()
+        failure: VoxFleetError | None = None
+        language: str | None = None
+        try:
+            transcript = self._heard_to_the_end(turn)
+            if transcript is None:
+                return False
+            language = transcript.language
+            self._tell_text(turn, turn.text.finish(transcript.text))
+        except VoxFleetError as error:
+            failure = error
+        self.revisions += turn.text.revisions
+        self._tell(
+            TurnDone,
+            turn=turn.number,
+            text=turn.text.text,
+            failure_class=None if failure is None else failure.failure_class,
+            reason="" if failure is None else failure.message[:REASON_CHARACTERS],
+            start_milliseconds=self._milliseconds(turn.start_frame),
+            end_milliseconds=self._milliseconds(turn.end_frame),
+            language=language,
+            wait_milliseconds=(started_ns - turn.ended_ns) // 1_000_000,
+            infer_milliseconds=(time.monotonic_ns() - started_ns) // 1_000_000,
+        )
+        return True
+
+    def _heard_to_the_end(self, turn: _Turn) -> Transcript | None:
+        """None: the stream takes another step."""
+        samples = self._ring.read(turn.start_frame, turn.end_frame)
+        if turn.stream is None:
+            return self._hearing.final(samples)
+        if turn.heard_to_frame < turn.end_frame:
+            turn.stream.feed(samples[turn.heard_to_frame - turn.start_frame :])
+            turn.heard_to_frame = turn.end_frame
+        turn.stream.close()
+        self._hearing.step(turn.stream)
+        self._tell_text(turn, turn.text.finish(turn.stream.text))
+        return self._hearing.final_of_stream(turn.stream, samples) if turn.stream.done else None
+
+    def _tell_text(self, turn: _Turn, text: str) -> None:
+        if text:
+            self._tell(TextDelta, turn=turn.number, text=text)
+
+    def _tell(self, answer: Callable[..., Message], **fields: object) -> None:
+        self._send(answer(session=self._number, **fields))
+
+    def _milliseconds(self, frame: int) -> int:
+        return frame * 1000 // self._rate_hz
+
+
+def _ahead(reason: str) -> VoxFleetError:
+    return VoxFleetError(FailureClass.THROTTLED, reason)

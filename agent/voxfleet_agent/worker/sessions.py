@@ -1,0 +1,156 @@
+"""The sessions of a child: opens them, gives them what their clients send, and ends each of them exactly once.
+
+A session that fails ends alone. What comes for a number that is not open, because it has ended or never was, is
+dropped: it was on its way when the session ended.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS, Message
+from voxfleet_agent.lane_protocol.session_messages import (
+    CancelSession,
+    OpenHearing,
+    OpenSpeaking,
+    SessionEnded,
+    SessionMessage,
+    SessionOpened,
+)
+from voxfleet_agent.worker.step_order import WaitingStep
+from voxfleet_agent.worker.transcribe import GpuFaultError
+from voxfleet_api.failures import FailureClass, VoxFleetError
+
+
+class Session(Protocol):
+    """HearingSession or SpeakingSession. Every method may raise VoxFleetError, with which the session ends."""
+
+    @property
+    def ended(self) -> bool: ...
+
+    def request(self, request: SessionMessage) -> None: ...
+
+    def waiting_step(self) -> WaitingStep | None: ...
+
+    def run_step(self) -> None: ...
+
+    def due_ns(self) -> int | None: ...
+
+    def end_overdue_turn(self, now_ns: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class SessionHost(Protocol):
+    """The model in memory, as it opens sessions."""
+
+    most_sessions: int
+
+    def open_hearing(self, request: OpenHearing) -> Session: ...
+
+    def open_speaking(self, request: OpenSpeaking) -> Session: ...
+
+    @property
+    def sample_rate_hz(self) -> int: ...
+
+
+class Sessions:
+    """On the thread that owns the model."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+        self._host: SessionHost | None = None
+        self._open: dict[int, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def serve(self, host: SessionHost | None) -> None:
+        """Another model, or none, is in memory: the sessions of the one before end."""
+        for number in list(self._open):
+            self._end(
+                number,
+                VoxFleetError(FailureClass.MODEL_UNAVAILABLE, "the lane loads another model; open the session again"),
+            )
+        self._host = host
+
+    def request(self, request: SessionMessage) -> None:
+        match request:
+            case OpenHearing() | OpenSpeaking():
+                self._start(request)
+            case CancelSession() if request.session in self._open:
+                self._end(request.session, None)
+            case _ if (session := self._open.get(request.session)) is not None:
+                self._guarded(request.session, partial(session.request, request))
+
+    def waiting_steps(self) -> list[WaitingStep]:
+        return [step for session in self._open.values() if (step := session.waiting_step()) is not None]
+
+    def run(self, number: int) -> None:
+        """Runs the session's step. Raises GpuFaultError."""
+        self._guarded(number, self._open[number].run_step)
+
+    def due_ns(self) -> int | None:
+        """When the clock ends a turn, on the monotonic clock; None: no turn waits for it."""
+        return min((due for session in self._open.values() if (due := session.due_ns()) is not None), default=None)
+
+    def end_overdue_turns(self) -> None:
+        now_ns = time.monotonic_ns()
+        for number, session in list(self._open.items()):
+            self._guarded(number, partial(session.end_overdue_turn, now_ns))
+
+    def _start(self, request: OpenHearing | OpenSpeaking) -> None:
+        number = request.session
+        try:
+            if number in self._open:
+                # It ends with the session that it was given to first: one number has one end.
+                raise VoxFleetError(FailureClass.INVALID_INPUT, f"session {number} is open already; take a new number")
+            host = self._host
+            if host is None:
+                raise VoxFleetError(FailureClass.MODEL_UNAVAILABLE, "the lane holds no model; load one first")
+            if len(self._open) >= host.most_sessions:
+                raise VoxFleetError(
+                    FailureClass.THROTTLED,
+                    f"the lane has {host.most_sessions} sessions, as many as it takes; wait for one to end",
+                )
+            opened = host.open_hearing(request) if isinstance(request, OpenHearing) else host.open_speaking(request)
+        except VoxFleetError as error:
+            self._end(number, error)
+            return
+        self._open[number] = opened
+        self._send(SessionOpened(session=number, sample_rate_hz=host.sample_rate_hz))
+
+    def _guarded(self, number: int, work: Callable[[], None]) -> None:
+        """Ends the session if the work fails, or was its last."""
+        try:
+            work()
+        except VoxFleetError as error:
+            self._end(number, error)
+            return
+        except GpuFaultError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one session's trouble must not become that of the others
+            traceback.print_exc(file=sys.stderr)
+            reason = f"the lane raised {type(error).__name__} for the session; look at the agent's log"
+            self._end(number, VoxFleetError(FailureClass.INFERENCE_ERROR, reason))
+            return
+        session = self._open.get(number)
+        if session is not None and session.ended:
+            self._end(number, None)
+
+    def _end(self, number: int, failure: VoxFleetError | None) -> None:
+        session = self._open.pop(number, None)
+        if session is not None:  # else it was refused
+            session.close()
+        self._send(
+            SessionEnded(
+                session=number,
+                failure_class=None if failure is None else failure.failure_class,
+                reason="" if failure is None else failure.message[:REASON_CHARACTERS],
+            )
+        )

@@ -1,0 +1,199 @@
+"""What a session tells of its turns, whatever the model makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from voxfleet_agent.engine.transcripts import Transcript
+from voxfleet_agent.lane_protocol.messages import Message
+from voxfleet_agent.lane_protocol.session_messages import (
+    ClearTurn,
+    CommitTurn,
+    EndSession,
+    HearAudio,
+    SessionMessage,
+    TextDelta,
+    TurnCommitted,
+    TurnDone,
+)
+from voxfleet_agent.worker.decode_thread import Mask, Samples
+from voxfleet_agent.worker.hearing_session import HearingSession
+from voxfleet_agent.worker.session_audio import SessionAudio, open_soxr
+from voxfleet_agent.worker.step_order import StepKind
+from voxfleet_agent.worker.transcript_judge import TranscriptJudge
+from voxfleet_agent.worker.turn_clock import CommittedTurns
+from voxfleet_agent.worker.turn_hearing import TurnHearing
+from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_limits import Completeness
+
+RATE_HZ = 1_000
+MAX_TURN_MILLISECONDS = 2_000
+WORDS = st.sampled_from(["eins", "zwei", "drei", "vier"])
+HYPOTHESES = st.lists(st.lists(WORDS, max_size=5).map(" ".join), min_size=1, max_size=8)
+
+
+class Model:
+    """Says of each pass what the test says, and notes what it heard."""
+
+    sample_rate_hz = RATE_HZ
+    family = "fake"
+    batches = False
+    parameters = 0
+    dtype = "float32"
+    tells_progress = False
+
+    def __init__(self, texts: Sequence[str] = ()) -> None:
+        self._texts = list(texts)
+        self.heard: list[list[int]] = []
+
+    def transcribe(
+        self, clips: Sequence[Samples], *, enlarged: bool = False, heard: Callable[[int], None] | None = None
+    ) -> list[Transcript]:
+        (clip,) = clips
+        self.heard.append(np.rint(clip * 32_768).astype(int).tolist())
+        text = self._texts.pop(0) if self._texts else ""
+        if text == "cut":
+            return [Transcript("half a", token_limit_reached=True)]
+        return [Transcript(text)]
+
+    def warm_up(self) -> None: ...
+
+
+def silent(samples: Samples, rate_hz: int) -> Mask:
+    return np.zeros(len(samples), np.bool_)
+
+
+def cut_short(transcript: Transcript, speech: Mask, min_coverage_percent: int) -> str | None:
+    return "the model stopped at its token limit" if transcript.token_limit_reached else None
+
+
+def session_of(model: Model, sent: list[Message], partial_milliseconds: int = 100) -> HearingSession:
+    judge = TranscriptJudge(cut_short, silent, Completeness(), RATE_HZ)
+    return HearingSession(
+        1,
+        TurnHearing(model, judge, silent),
+        SessionAudio(RATE_HZ, RATE_HZ, None, open_soxr),
+        CommittedTurns(MAX_TURN_MILLISECONDS * RATE_HZ // 1000),
+        sample_rate_hz=RATE_HZ,
+        partial_milliseconds=partial_milliseconds,
+        max_turn_milliseconds=MAX_TURN_MILLISECONDS,
+        detects=False,
+        send=sent.append,
+    )
+
+
+def pcm(numbers: Sequence[int]) -> bytes:
+    return np.array(numbers, "<i2").tobytes()
+
+
+def refusal(session: HearingSession, request: SessionMessage) -> FailureClass | None:
+    """The class with which the session ends; None: it goes on."""
+    try:
+        session.request(request)
+    except VoxFleetError as error:
+        return error.failure_class
+    return None
+
+
+def run_all(session: HearingSession) -> None:
+    while session.waiting_step() is not None:
+        session.run_step()
+
+
+@given(HYPOTHESES)
+def test_deltas_only_grow_and_are_the_text_of_the_turn(texts: list[str]) -> None:
+    sent: list[Message] = []
+    session = session_of(Model(texts), sent)
+    for _ in range(len(texts) - 1):
+        session.request(HearAudio(session=1, pcm=pcm([1] * 100)))
+        run_all(session)
+    session.request(EndSession(session=1))
+    run_all(session)
+    assert session.ended
+    deltas = [message.text for message in sent if isinstance(message, TextDelta)]
+    done = [message for message in sent if isinstance(message, TurnDone)]
+    assert all(deltas) and [turn.text for turn in done] == (["".join(deltas)] if len(texts) > 1 else [])
+    if session.revisions == 0 and done:
+        assert done[0].text == texts[-1]
+
+
+REQUESTS = st.lists(
+    st.one_of(
+        st.lists(st.integers(-32_768, 32_767), max_size=900).map(
+            lambda numbers: HearAudio(session=1, pcm=pcm(numbers))
+        ),
+        st.just(CommitTurn(session=1)),
+        st.just(ClearTurn(session=1)),
+    ),
+    max_size=12,
+)
+
+
+@given(REQUESTS, st.booleans())
+def test_each_sample_is_heard_in_exactly_one_turn_unless_it_was_cleared(
+    requests: list[SessionMessage], at_once: bool
+) -> None:
+    """However slowly the model hears: `at_once` it is only asked when all requests have come."""
+    sent: list[Message] = []
+    model = Model()
+    session = session_of(model, sent, partial_milliseconds=10**6)
+    expected: list[list[int]] = []
+    turn: list[int] = []
+    for request in [*requests, EndSession(session=1)]:
+        match request:
+            case HearAudio():
+                for number in np.frombuffer(request.pcm, "<i2").tolist():
+                    turn.append(number)
+                    if len(turn) == MAX_TURN_MILLISECONDS:
+                        expected.append(turn)
+                        turn = []
+            case ClearTurn():
+                turn = []
+            case _ if turn:
+                expected.append(turn)
+                turn = []
+        failure_class = refusal(session, request)
+        if failure_class is not None:
+            assert failure_class is FailureClass.THROTTLED and at_once
+            return
+        if not at_once:
+            run_all(session)
+    run_all(session)
+    assert session.ended and model.heard == expected
+    assert [message.turn for message in sent if isinstance(message, TurnCommitted)] == sorted(
+        message.turn for message in sent if isinstance(message, TurnDone)
+    )
+
+
+def test_a_turn_that_is_cut_short_is_heard_again_and_then_fails_alone() -> None:
+    sent: list[Message] = []
+    session = session_of(Model(["cut", "whole", "cut", "cut", "next"]), sent)
+    for _ in range(3):
+        session.request(HearAudio(session=1, pcm=pcm([5] * 10)))
+        session.request(CommitTurn(session=1))
+    run_all(session)
+    done = [(turn.text, turn.failure_class) for turn in sent if isinstance(turn, TurnDone)]
+    assert done == [("whole", None), ("", FailureClass.TRUNCATED_OUTPUT), ("next", None)]
+
+
+def test_a_client_that_runs_far_ahead_of_the_model_loses_its_session() -> None:
+    session = session_of(Model(), [])
+    audio = HearAudio(session=1, pcm=pcm([1] * 1000))
+    answers = [refusal(session, audio) for _ in range(100)]
+    taken = answers.index(FailureClass.THROTTLED)
+    assert 2 * MAX_TURN_MILLISECONDS <= 1000 * taken <= 3 * MAX_TURN_MILLISECONDS
+
+
+def test_an_ended_turn_is_due_before_what_is_spoken_meanwhile() -> None:
+    session = session_of(Model(), [])
+    session.request(HearAudio(session=1, pcm=pcm([1] * 500)))
+    step = session.waiting_step()
+    assert step is not None and step.kind is StepKind.PARTIAL
+    session.request(CommitTurn(session=1))
+    session.request(HearAudio(session=1, pcm=pcm([1] * 500)))
+    step = session.waiting_step()
+    assert step is not None and step.kind is StepKind.FINAL
