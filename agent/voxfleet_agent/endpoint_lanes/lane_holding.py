@@ -69,6 +69,7 @@ class LaneHolding:
         live.state = step.state
         if LaneAction.GIVE_BACK in step.actions:
             live.log().info("lane of an endpoint ends", event_type=event.value)
+            self._metering.cleans_up(live)
             live.task = self._background.start(self._end(live, live.task))
 
     async def _load(self, live: LiveLane, lane: InteractiveLane, older: LiveLane | None) -> None:

@@ -50,6 +50,14 @@ class LiveLane:
     def key(self) -> LaneKey:
         return self.spec.key
 
+    @property
+    def warm(self) -> bool:
+        return self.state is LaneState.READY
+
+    @property
+    def open_sessions(self) -> int:
+        return 0 if self.lane is None else self.lane.open_sessions
+
     def has_lapsed(self, now_seconds: float, stop_at_seconds: float | None) -> bool:
         """Whether its lease has expired, or the time beyond which no lease of this Mac lasts has come."""
         if self.state is LaneState.DELETING:
@@ -68,7 +76,7 @@ class LiveLane:
             lane=None if lane is None else lane.name,
             model_digest=None if lane is None else lane.loaded_digest,
             sample_rate_hz=self.sample_rate_hz,
-            sessions=0 if lane is None else lane.open_sessions,
+            sessions=self.open_sessions,
             failure=self._failure(),
         )
 

@@ -26,7 +26,9 @@ def activity_of(*, warm: bool, sessions: int, unused_milliseconds: int | None, c
 
 class UsedLane(Protocol):
     @property
-    def warm(self) -> bool: ...
+    def warm(self) -> bool:
+        """Whether it takes sessions of its holder: what a holder before it left in the lane does not count."""
+        ...
 
     @property
     def open_sessions(self) -> int: ...
@@ -53,7 +55,7 @@ class WarmLaneMeter:
         self._metered_milliseconds = metered_milliseconds
         self._used_at: int | None = None
         self._is_journaled = False
-        self._cleans_up = False
+        self._cleans_up = self._stopped = False
 
     def cleans_up(self) -> None:
         """What follows is the end of the lane's child, whatever the lane still seems to do."""
@@ -71,12 +73,13 @@ class WarmLaneMeter:
             warm=lane.warm, sessions=lane.open_sessions, unused_milliseconds=unused, cleans_up=self._cleans_up
         )
         begun, meter = self._meter.hold, self._meter
-        ended = meter.tick() if activity is meter.activity else meter.switch(activity)
+        ended = meter.tick() if self._stopped or activity is meter.activity else meter.switch(activity)
         return self._change(begun, ended, meter.hold)
 
     def stop(self) -> None:
         """The lane goes to another holder, or back to its pool."""
         self._meter.stop()
+        self._stopped = True
 
     def end(self) -> MeteredChange:
         begun = self._meter.hold
