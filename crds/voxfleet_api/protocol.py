@@ -217,7 +217,8 @@ class EventAck(StatusModel):
 
 
 class RenewRequest(StatusModel):
-    """Body of POST /v1/renew, which renews all leases. What it asks holds until the next renewal says otherwise.
+    """Body of POST /v1/renew, which renews the leases of all attempts. What it asks holds until the next renewal says
+    otherwise.
 
     An agent without contact does by its own clock what the last renewal asked for.
     """
@@ -228,6 +229,9 @@ class RenewRequest(StatusModel):
     """From then on Process attempts end as MachineReturned after the clips in flight, with their parts delivered."""
     stop_after_seconds: Annotated[int, Field(ge=0)] | None = None
     """No lease lasts longer."""
+    lanes: bool = False
+    """Warm lanes of endpoints are renewed, too. An operator that knows of none, and could delete none, does not say it,
+    so that those which a newer one left behind end with their leases."""
 
 
 class RenewAnswer(StatusModel):

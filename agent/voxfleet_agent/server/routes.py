@@ -200,7 +200,8 @@ class Routes:
         renewed = await self._supervisor.renew(body, until)
         if isinstance(renewed, Refusal):
             raise RequestRefused(renewed)
-        return json_response(RenewAnswer(renewed=renewed, renewed_lanes=self._lanes.renew() or None))
+        renewed_lanes = self._lanes.renew() if body.lanes else 0
+        return json_response(RenewAnswer(renewed=renewed, renewed_lanes=renewed_lanes or None))
 
     async def acknowledge(self, request: Request) -> Response:
         """Deletes the events up to the cursor."""

@@ -46,7 +46,10 @@ class Streaming(SpecModel):
 
     interval: Annotated[
         Duration,
-        Field(description=f"Length of a chunk of streamed speech. {NOT_YET}", json_schema_extra=between("10ms", "60s")),
+        Field(
+            description="Length of a chunk of streamed speech; rounded to whole frames of the model's codec.",
+            json_schema_extra=between("10ms", "60s"),
+        ),
     ] = "2s"
     partial: Annotated[
         Duration,

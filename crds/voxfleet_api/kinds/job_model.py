@@ -60,7 +60,10 @@ class ModelSource(
     ] = None
     digest: Annotated[
         Digest | None,
-        Field(description="The digest that the model's files must have; absent: the digest that Plan computes."),
+        Field(
+            description="The digest that the model's files must have; absent: a job keeps to the one that Plan"
+            " computes, an endpoint's lanes to that of those that are warm."
+        ),
     ] = None
 
     @property

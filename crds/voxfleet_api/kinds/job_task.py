@@ -90,7 +90,8 @@ class Synthesis(
     streaming_interval: Annotated[
         Duration,
         Field(
-            description="Length of a streamed chunk; rounded to whole frames of the model's codec.",
+            description="Length of a streamed chunk; rounded to whole frames of the model's codec. Of a VoiceEndpoint"
+            " spec.streaming.interval counts instead.",
             json_schema_extra=between("10ms", "60s"),
         ),
     ] = "2s"

@@ -38,6 +38,7 @@ class Closing:
             takes_nothing=self.takes_nothing or self.phase(now) is not ClosingPhase.OPEN,
             return_after_seconds=_whole_seconds(self.return_at, now),
             stop_after_seconds=_whole_seconds(self.stop_at, now),
+            lanes=True,
         )
 
 

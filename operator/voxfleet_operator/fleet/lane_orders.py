@@ -6,7 +6,7 @@ state.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest, LaneState, LaneStatus
 from voxfleet_operator.fleet.mac_view import AgentRefused, LaneAnswer, Outcome
@@ -55,7 +55,7 @@ class LaneOrders:
     def __init__(self) -> None:
         self._orders: dict[str, _Order] = {}
         """By UID: of two lanes with the same one the agent ends the older one itself. What is gone is remembered while
-        there is room, for those who ask."""
+        there is room, for those who ask. The one that was told last stands last."""
         self._calling: dict[str, LaneLetter] = {}
 
     def hold(self, key: LaneKey, request: LaneRequest | None) -> None:
@@ -82,12 +82,17 @@ class LaneOrders:
         return {order.key: order.answer for order in self._orders.values() if order.answer is not None}
 
     def next(self, now: float) -> LaneLetter | None:
-        """Takes out the next call; it is under way until `answered`."""
-        for uid, order in self._orders.items():
-            if order.due_seconds <= now and uid not in self._calling:
-                letter = self._calling[uid] = order.letter()
-                return letter
-        return None
+        """Takes out the next call; it is under way until `answered`.
+
+        Of those that are due it is the one that was told longest ago: however slow the calls, each has its turn.
+        """
+        due = (uid for uid, order in self._orders.items() if order.due_seconds <= now and uid not in self._calling)
+        uid = next(due, None)
+        if uid is None:
+            return None
+        order = self._orders[uid] = self._orders.pop(uid)
+        letter = self._calling[uid] = order.letter()
+        return letter
 
     def next_due_seconds(self) -> float:
         """When `next` may have a call although nothing was stated or answered meanwhile; infinity if never."""
@@ -102,8 +107,10 @@ class LaneOrders:
         order = self._orders.get(letter.key.endpoint_uid)
         if order is None or order.key != letter.key or order.drops != letter.drops:
             return False  # something else is wanted by now
-        before, order.answer = order.answer, answer
-        order.due_seconds = answer.at_seconds + self._pause_seconds(order, answer)
+        before, order.answer = order.answer, replace(answer, drops=letter.drops)
+        pause_seconds = self._pause_seconds(order, answer)
+        if order.drops or order.request is letter.request:  # else it is to be told something newer, at once
+            order.due_seconds = answer.at_seconds + pause_seconds
         return before is None or _news(before) != _news(answer)
 
     def connection_lost(self) -> None:

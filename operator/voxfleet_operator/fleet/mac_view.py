@@ -120,6 +120,8 @@ class LaneAnswer:
     status: LaneStatus | None = None
     """Of a lane that the agent has."""
     refusal: AgentRefused | None = None
+    drops: bool = False
+    """Whether the agent was told to delete it, so that it never takes this number again."""
 
 
 PENDING = AgentAnswer(Outcome.PENDING, float("-inf"))

@@ -6,13 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
 
-from voxfleet_api.endpoint_lanes import LaneKey
 from voxfleet_api.kinds import VoiceEndpoint
-from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState
+from voxfleet_api.kinds.endpoint_status import EndpointLaneState
 from voxfleet_api.machine_messages import Capability
 from voxfleet_api.pools import PoolKind
 from voxfleet_api.quantities import quantity_bytes
-from voxfleet_operator.fleet.mac_view import MacView, Outcome
 from voxfleet_operator.placement.gather import PlacementGatherer
 from voxfleet_operator.placement.interactive_lanes import (
     EndpointNeeds,
@@ -22,6 +20,7 @@ from voxfleet_operator.placement.interactive_lanes import (
 )
 from voxfleet_operator.placement.snapshot import JobNeeds
 from voxfleet_operator.reconcile.context import Context
+from voxfleet_operator.reconcile.held_lanes import may_hold
 from voxfleet_operator.reconcile.lane_places import LaneClaims, LanePlaces
 
 
@@ -70,14 +69,9 @@ class LaneRooms:
         return rooms
 
     def _held_by(self, other: VoiceEndpoint) -> set[str]:
-        """The Macs that have a lane of the endpoint, or may have. One that failed there goes soon."""
+        """The Macs that have a lane of the endpoint, or may have."""
         views = self._context.fleet.views()
-        return {lane.mac for lane in other.status.macs if not _is_gone(lane, other.metadata.uid, views.get(lane.mac))}
-
-
-def _is_gone(lane: EndpointLane, uid: str, view: MacView | None) -> bool:
-    answer = None if view is None else view.lanes.get(LaneKey(uid, lane.generation))
-    return lane.state == EndpointLaneState.FAILED and answer is not None and answer.outcome is Outcome.GONE
+        return {lane.mac for lane in other.status.macs if may_hold(lane, other.metadata.uid, views.get(lane.mac))}
 
 
 def endpoint_needs(endpoint: VoiceEndpoint) -> EndpointNeeds:

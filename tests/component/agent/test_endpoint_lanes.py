@@ -261,16 +261,29 @@ async def test_a_lane_that_nobody_renews_is_unloaded_and_a_put_brings_it_back(tm
         await until(agent, "Ready")
         for _ in range(3):
             clock.advance(59)
-            renewed = await agent.http.post("/v1/renew", json={}, headers=agent.headers())
+            renewed = await agent.http.post("/v1/renew", json={"lanes": True}, headers=agent.headers())
             assert RenewAnswer.load(renewed.json()).renewed_lanes == 1
         await agent.lanes.watch()
         assert (await until(agent, "Ready")).state == "Ready"
         clock.advance(60)
-        renewed = await agent.http.post("/v1/renew", json={}, headers=agent.headers())
+        renewed = await agent.http.post("/v1/renew", json={"lanes": True}, headers=agent.headers())
         assert RenewAnswer.load(renewed.json()).renewed_lanes is None, "a renewal that comes too late revives nothing"
         await until(agent, None)
         assert (await put(agent, REQUEST)).status_code == 200
         await until(agent, "Ready")
+
+
+async def test_an_operator_that_knows_no_lanes_renews_none(tmp_path: Path) -> None:
+    """One that was rolled back: it could not delete them either."""
+    clock = ManualClock()
+    async with agent_with_lanes(tmp_path, clock=clock) as agent:
+        await put(agent, REQUEST)
+        await until(agent, "Ready")
+        clock.advance(59)
+        renewed = await agent.http.post("/v1/renew", json={}, headers=agent.headers())
+        assert renewed.status_code == 200 and RenewAnswer.load(renewed.json()).renewed_lanes is None
+        clock.advance(1)
+        await until(agent, None)
 
 
 async def test_a_mac_that_closes_ends_its_lanes_and_takes_none(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ async def test_a_closing_is_told_at_once_and_with_every_renewal(rig: Rig) -> Non
     strict.secrets = rig.secrets
     strict.fleet.ensure(mac.resource("mac-01"))
     await strict.connected("mac-01")
-    assert await newest(mac.agent) == RenewRequest()
+    assert await newest(mac.agent) == RenewRequest(lanes=True)
     told = len(mac.agent.calls(RENEW))
     stop_at = datetime.now(UTC) + timedelta(hours=1)
 
@@ -36,7 +36,7 @@ async def test_a_closing_is_told_at_once_and_with_every_renewal(rig: Rig) -> Non
     assert 3200 < asked.return_after_seconds <= 3300 and asked.stop_after_seconds == asked.return_after_seconds + 300
     strict.fleet.close_at("mac-01", Closing(True, stop_at - timedelta(minutes=5), stop_at))
     strict.fleet.close_at("mac-01", Closing())
-    assert await newest(mac.agent, told + 1) == RenewRequest(), "what is no news is not told again"
+    assert await newest(mac.agent, told + 1) == RenewRequest(lanes=True), "what is no news is not told again"
 
 
 async def test_an_older_agent_that_is_to_stop_gets_no_more_time(rig: Rig) -> None:

@@ -64,12 +64,14 @@ def lane_after(lane: EndpointLane, sight: LaneSight, model_digest: str | None, n
     return None if gone or unloaded else lane
 
 
-def _held(lane: EndpointLane, sight: LaneSight, model_digest: str | None, now: datetime) -> EndpointLane:
+def _held(lane: EndpointLane, sight: LaneSight, model_digest: str | None, now: datetime) -> EndpointLane | None:
     if not sight.connected:
         return changed(lane, EndpointLaneState.UNREACHABLE, now) if sight.heard else lane
     answer = sight.answer
     if answer is None or answer.outcome in (Outcome.PENDING, Outcome.UNKNOWN):
         return lane
+    if answer.outcome is Outcome.GONE and answer.drops:
+        return None  # it was deleted although it is wanted, and an agent takes no such number again
     if answer.outcome is Outcome.GONE:  # nobody could tell the agent to load it
         return changed(lane, EndpointLaneState.LOADING, now)
     if answer.refusal is not None:

@@ -15,7 +15,9 @@ def lane_spec(
     endpoint: VoiceEndpoint, contract: AcceptedContract, generation: int = ANY_GENERATION
 ) -> EndpointLaneSpec:
     """The same for each lane but for its number: what differs between Macs is in the request around it."""
-    metadata, spec = endpoint.metadata, endpoint.spec
+    metadata, spec, synthesis = endpoint.metadata, endpoint.spec, endpoint.spec.synthesis
+    if synthesis is not None:
+        synthesis = synthesis.model_copy(update={"streaming_interval": spec.streaming.interval})
     return EndpointLaneSpec(
         namespace=metadata.namespace,
         endpoint=EndpointRef(name=metadata.name, uid=metadata.uid),
@@ -25,7 +27,7 @@ def lane_spec(
         contract=contract.spec,
         contract_digest=contract.digest,
         transcription=spec.transcription,
-        synthesis=spec.synthesis,
+        synthesis=synthesis,
         memory_cap=spec.memory_cap,
         max_sessions=spec.session.max_per_lane,
         max_turn_seconds=spec.session.max_turn_seconds,

@@ -9,21 +9,24 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.endpoint_lanes import LaneStatus
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement, VoiceEndpoint
 from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.protocol import AttemptStatus
 from voxfleet_operator.cache import key_of
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.fleet.closing import Closing, ClosingPhase
+from voxfleet_operator.fleet.lane_orders import MAX_LANES
 from voxfleet_operator.fleet.mac_view import MacView, Order, Outcome
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.exclusions import Exclusions
+from voxfleet_operator.reconcile.held_lanes import holding
 from voxfleet_operator.reconcile.mac.changes import changes
 from voxfleet_operator.reconcile.mac.decide import awaits, is_ahead, left_to_end, orphans, records
 from voxfleet_operator.reconcile.mac.exclusion import known_machine, shown_exclusion, stored_exclusion
-from voxfleet_operator.reconcile.mac.status import mac_status, unseen
+from voxfleet_operator.reconcile.mac.status import LeftToEnd, mac_status, unseen
 from voxfleet_operator.reconcile.mac_closing import closing, next_change
 from voxfleet_operator.reconcile.orphan_lanes import orphan_lanes
 from voxfleet_operator.reconcile.refusing_macs import FORGET_SECONDS, RefusingMacs
@@ -111,7 +114,7 @@ class MacReconciler:
         exclusion, refusing = self._exclusions.of(machine, clock_seconds), self._refusing.of(machine, clock_seconds)
         shown = shown_exclusion(exclusion, mac.status.exclusion, clock_seconds, now)
         counts = mac.spec.drain is not None or phase is ClosingPhase.STOPPED
-        left = self._left(view) if counts else ()
+        left = self._left(view) if counts else LeftToEnd()
         status = mac_status(mac, view, context.timestamp(), shown, left, refusing)
         written = await write_status(context, mac, status)
         if written is None:
@@ -121,7 +124,7 @@ class MacReconciler:
         was_open = old is not None and old.phase is not ClosingPhase.STOPPED
         if left and was_open and phase is ClosingPhase.STOPPED and not view.connected:
             context.events.publish(written, EventReason.STOPPED_UNSEEN, unseen(left))
-        self._drop_orphan_lanes(view)
+        await self._drop_orphan_lanes(view)
         waits = (
             await self._delete_orphans(written, view),
             self._until_change(written),
@@ -131,11 +134,10 @@ class MacReconciler:
         )
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
-    def _left(self, view: MacView) -> tuple[str, ...]:
-        """What is still to end on the Mac."""
+    def _left(self, view: MacView) -> LeftToEnd:
         shards = left_to_end(self._by_machine.of(view), view, self._context.options.control_plane)
-        lanes = (key_of(endpoint) for endpoint in endpoints_on(view.name, self._context.cache))
-        return (*shards, *(f"lane of {key.namespace}/{key.name}" for key in lanes))
+        lanes = map(key_of, holding(endpoints_on(view.name, self._context.cache), view))
+        return LeftToEnd(shards, tuple(f"{key.namespace}/{key.name}" for key in lanes))
 
     def _until_change(self, mac: MacAgent) -> float | None:
         """The seconds until the Mac opens or closes."""
@@ -217,11 +219,26 @@ class MacReconciler:
                 if awaits(shard, item):
                     self._context.queue.add(key_of(shard))
 
-    def _drop_orphan_lanes(self, view: MacView) -> None:
-        cache = self._context.cache
-        if self._context.synced():
-            for key in orphan_lanes(view, lambda uid: cache.by_uid(VoiceEndpoint, uid)):
-                self._context.fleet.drop_lane(view, key)
+    async def _drop_orphan_lanes(self, view: MacView) -> None:
+        context = self._context
+        if not context.synced():
+            return
+        for lane in orphan_lanes(view, lambda uid: context.cache.by_uid(VoiceEndpoint, uid))[:MAX_LANES]:
+            answer = view.lanes.get(lane.key)
+            if answer is not None and answer.drops:
+                continue  # it is being deleted
+            if await self._is_wanted(lane, view):
+                continue
+            context.leader.check()
+            context.fleet.drop_lane(view, lane.key)
+
+    async def _is_wanted(self, lane: LaneStatus, mac: MacView) -> bool:
+        """Asks the API server: the cache may lag, and loading a lane takes as long as some sessions do."""
+        found = await self._context.api.get(VoiceEndpoint, lane.namespace, lane.endpoint)
+        if found is None:
+            return False
+        observe(self._context, found)
+        return found.metadata.uid == lane.endpoint_uid and any(known.mac == mac.name for known in found.status.macs)
 
     async def _delete_orphans(self, mac: MacAgent, view: MacView) -> float | None:
         """Deletes attempts whose AudioShard, or its job, is gone, or that the API server knows nothing of any more.

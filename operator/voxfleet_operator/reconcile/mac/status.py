@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from voxfleet_api.conditions import ConditionType, Reason, condition, find
@@ -24,7 +25,23 @@ from voxfleet_operator.reconcile.mac.verdict import ConditionVerdict
 from voxfleet_operator.reconcile.mac_closing import RETURN_GRACE, drain_returns_at
 from voxfleet_operator.reconcile.refusing_macs import Refusing
 
-SHOWN_SHARDS = 5
+SHOWN_OBJECTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LeftToEnd:
+    """What a Mac is not empty of. Names have their namespaces."""
+
+    shards: Sequence[str] = ()
+    """Those with an attempt on the Mac that is not over."""
+    endpoints: Sequence[str] = ()
+    """Those that may have a lane on the Mac."""
+
+    def __bool__(self) -> bool:
+        return bool(self.shards or self.endpoints)
+
+
+NOTHING_LEFT = LeftToEnd()
 
 
 def mac_status(
@@ -32,11 +49,11 @@ def mac_status(
     view: MacView,
     now: str,
     exclusion: MacExclusion | None = None,
-    left: Sequence[str] = (),
+    left: LeftToEnd = NOTHING_LEFT,
     refusing: Refusing | None = None,
 ) -> MacAgentStatus:
-    """`exclusion`: the one that holds now. `left`: the shards with an attempt on the Mac that is not over, each with
-    its namespace. `refusing`: what it answered to the last attempts.
+    """`exclusion`: the one that holds now. `left`: what is still to end. `refusing`: what it answered to the last
+    attempts.
     """
     moment, machine = datetime.fromisoformat(now), shown_machine(mac, view)
     verdicts = {
@@ -67,18 +84,23 @@ def mac_status(
     )
 
 
-def _draining(
-    mac: MacAgent, view: MacView, left: Sequence[str], now: datetime
-) -> Mapping[ConditionType, ConditionVerdict]:
+def _draining(mac: MacAgent, view: MacView, left: LeftToEnd, now: datetime) -> Mapping[ConditionType, ConditionVerdict]:
     """Present for as long as spec.drain is set."""
     if mac.spec.drain is None:
         return {}
     if not left:
         return {ConditionType.DRAINING: _empty(mac, view)}
     return_at = drain_returns_at(mac, now)
-    how = "run to their end" if now < return_at else "end after the clips in flight"
-    until = return_at if now < return_at else return_at + RETURN_GRACE
-    message = f"{_count(left)} still to end ({_shown(left)}): they {how}, until {until:%Y-%m-%dT%H:%M:%SZ} at most"
+    runs_on = now < return_at
+    until = return_at if runs_on else return_at + RETURN_GRACE
+    parts = []
+    if left.shards:
+        how = "run to their end" if runs_on else "end after the clips in flight"
+        parts.append(f"{_attempts(left)} still to end ({_shown(left.shards)}): they {how}")
+    if left.endpoints:
+        how = "each goes once another one is warm" if runs_on else "they are taken away"
+        parts.append(f"{_lanes(left)} still to go (of {_shown(left.endpoints)}): {how}")
+    message = f"{'; '.join(parts)}, until {until:%Y-%m-%dT%H:%M:%SZ} at most"
     return {ConditionType.DRAINING: ConditionVerdict(True, Reason.DRAINING, message)}
 
 
@@ -101,17 +123,25 @@ def _was_drained(mac: MacAgent) -> bool:
     return stored is not None and stored.reason == Reason.DRAINED
 
 
-def unseen(left: Sequence[str]) -> str:
+def unseen(left: LeftToEnd) -> str:
     """Of a Mac that is to run nothing any more and is out of contact."""
+    counted = " and ".join([*([_attempts(left)] if left.shards else []), *([_lanes(left)] if left.endpoints else [])])
+    named = "; ".join(
+        [*([_shown(left.shards)] if left.shards else []), *([f"of {_shown(left.endpoints)}"] if left.endpoints else [])]
+    )
     return (
-        f"without contact nobody knows whether {_count(left)} stopped in time ({_shown(left)}); what this Mac signs of"
-        " them counts once it is read, in its statement and in the job's usage"
+        f"without contact nobody knows whether {counted} stopped in time ({named}); what this Mac signs of them counts"
+        " once it is read, in its statement and in the job's usage"
     )
 
 
-def _count(left: Sequence[str]) -> str:
-    return f"{len(left)} attempt{'s' * (len(left) != 1)}"
+def _attempts(left: LeftToEnd) -> str:
+    return f"{len(left.shards)} attempt{'s' * (len(left.shards) != 1)}"
 
 
-def _shown(left: Sequence[str]) -> str:
-    return ", ".join([*sorted(left)[:SHOWN_SHARDS], *(["…"] if len(left) > SHOWN_SHARDS else [])])
+def _lanes(left: LeftToEnd) -> str:
+    return f"{len(left.endpoints)} lane{'s' * (len(left.endpoints) != 1)}"
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join([*sorted(names)[:SHOWN_OBJECTS], *(["…"] if len(names) > SHOWN_OBJECTS else [])])

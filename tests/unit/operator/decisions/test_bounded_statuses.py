@@ -42,7 +42,7 @@ from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.fleet.verified_row import VerifiedRow
 from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
-from voxfleet_operator.reconcile.mac.status import mac_status
+from voxfleet_operator.reconcile.mac.status import LeftToEnd, mac_status
 from voxfleet_operator.reconcile.shard.status import assigned, attempt_ended, committed
 from voxfleet_operator.reconcile.statement.decide import SettledRow, SettledRun
 from voxfleet_operator.reconcile.statement.status import takes, with_run
@@ -204,7 +204,7 @@ class Whatever:
             machine=facts,
             ledger_error=self.text(3000),
         )
-        left = ["team/" + "s" * 250] * self.one_of([0, 1000])
+        left = LeftToEnd(*(["team/" + "s" * 250] * self.one_of([0, 1000]) for _ in range(2)))
         return mac_status(MacAgent.load(mac_agent("mac", drain={})), view, NOW, None, left)
 
 

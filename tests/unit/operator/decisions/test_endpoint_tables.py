@@ -138,6 +138,15 @@ def test_what_lanes_are_told_changes_with_what_concerns_them_alone() -> None:
     assert [name for name, value in of_concern.items() if told(**{name: value}) == same] == []
 
 
+def test_a_lane_that_speaks_is_told_the_interval_of_streaming() -> None:
+    speaks: dict[str, Any] = {"task": "Synthesize", "synthesis": {"mode": "Preset", "voice": "default"}}
+    accepted = accept(an_endpoint(**speaks), CONTRACT, None, NOW)
+    assert accepted.contract is not None
+    for said, told in (({}, "2s"), ({"streaming": {"interval": "200ms"}}, "200ms")):
+        synthesis = lane_spec(an_endpoint(**speaks, **said), accepted.contract).synthesis
+        assert synthesis is not None and synthesis.streaming_interval == told
+
+
 def test_a_request_parses_as_its_agent_parses_it_and_carries_its_number() -> None:
     accepted = accept(an_endpoint(), CONTRACT, None, NOW)
     assert accepted.contract is not None

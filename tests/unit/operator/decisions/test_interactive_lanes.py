@@ -213,7 +213,7 @@ def test_a_lane_that_no_endpoint_names_for_its_mac_is_an_orphan() -> None:
     named = endpoint.model_copy(update={"status": VoiceEndpointStatus.load({"macs": [STORED_LANE]})})
 
     def orphans(view: MacView, found: VoiceEndpoint) -> list[str]:
-        return [str(key) for key in orphan_lanes(view, lambda uid: found if uid == mine else None)]
+        return [str(lane.key) for lane in orphan_lanes(view, lambda uid: found if uid == mine else None)]
 
     assert orphans(held, endpoint) == [f"{mine}.3", "gone.7"]
     assert orphans(held, named) == ["gone.7"], "which of its lanes is there is the endpoint's own concern"

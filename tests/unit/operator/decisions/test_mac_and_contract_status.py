@@ -19,7 +19,7 @@ from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.contract.status import contract_status
 from voxfleet_operator.reconcile.mac.changes import changes
-from voxfleet_operator.reconcile.mac.status import mac_status
+from voxfleet_operator.reconcile.mac.status import LeftToEnd, mac_status, unseen
 from voxfleet_operator.reconcile.transitions import Announcement, transitions
 
 
@@ -109,7 +109,7 @@ def test_people_are_told_when_a_mac_opens_and_closes(hours: dict[str, object], n
 def test_a_draining_mac_counts_what_is_left_and_names_five() -> None:
     mac = MacAgent.load(mac_agent("mac-a", drain={"deadlineSeconds": 600}))
     left = [f"team/job-{number}" for number in range(6)]
-    first = mac_status(mac, CONNECTED, "2026-11-20T19:00:00Z", left=left)
+    first = mac_status(mac, CONNECTED, "2026-11-20T19:00:00Z", left=LeftToEnd(left))
     draining = find(first.conditions, ConditionType.DRAINING)
     assert draining is not None and draining.status == "True"
     assert draining.message == (
@@ -117,10 +117,17 @@ def test_a_draining_mac_counts_what_is_left_and_names_five() -> None:
         " end, until 2026-11-20T19:10:00Z at most"
     )
     known = mac.model_copy(update={"status": first})
-    later = find(mac_status(known, CONNECTED, "2026-11-20T19:10:00Z", left=left[:1]).conditions, ConditionType.DRAINING)
+    both = LeftToEnd(left[:1], ["team/captions"])
+    later = find(mac_status(known, CONNECTED, "2026-11-20T19:10:00Z", left=both).conditions, ConditionType.DRAINING)
     assert later is not None and later.message == (
-        "1 attempt still to end (team/job-0): they end after the clips in flight, until 2026-11-20T19:15:00Z at most"
+        "1 attempt still to end (team/job-0): they end after the clips in flight; 1 lane still to go (of"
+        " team/captions): they are taken away, until 2026-11-20T19:15:00Z at most"
     )
+    lanes = LeftToEnd(endpoints=["team/captions", "team/voice"])
+    alone = find(mac_status(known, CONNECTED, "2026-11-20T19:00:00Z", left=lanes).conditions, ConditionType.DRAINING)
+    assert alone is not None and alone.message.startswith("2 lanes still to go (of team/captions, team/voice): each")
+    assert "2 lanes stopped in time (of team/captions, team/voice);" in unseen(lanes)
+    assert "1 attempt and 1 lane stopped in time (team/job-0; of team/captions);" in unseen(both)
 
 
 @pytest.mark.parametrize(

@@ -139,9 +139,9 @@ def test_how_attempts_are_called_back(seconds: int, stage: Stage, knows_how: boo
 @pytest.mark.parametrize(
     ("seconds", "told", "renews_an_old_agent"),
     [
-        (-60, RenewRequest(takes_nothing=True, return_after_seconds=60, stop_after_seconds=360), True),
-        (0, RenewRequest(takes_nothing=True, return_after_seconds=0, stop_after_seconds=300), True),
-        (300, RenewRequest(takes_nothing=True, return_after_seconds=0, stop_after_seconds=0), False),
+        (-60, RenewRequest(takes_nothing=True, return_after_seconds=60, stop_after_seconds=360, lanes=True), True),
+        (0, RenewRequest(takes_nothing=True, return_after_seconds=0, stop_after_seconds=300, lanes=True), True),
+        (300, RenewRequest(takes_nothing=True, return_after_seconds=0, stop_after_seconds=0, lanes=True), False),
     ],
 )
 def test_what_a_renewal_says(seconds: int, told: RenewRequest, renews_an_old_agent: bool) -> None:
@@ -149,7 +149,7 @@ def test_what_a_renewal_says(seconds: int, told: RenewRequest, renews_an_old_age
     assert CLOSING.renewal(now) == told
     assert renews_leases(CLOSING, OLD, now) is renews_an_old_agent
     assert renews_leases(CLOSING, NEW, now), "it is told that it is to run nothing"
-    assert Closing().renewal(now) == RenewRequest() and renews_leases(Closing(), OLD, now)
+    assert Closing().renewal(now) == RenewRequest(lanes=True) and renews_leases(Closing(), OLD, now)
 
 
 def test_a_mac_that_is_about_to_close_takes_nothing() -> None:

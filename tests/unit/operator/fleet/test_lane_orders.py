@@ -64,6 +64,19 @@ def test_a_lane_is_told_often_while_it_loads_and_now_and_then_once_it_is_ready()
     assert take(orders, 11.0).request == a_request(lease_seconds=90)
 
 
+def test_what_is_stated_while_a_call_is_under_way_is_told_at_once() -> None:
+    for answer in (accepted(LaneState.READY), LaneAnswer(Outcome.UNKNOWN, 0.0)):
+        orders = LaneOrders()
+        orders.hold(KEY, a_request())
+        letter = take(orders)
+        orders.hold(KEY, a_request(lease_seconds=90))
+        orders.answered(letter, answer)
+        newer = take(orders)
+        assert newer.request == a_request(lease_seconds=90)
+        orders.answered(newer, answer)
+        assert orders.next(0.0) is None, "once"
+
+
 def test_without_a_request_the_agent_is_asked_or_told_what_was_stated_before() -> None:
     orders = LaneOrders()
     orders.hold(KEY, None)
@@ -134,6 +147,33 @@ def test_there_is_room_for_so_many_and_what_is_gone_makes_some() -> None:
     assert called == MAX_LANES
     orders.hold(KEY, a_request())
     assert take(orders).key == KEY and len(orders.answers()) == MAX_LANES - 1
+
+
+@given(
+    wanted=st.lists(st.sampled_from(["hold", "drop", "ask"]), min_size=1, max_size=24),
+    call_seconds=st.floats(0.0, 5.0),
+    said=st.sampled_from([LaneState.LOADING, LaneState.READY, None]),
+    stated_anew=st.lists(st.integers(0, 23), max_size=24),
+)
+def test_no_order_is_told_twice_before_each_that_is_due_was_told_once(
+    wanted: list[str], call_seconds: float, said: LaneState | None, stated_anew: list[int]
+) -> None:
+    """However slow the calls are, whatever the agent says, and whoever is told something new meanwhile."""
+    orders, now, told = LaneOrders(), 0.0, []
+    for number, what in enumerate(wanted):
+        key = LaneKey(str(number), 1)
+        orders.drop(key) if what == "drop" else orders.hold(key, a_request() if what == "hold" else None)
+    for turn in range(len(wanted)):
+        letter = take(orders, now)
+        told.append(letter.key)
+        now += call_seconds
+        status = None if said is None else a_status(said)
+        outcome = Outcome.DELETING if letter.drops else Outcome.UNKNOWN if status is None else Outcome.ACCEPTED
+        orders.answered(letter, LaneAnswer(outcome, now, status))
+        for number in stated_anew[turn : turn + 1]:
+            if number < len(wanted):
+                orders.hold(LaneKey(str(number), 1), a_request(lease_seconds=61 + turn))
+    assert len(set(told)) == len(wanted)
 
 
 UIDS = st.sampled_from(["a", "b", "c"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from tests.unit.operator.decisions.bodies import mac_agent
@@ -20,7 +19,7 @@ from voxfleet_api.ledger import Activity
 from voxfleet_api.machine_messages import LaneContention, MachineFacts
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.fleet.verified_row import VerifiedRow
-from voxfleet_operator.reconcile.mac.status import mac_status
+from voxfleet_operator.reconcile.mac.status import NOTHING_LEFT, LeftToEnd, mac_status
 from voxfleet_operator.reconcile.refusing_macs import REFUSALS, Refusing
 
 FACTS = facts(Agent("mac-a", Clock(), World().random))
@@ -98,7 +97,7 @@ def mac_states() -> dict[str, MacAgent]:
         "with a deletion that hangs": _mac(replace(CONNECTED, hung_deletions=(AttemptKey("shard-a", 1),))),
         "slowed down by something else on it": _mac(replace(CONNECTED, machine=_facts(contended_lanes=CONTENDED))),
         "unschedulable": _mac(CONNECTED, unschedulable=True),
-        "draining": _mac(CONNECTED, left=("team/job-00000",), drain={}),
+        "draining": _mac(CONNECTED, left=LeftToEnd(["team/job-00000"]), drain={}),
         "empty but for rows": _mac(replace(CONNECTED, rows=(ROW,)), drain={}),
         "drained": _mac(CONNECTED, drain={}),
         "outside its window": _mac(CONNECTED, availability=NIGHT),
@@ -137,7 +136,7 @@ def _facts(**changes: object) -> MachineFacts:
 def _mac(
     view: MacView,
     *,
-    left: Sequence[str] = (),
+    left: LeftToEnd = NOTHING_LEFT,
     exclusion: MacExclusion | None = None,
     refusing: Refusing | None = None,
     deleted: bool = False,
