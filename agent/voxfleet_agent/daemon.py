@@ -107,7 +107,7 @@ async def _serve(
         await supervisor.start(config.control_plane)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    lanes = EndpointLanes(services, supervisor.closing, supervisor.fail)
+    lanes = EndpointLanes(services, supervisor.closing, supervisor.fail, lambda: supervisor.bound.control_plane)
     supervisor.share_scratch_with(lanes.scratch_owners)
     await lanes.start()
     metrics = metrics_of(supervisor, lanes, services)

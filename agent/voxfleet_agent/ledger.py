@@ -21,17 +21,14 @@ from pydantic import ValidationError
 
 from voxfleet_agent.config import ConfigError, create_private_file, read_private_file
 from voxfleet_agent.journal import event_table, lane_holds, settings_table
-from voxfleet_agent.journal.attempt_table import JournaledAttempt
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.digest import canonical_json
-from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.ledger import (
     GENESIS_HASH,
     IDENTITY_CONTEXT,
     ChainHead,
     LedgerError,
     LedgerRow,
-    RowOwner,
     SignedRow,
     public_key,
     sign,
@@ -73,7 +70,7 @@ class Ledger:
         self.public_key = public_key_text(key)
 
     def seal(
-        self, db: sqlite3.Connection, holds: Sequence[lane_holds.LaneHold], attempt: JournaledAttempt
+        self, db: sqlite3.Connection, holds: Sequence[lane_holds.LaneHold], holder: lane_holds.LaneHolder
     ) -> list[SignedRow]:
         """Turns the holds of one activity, one for each month, into signed rows and their events.
 
@@ -81,23 +78,25 @@ class Ledger:
         """
         if not holds or not lane_holds.remove(db, holds[0]):
             return []
-        return [self._append(db, hold, attempt) for hold in holds]
+        return [self._append(db, hold, holder) for hold in holds]
 
     def tick(
         self,
         db: sqlite3.Connection,
         ended: Sequence[lane_holds.LaneHold],
         running: lane_holds.LaneHold,
-        attempt: JournaledAttempt,
+        holder: lane_holds.LaneHolder,
     ) -> None:
-        """Records an activity up to now. What `ended` of it, with a month, gets its rows."""
+        """Records an activity up to now. What `ended`, of it with a month or as another activity begins, gets its
+        rows.
+        """
         if not ended:
             lane_holds.tick(db, running)
-        elif self.seal(db, ended, attempt):
+        elif self.seal(db, ended, holder):
             lane_holds.save(db, running)
 
-    def _append(self, db: sqlite3.Connection, hold: lane_holds.LaneHold, attempt: JournaledAttempt) -> SignedRow:
-        signed = sign(row_of(hold, attempt, chain_head(db, self.chain_id), self.hardware_id), self._key)
+    def _append(self, db: sqlite3.Connection, hold: lane_holds.LaneHold, holder: lane_holds.LaneHolder) -> SignedRow:
+        signed = sign(row_of(hold, holder, chain_head(db, self.chain_id), self.hardware_id), self._key)
         db.execute(
             "INSERT INTO ledger_rows VALUES (?, ?, ?, ?, ?)",
             (self.chain_id, signed.row.sequence, *hold.key, json.dumps(signed.dump())),
@@ -160,27 +159,22 @@ def last_sequence(db: sqlite3.Connection, chain_id: str) -> int:
     return -1 if newest is None else int(newest)
 
 
-def row_of(hold: lane_holds.LaneHold, attempt: JournaledAttempt, head: ChainHead, hardware_id: str) -> LedgerRow:
-    """The row that follows `head`: what a hold says of an attempt."""
+def row_of(hold: lane_holds.LaneHold, holder: lane_holds.LaneHolder, head: ChainHead, hardware_id: str) -> LedgerRow:
+    """The row that follows `head`: what a hold says of whoever holds the lane."""
     return LedgerRow(
         chain_id=head.chain_id,
         sequence=head.sequence + 1,
         previous_hash=head.hash,
-        control_plane=attempt.control_plane,
+        control_plane=holder.control_plane,
         hardware_id=hardware_id,
         boot_id=hold.boot_id,
-        owner=RowOwner(
-            kind=AudioBatchJob.crd.kind,
-            namespace=attempt.spec.namespace,
-            name=attempt.spec.job.name,
-            uid=attempt.spec.job.uid,
-        ),
+        owner=holder.owner,
         shard_uid=hold.key.shard_uid,
         attempt=hold.key.attempt,
         lane=hold.lane,
         activity=hold.activity,
         price_class=hold.price_class,
-        billing_key=attempt.spec.billing_key,
+        billing_key=holder.billing_key,
         wall_start=hold.wall_start,
         wall_end=hold.wall_end,
         monotonic_milliseconds=hold.milliseconds,

@@ -29,6 +29,7 @@ class Activity(StrEnum):
     SETUP = "Setup"
     WORK = "Work"
     CLEANUP = "Cleanup"
+    IDLE = "Idle"  # an endpoint's lane is warm, and nobody uses it
 
 
 class RowOwner(SpecModel):
@@ -41,10 +42,11 @@ class RowOwner(SpecModel):
 
 
 class LedgerRow(StoredForm):
-    """One activity of one attempt on one lane, within one month (UTC).
+    """One activity of one attempt, or of a VoiceEndpoint's warm lane, on one lane of a pool, within one month (UTC).
 
     An attempt holds its lane from its start until its cleanup ends. Rows that older agents signed name a job in
-    `namespace`, `job_name` and `job_uid` instead of an owner.
+    `namespace`, `job_name` and `job_uid` instead of an owner. A row of a warm lane has the endpoint's UID as
+    `shard_uid` and the lane's number as `attempt`, so that older readers take it.
     """
 
     chain_id: Annotated[str, Field(max_length=64)]

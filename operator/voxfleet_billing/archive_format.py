@@ -22,9 +22,9 @@ from voxfleet_api.ledger import RowOwner
 class TimeClass(StrEnum):
     """What machine time was good for."""
 
-    PRODUCTIVE = "Productive"  # work that was committed
+    PRODUCTIVE = "Productive"  # work that was committed; sessions of an endpoint
     RETRY = "Retry"  # work of an attempt without a result
-    OVERHEAD = "Overhead"  # setup and cleanup
+    OVERHEAD = "Overhead"  # setup and cleanup; an endpoint's lane that nobody uses
     ORPHANED = "Orphaned"  # work of a job that was deleted before the attempt was settled
     FOREIGN = "Foreign"  # of another control plane; counted there
 

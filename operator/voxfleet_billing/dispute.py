@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.ledger import GENESIS_HASH, Activity, SignedRow
 from voxfleet_api.quantities import hours_text, seconds_text
 from voxfleet_billing.archive_format import (
@@ -33,6 +34,10 @@ WHY = {
     TimeClass.OVERHEAD: "setup and cleanup are overhead, whatever became of the attempt",
     TimeClass.ORPHANED: "no record settles its attempt: its job was deleted before",
     TimeClass.FOREIGN: "another control plane bound the Mac then, and counts it",
+}
+WHY_OF_ENDPOINT = {
+    TimeClass.PRODUCTIVE: "sessions of a VoiceEndpoint were open, or had been within the last minute",
+    TimeClass.OVERHEAD: "a VoiceEndpoint's lane was loaded, warm without sessions, or cleaned up",
 }
 
 
@@ -200,7 +205,8 @@ def _class(evidence: Evidence, signed: SignedRow) -> Plain:
         found = TimeClass.OVERHEAD
     else:
         found = TimeClass.ORPHANED if attempt is None else attempt.work
-    told: Plain = {"class": str(found), "why": WHY.get(TimeClass(found), "") if found in set(TimeClass) else ""}
+    whys = WHY | WHY_OF_ENDPOINT if row.held_for.kind == VoiceEndpoint.crd.kind else WHY
+    told: Plain = {"class": str(found), "why": whys.get(TimeClass(found), "") if found in set(TimeClass) else ""}
     if record is not None:
         told["settledAt"] = record.settled_at
     return told

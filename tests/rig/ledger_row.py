@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from voxfleet_api.ledger import Activity, LedgerRow, RowOwner
 
+ATTEMPT_ACTIVITIES = (Activity.SETUP, Activity.WORK, Activity.CLEANUP)
+"""In the order in which an attempt has them."""
+
 
 def ledger_row(sequence: int = 0, previous_hash: str = "0" * 64, **fields: object) -> LedgerRow:
     """`fields`: replace the fields that are set here."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.rig.ledger_row import ATTEMPT_ACTIVITIES
 
 from voxfleet_api.ledger import GENESIS_HASH, Activity, LedgerRow, RowOwner, SignedRow, sign
 from voxfleet_billing.archive_format import (
@@ -59,7 +60,7 @@ class SignedMac:
     ) -> None:
         """Adds setup, work and cleanup of an attempt, of so many seconds, and how it was settled."""
         owner = RowOwner(kind="AudioBatchJob", namespace=namespace, name=job, uid=f"{job}-uid")
-        for activity, length in zip(Activity, seconds, strict=True):
+        for activity, length in zip(ATTEMPT_ACTIVITIES, seconds, strict=True):
             audio = {"audio_milliseconds": 20_000 * length, "clips": length} if activity is Activity.WORK else {}
             told = {"shard_uid": shard_uid, "attempt": attempt, "activity": activity, "owner": owner, **audio}
             self.row(timedelta(seconds=length), **{**told, **fields})
@@ -71,6 +72,23 @@ class SignedMac:
                 billing_key=None if key is None else str(key),
                 settled_at=timestamp(self.clock),
                 attempts=(SettledAttempt(attempt=attempt, hardware_id=f"hardware-{self.name}", work=work),),
+            )
+        )
+
+    def warm_lane(self, *activities: tuple[Activity, timedelta], generation: int = 1, **fields: object) -> None:
+        """Adds rows of an endpoint's lane, and how they were settled."""
+        owner = RowOwner(kind="VoiceEndpoint", namespace="speech", name="captions", uid="captions-uid")
+        told = {"shard_uid": owner.uid, "attempt": generation, "owner": owner, "price_class": "Interactive"}
+        for activity, length in activities:
+            self.row(length, **{**told, "lane": "interactive-0", "activity": activity, **fields})
+        work = SettledAttempt(attempt=generation, hardware_id=f"hardware-{self.name}", work=TimeClass.PRODUCTIVE)
+        self.settlements.append(
+            SettlementRecord(
+                owner=owner,
+                shard_uid=owner.uid,
+                billing_key="team-speech",
+                settled_at=timestamp(self.clock),
+                attempts=(work,),
             )
         )
 

@@ -1,33 +1,47 @@
-"""Measures how long an attempt holds its lane, by activity and by month."""
+"""Measures how long an attempt, or an endpoint, holds its lane, by activity and by month."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from voxfleet_agent.attempts.meter_clock import MeterClock, MeterReading
-from voxfleet_agent.attempts.metered_span import MeteredSpan, split_at_months
+from voxfleet_agent.attempts.meter_clock import MeterClock
+from voxfleet_agent.attempts.metered_span import Border, MeteredSpan, next_month, split_at
 from voxfleet_agent.clock import timestamp
-from voxfleet_agent.journal.lane_holds import LaneHold
+from voxfleet_agent.journal.lane_holds import EndpointHolder, LaneHold
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.ledger import Activity
+
+TICK_SECONDS = 3.0
+"""How often lanes are measured: so much a crash may lose."""
 
 
 class LaneMeter:
     """Measures from its creation on; each hold starts at the millisecond at which the one before it ends.
 
     Only `tick`, `switch` and `end` read the clocks. The holds that they return ended and are to be sealed: one for the
-    activity, or one for each month if a border was passed. A wall clock that was set back ends a hold, too.
+    activity, or one for each month (or what else `border_after` says) if a border was passed. A wall clock that was set
+    back ends a hold, too.
     """
 
     def __init__(
-        self, clock: MeterClock, boot_id: str, key: AttemptKey, lane: str, price_class: str | None = None
+        self,
+        clock: MeterClock,
+        boot_id: str,
+        key: AttemptKey,
+        lane: str,
+        price_class: str | None = None,
+        *,
+        border_after: Border = next_month,
+        holder: EndpointHolder | None = None,
     ) -> None:
         self._clock = clock
         self._key = key
         self._lane = lane
         self._boot_id = boot_id
         self._price_class = price_class
+        self._border_after = border_after
+        self._holder = holder
         self._read = clock.read()
         self._ended: list[LaneHold] = []
         self._stopped = False
@@ -77,10 +91,12 @@ class LaneMeter:
         awake_until = before.wall + timedelta(milliseconds=milliseconds)
         self._extend(MeteredSpan(before.wall, max(self._read.wall, awake_until), milliseconds))
         if self._read.wall < awake_until:
-            self._extend_anew(self._read)
+            self._begin_anew(self._read.wall)
 
     def _extend(self, span: MeteredSpan) -> None:
-        first, *others = split_at_months(span)
+        if span.wall_start >= self._ends_at and span.wall_end > span.wall_start:  # the last reading was at the border
+            self._begin_anew(span.wall_start)
+        first, *others = split_at(span, self._border_after)
         self._hold = replace(
             self._hold, wall_end=timestamp(first.wall_end), milliseconds=self._hold.milliseconds + first.milliseconds
         )
@@ -88,12 +104,13 @@ class LaneMeter:
             self._ended.append(self._hold)
             self._hold = self._begun(other)
 
-    def _extend_anew(self, read: MeterReading) -> None:
+    def _begin_anew(self, wall: datetime) -> None:
         """The time so far keeps the dates that the clock had when it passed."""
         self._ended.append(self._hold)
-        self._hold = self._begun(MeteredSpan(read.wall, read.wall, 0))
+        self._hold = self._begun(MeteredSpan(wall, wall, 0))
 
     def _begun(self, span: MeteredSpan) -> LaneHold:
+        self._ends_at = self._border_after(span.wall_start)
         return LaneHold(
             key=self._key,
             lane=self._lane,
@@ -103,6 +120,7 @@ class LaneMeter:
             wall_end=timestamp(span.wall_end),
             milliseconds=span.milliseconds,
             price_class=self._price_class,
+            holder=self._holder,
         )
 
     def _take_ended(self) -> list[LaneHold]:

@@ -1,7 +1,8 @@
-"""Splits metered time at the borders of months (UTC), of which a ledger row never has more than one. Pure."""
+"""Splits metered time where ledger rows end: at the ends of months (UTC), and of hours for warm lanes. Pure."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -17,15 +18,23 @@ class MeteredSpan:
     milliseconds: int
 
 
+Border = Callable[[datetime], datetime]
+"""The first end of a row after a moment (UTC). No row has more than one month, so the ends of months are among them."""
+
+
 def split_at_months(span: MeteredSpan) -> list[MeteredSpan]:
-    """The same time, in spans of which each lies within one month. None of it is lost, and none counts twice.
+    return split_at(span, next_month)
+
+
+def split_at(span: MeteredSpan, border_after: Border) -> list[MeteredSpan]:
+    """The same time, in spans that no border divides. None of it is lost, and none counts twice.
 
     If the Mac slept meanwhile, nobody knows when: it counts as awake first. The caller's spans are seconds long.
     """
     awake_until = span.wall_start + timedelta(milliseconds=span.milliseconds)
     spans: list[MeteredSpan] = []
     start = span.wall_start
-    while (border := next_month(start)) < awake_until:
+    while (border := border_after(start)) < awake_until:
         spans.append(MeteredSpan(start, border, _milliseconds(border - start)))
         start = border
     left = _milliseconds(awake_until - start)
@@ -38,6 +47,11 @@ def next_month(moment: datetime) -> datetime:
     """When the month after this moment's begins."""
     year, month = (moment.year + 1, 1) if moment.month == 12 else (moment.year, moment.month + 1)
     return datetime(year, month, 1, tzinfo=UTC)
+
+
+def next_hour(moment: datetime) -> datetime:
+    """When the hour after this moment's begins."""
+    return moment.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
 
 
 def _milliseconds(duration: timedelta) -> int:

@@ -51,7 +51,11 @@ def seal_left_holds(
     db: sqlite3.Connection, ledger: Ledger, attempts: Mapping[AttemptKey, JournaledAttempt]
 ) -> list[SignedRow]:
     """Signs what lanes were held for up to the last tick before the process died."""
-    return [row for hold in lane_holds.load_all(db) for row in ledger.seal(db, _by_month(hold), attempts[hold.key])]
+    return [
+        row
+        for hold in lane_holds.load_all(db)
+        for row in ledger.seal(db, _by_month(hold), hold.holder or attempts[hold.key])
+    ]
 
 
 def _by_month(hold: LaneHold) -> list[LaneHold]:

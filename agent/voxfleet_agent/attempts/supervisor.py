@@ -25,6 +25,7 @@ from voxfleet_agent.attempts.background_tasks import BackgroundTasks
 from voxfleet_agent.attempts.closing import MacClosing
 from voxfleet_agent.attempts.event_feed import EventFeed, status_of
 from voxfleet_agent.attempts.execution import Execution
+from voxfleet_agent.attempts.lane_meter import TICK_SECONDS
 from voxfleet_agent.attempts.live_attempt import LiveAttempt
 from voxfleet_agent.attempts.recovery import recover
 from voxfleet_agent.attempts.services import AttemptServices
@@ -41,7 +42,6 @@ from voxfleet_api.protocol import TOMBSTONE_DAYS, AttemptRequest, AttemptState, 
 CONTROL_SLOTS = 2
 MAX_WAITING_CONTROL = 64
 WATCH_SECONDS = 1.0
-TICK_SECONDS = 3.0
 SWEEP_SECONDS = 300.0
 UNLOAD_SECONDS = 10.0
 

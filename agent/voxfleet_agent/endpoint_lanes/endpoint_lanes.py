@@ -13,6 +13,7 @@ from collections.abc import Callable
 from voxfleet_agent.attempts.admission import Refusal
 from voxfleet_agent.attempts.background_tasks import BackgroundTasks
 from voxfleet_agent.attempts.closing import MacClosing
+from voxfleet_agent.attempts.lane_meter import TICK_SECONDS
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.endpoint_lanes.admission import KnownLane, LanePutFacts, RepeatedLanePut, decide_lane_put
 from voxfleet_agent.endpoint_lanes.lane_check import check_lane
@@ -38,13 +39,14 @@ class EndpointLanes:
         services: AttemptServices,
         closing: MacClosing,
         failed: Callable[[BaseException], None],
+        control_plane: Callable[[], str | None],
     ) -> None:
-        """`failed` hears of an error that must end the agent."""
+        """`failed` hears of an error that must end the agent. `control_plane`: the one that the agent is bound to."""
         self._services = services
         self._pools = services.interactive
         self._closing = closing
         self._background = BackgroundTasks(failed)
-        self._holding = LaneHolding(services, self._background)
+        self._holding = LaneHolding(services, self._background, lambda: control_plane() or "")
         self._live: dict[LaneKey, LiveLane] = {}
         self._tombstones: dict[str, int] = {}
         self._admission = asyncio.Lock()
@@ -55,6 +57,7 @@ class EndpointLanes:
     async def start(self) -> None:
         self._tombstones = await self._services.journal.read(lane_tombstones.load_all)
         self._background.repeat(WATCH_SECONDS, self.watch)
+        self._background.repeat(TICK_SECONDS, self.tick)
         self._background.repeat(SWEEP_SECONDS, self.sweep)
 
     async def shut_down(self) -> None:
@@ -147,6 +150,10 @@ class EndpointLanes:
 
     async def watch(self) -> None:
         self._let_go()
+
+    async def tick(self) -> None:
+        """Records how long lanes have been held."""
+        await self._holding.tick(list(self._live.values()))
 
     async def sweep(self) -> None:
         """Forgets what was deleted so long ago that no PUT can still be on its way."""

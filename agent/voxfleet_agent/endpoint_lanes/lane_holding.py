@@ -1,15 +1,17 @@
 """What happens to one endpoint's lane between its PUT and its end: it is loaded, watched, and given back.
 
-Here a lane is taken for an endpoint (`take`) and given back (`_give_back`), and nowhere else: its time will be metered
+Here a lane is taken for an endpoint (`take`) and given back (`_give_back`), and nowhere else: its time is metered
 between the two.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 
 from voxfleet_agent.attempts.background_tasks import BackgroundTasks
 from voxfleet_agent.attempts.services import AttemptServices
+from voxfleet_agent.endpoint_lanes.lane_metering import LaneMetering
 from voxfleet_agent.endpoint_lanes.lane_model import find_model
 from voxfleet_agent.endpoint_lanes.live_lane import LiveLane
 from voxfleet_agent.endpoint_lanes.state_machine import LaneAction, LaneEvent, lane_transition
@@ -29,10 +31,13 @@ STOP_SECONDS = 20.0
 class LaneHolding:
     """Changes the state of live lanes, each by `lane_transition`."""
 
-    def __init__(self, services: AttemptServices, background: BackgroundTasks) -> None:
+    def __init__(
+        self, services: AttemptServices, background: BackgroundTasks, control_plane: Callable[[], str]
+    ) -> None:
         self._services = services
         self._pools = services.interactive
         self._background = background
+        self._metering = LaneMetering(services, background, control_plane)
 
     def take(self, live: LiveLane, from_older: LiveLane | None = None) -> bool:
         """Takes a lane with enough memory for `live` and begins to load it; returns whether there was one.
@@ -43,14 +48,20 @@ class LaneHolding:
         if from_older is not None and from_older.lane is not None and from_older.lane.memory_cap_bytes >= cap_bytes:
             lane: InteractiveLane | None = from_older.lane
             from_older.lane = None
+            if from_older.meter is not None:
+                from_older.meter.stop()
         else:
             lane = self._pools.acquire(cap_bytes)
         if lane is None:
             return False
         live.lane = lane
         lane.changed = lambda: self._lane_changed(live)
+        self._metering.begin(live, lane)
         live.task = self._background.start(self._load(live, lane, from_older))
         return True
+
+    async def tick(self, lives: Iterable[LiveLane]) -> None:
+        await self._metering.tick(lives)
 
     def end(self, live: LiveLane, event: LaneEvent) -> None:
         """Ends the lane and gives it back, in the background; `live.gone` tells when. A second call does nothing."""
@@ -58,6 +69,7 @@ class LaneHolding:
         live.state = step.state
         if LaneAction.GIVE_BACK in step.actions:
             live.log().info("lane of an endpoint ends", event_type=event.value)
+            self._metering.cleans_up(live)
             live.task = self._background.start(self._end(live, live.task))
 
     async def _load(self, live: LiveLane, lane: InteractiveLane, older: LiveLane | None) -> None:
@@ -121,13 +133,18 @@ class LaneHolding:
     async def _give_back(self, live: LiveLane) -> None:
         lane = live.lane
         if lane is not None:
-            lane.changed = lambda: None
+            lane.changed = lane.used = lambda: None
+            self._metering.cleans_up(live)
             await lane.kill()
+            if live.meter is not None:
+                live.meter.stop()
             self._pools.release(lane)
             live.lane, live.sample_rate_hz = None, None
+        await self._metering.end(live)
         await self._services.scratch.remove_attempt(AttemptKey(*live.key))
 
     def _lane_changed(self, live: LiveLane) -> None:
         if live.lane is not None:
+            self._metering.changed(live)
             event = LaneEvent.WARM if live.lane.warm else LaneEvent.COLD
             live.state = lane_transition(live.state, event).state

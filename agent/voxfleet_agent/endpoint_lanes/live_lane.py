@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from voxfleet_agent.attempts.leases import lease_is_over
+from voxfleet_agent.endpoint_lanes.warm_lane_meter import WarmLaneMeter
+from voxfleet_agent.journal.lane_holds import EndpointHolder
 from voxfleet_agent.lanes.interactive_lane import InteractiveLane
 from voxfleet_agent.logs import Logger, logger
 from voxfleet_api.endpoint_lanes import EndpointLaneSpec, LaneKey, LaneState, LaneStatus
@@ -29,6 +31,10 @@ class LiveLane:
     """What it must load, as of the newest PUT."""
     lane: InteractiveLane | None = None
     """None: it holds none, for it failed or is gone."""
+    meter: WarmLaneMeter | None = None
+    """From when it takes a lane until the rows of that time are signed."""
+    holder: EndpointHolder | None = None
+    """As those rows name it."""
     sample_rate_hz: int | None = None
     """Of the model that it has loaded."""
     task: asyncio.Task[None] | None = None
@@ -43,6 +49,14 @@ class LiveLane:
     @property
     def key(self) -> LaneKey:
         return self.spec.key
+
+    @property
+    def warm(self) -> bool:
+        return self.state is LaneState.READY
+
+    @property
+    def open_sessions(self) -> int:
+        return 0 if self.lane is None else self.lane.open_sessions
 
     def has_lapsed(self, now_seconds: float, stop_at_seconds: float | None) -> bool:
         """Whether its lease has expired, or the time beyond which no lease of this Mac lasts has come."""
@@ -62,7 +76,7 @@ class LiveLane:
             lane=None if lane is None else lane.name,
             model_digest=None if lane is None else lane.loaded_digest,
             sample_rate_hz=self.sample_rate_hz,
-            sessions=0 if lane is None else lane.open_sessions,
+            sessions=self.open_sessions,
             failure=self._failure(),
         )
 

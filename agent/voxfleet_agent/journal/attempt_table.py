@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
+from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.ledger import RowOwner
 from voxfleet_api.protocol import AttemptFailure, AttemptState, ShardProgress, ShardResult
 
 
@@ -26,6 +28,16 @@ class JournaledAttempt:
     progress: ShardProgress = field(default_factory=ShardProgress)
     scratch_high_water_bytes: int = 0
     scratch_residue_bytes: int = 0
+
+    @property
+    def owner(self) -> RowOwner:
+        """For whom it holds its lane."""
+        job = self.spec.job
+        return RowOwner(kind=AudioBatchJob.crd.kind, namespace=self.spec.namespace, name=job.name, uid=job.uid)
+
+    @property
+    def billing_key(self) -> str | None:
+        return self.spec.billing_key
 
 
 def save(db: sqlite3.Connection, record: JournaledAttempt) -> None:

@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Protocol
 
 from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.kinds import VoiceEndpoint
+from voxfleet_api.ledger import RowOwner
+
+
+class LaneHolder(Protocol):
+    """For whom a lane is held, and who pays."""
+
+    @property
+    def control_plane(self) -> str: ...
+
+    @property
+    def owner(self) -> RowOwner: ...
+
+    @property
+    def billing_key(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointHolder:
+    """A VoiceEndpoint. The journal has nothing else of it, so it is kept with the hold."""
+
+    control_plane: str
+    namespace: str
+    name: str
+    uid: str
+    billing_key: str | None
+
+    @property
+    def owner(self) -> RowOwner:
+        return RowOwner(kind=VoiceEndpoint.crd.kind, namespace=self.namespace, name=self.name, uid=self.uid)
 
 
 @dataclass(frozen=True, slots=True)
 class LaneHold:
-    """One activity of one attempt on one lane within one month, so far. After a crash, this is what is billed."""
+    """One activity of one attempt, or one endpoint's lane, within one month, so far. After a crash, this is what is
+    billed.
+    """
 
     key: AttemptKey
     lane: str
@@ -22,11 +56,13 @@ class LaneHold:
     audio_milliseconds: int = 0
     clips: int = 0
     price_class: str | None = None
+    holder: EndpointHolder | None = None
+    """None: the attempt of the key."""
 
 
 def save(db: sqlite3.Connection, hold: LaneHold) -> None:
     db.execute(
-        "INSERT OR REPLACE INTO lane_holds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO lane_holds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *hold.key,
             hold.lane,
@@ -38,6 +74,7 @@ def save(db: sqlite3.Connection, hold: LaneHold) -> None:
             hold.audio_milliseconds,
             hold.clips,
             hold.price_class,
+            None if hold.holder is None else json.dumps(asdict(hold.holder)),
         ),
     )
 
@@ -73,6 +110,18 @@ def remove(db: sqlite3.Connection, hold: LaneHold) -> bool:
 def load_all(db: sqlite3.Connection) -> list[LaneHold]:
     stored = db.execute("SELECT * FROM lane_holds ORDER BY shard_uid, attempt, lane, activity")
     return [
-        LaneHold(AttemptKey(uid, attempt), lane, activity, boot_id, start, end, spent, audio, clips, price_class)
-        for uid, attempt, lane, activity, boot_id, start, end, spent, audio, clips, price_class in stored
+        LaneHold(
+            AttemptKey(uid, attempt),
+            lane,
+            activity,
+            boot_id,
+            start,
+            end,
+            spent,
+            audio,
+            clips,
+            price_class,
+            None if holder is None else EndpointHolder(**json.loads(holder)),
+        )
+        for uid, attempt, lane, activity, boot_id, start, end, spent, audio, clips, price_class, holder in stored
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERSION = 3
+VERSION = 4
 
 UPGRADES = {
     1: """
@@ -26,6 +26,7 @@ CREATE TABLE lane_tombstones (
     created_at_seconds INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 """,
+    3: "ALTER TABLE lane_holds ADD COLUMN holder TEXT;",
 }
 """By the version that a journal has: what makes the next one of it."""
 
@@ -103,6 +104,7 @@ CREATE TABLE lane_holds (
     audio_milliseconds INTEGER NOT NULL,
     clips INTEGER NOT NULL DEFAULT 0,
     price_class TEXT,
+    holder TEXT,
     PRIMARY KEY (shard_uid, attempt, lane, activity)
 ) STRICT, WITHOUT ROWID;
 

@@ -98,6 +98,8 @@ class InteractiveLane:
         """Why the last child ended, or did not become ready; None while the lane is warm, and without a model."""
         self.changed: Callable[[], None] = lambda: None
         """Called when the lane becomes warm or ceases to be."""
+        self.used: Callable[[], None] = lambda: None
+        """Called when a session was opened."""
 
     @property
     def pid(self) -> int | None:
@@ -168,16 +170,20 @@ class InteractiveLane:
         max_turn_milliseconds: int,
     ) -> HearingSession:
         """Raises VoxFleetError(THROTTLED), with retry_after_seconds, while the lane is full or not warm."""
-        return self._sessions().open_hearing(
+        session = self._sessions().open_hearing(
             sample_rate_hz=sample_rate_hz,
             turn_detection=turn_detection,
             partial_milliseconds=partial_milliseconds,
             max_turn_milliseconds=max_turn_milliseconds,
         )
+        self.used()
+        return session
 
     def open_speaking(self, text: str, *, synthesis: Synthesis | None = None, room_samples: int) -> SpeakingSession:
         """Raises VoxFleetError: THROTTLED as `open_hearing`, INVALID_INPUT for a text that is too long."""
-        return self._sessions().open_speaking(text, synthesis=synthesis, room_samples=room_samples)
+        session = self._sessions().open_speaking(text, synthesis=synthesis, room_samples=room_samples)
+        self.used()
+        return session
 
     async def unload(self) -> None:
         """Ends the sessions, and the child in order."""

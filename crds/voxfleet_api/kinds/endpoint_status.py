@@ -9,6 +9,7 @@ from pydantic import Field
 
 from voxfleet_api.base import (
     OPEN_VALUE,
+    Decimal3,
     Digest,
     Message,
     Name,
@@ -80,8 +81,27 @@ class LaneCounts(StatusModel):
     busy: Annotated[int, Field(description="Warm ones with a session.")] = 0
 
 
+class EndpointUsage(StatusModel):
+    """Machine time of the endpoint's lanes: what statements count of its signed rows, recomputed and never incremented.
+
+    Rows that are not settled yet come later, within some two hours.
+    """
+
+    machine_seconds: Annotated[Decimal3, Field(description="Time for which it held lanes.")] = "0.000"
+    productive_seconds: Annotated[
+        Decimal3, Field(description="Seconds in which sessions were open, or had been within the last minute.")
+    ] = "0.000"
+    overhead_seconds: Annotated[
+        Decimal3, Field(description="Seconds in which a lane was loaded, warm without a session, or cleaned up.")
+    ] = "0.000"
+    rows: Annotated[int, Field(ge=0, description="Signed rows in the sum.")] = 0
+    updated_at: Annotated[Timestamp | None, Field(description="When it was computed; at most once an hour.")] = None
+
+
 class VoiceEndpointStatus(StatusModel):
-    """It is written when lanes come, go or fail; what only counts is written once a minute at most."""
+    """It is written when lanes come, go or fail; what only counts is written once a minute at most, and usage once an
+    hour.
+    """
 
     observed_generation: ObservedGeneration = -1
     conditions: Conditions = ()
@@ -104,3 +124,4 @@ class VoiceEndpointStatus(StatusModel):
         Field(max_length=STATUS_MACS, json_schema_extra=list_map("mac"), description="Its lanes, one a Mac."),
     ] = ()
     pending_reason: Annotated[Message | None, Field(description="Why the next lane has no Mac.")] = None
+    usage: Annotated[EndpointUsage | None, Field(description="Machine time that statements count so far.")] = None

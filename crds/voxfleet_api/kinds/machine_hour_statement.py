@@ -15,6 +15,7 @@ from voxfleet_api.base import (
     SpecModel,
     StatusModel,
     Timestamp,
+    Uid,
     cel,
     list_atomic,
     list_map,
@@ -27,6 +28,7 @@ MAX_CHAINS = 16
 MAX_NAMESPACES = 32
 MAX_TOTALS = 32
 MAX_CORRECTED_MONTHS = 32
+MAX_ENDPOINTS = 16
 
 
 class MachineHourStatementSpec(SpecModel):
@@ -73,6 +75,15 @@ class StatementTotal(StatusModel):
     clips: Annotated[int, Field(ge=0, description="Clips that got their row meanwhile.")] = 0
 
 
+class EndpointTime(StatusModel):
+    """Machine time of one VoiceEndpoint's warm lanes."""
+
+    uid: Annotated[Uid, Field(description="metadata.uid of the VoiceEndpoint.")]
+    productive_seconds: Annotated[Decimal3, Field(description="While sessions were open, or had just been.")] = "0.000"
+    overhead_seconds: Annotated[Decimal3, Field(description="While it was loaded, idle, or cleaned up.")] = "0.000"
+    rows: Annotated[int, Field(ge=0, description="Signed rows.")] = 0
+
+
 class StatementCorrection(StatusModel):
     """Rows of an earlier month that came when its statement was final."""
 
@@ -103,6 +114,7 @@ _FROZEN = (
     "clips",
     "rows",
     "totals",
+    "endpoints",
     "corrections",
 )
 _UNCHANGED = " && ".join(
@@ -162,6 +174,14 @@ class MachineHourStatementStatus(
                 "The same by namespace, billing key and class. Where room ends, the smaller pairs have one entry each,"
                 " and the smallest are added up by class."
             ),
+        ),
+    ] = ()
+    endpoints: Annotated[
+        tuple[EndpointTime, ...],
+        Field(
+            max_length=MAX_ENDPOINTS,
+            json_schema_extra=list_atomic(),
+            description="What of it warm lanes took, by VoiceEndpoint: those that took most.",
         ),
     ] = ()
     corrections: Annotated[

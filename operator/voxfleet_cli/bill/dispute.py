@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from voxfleet_api.kinds import AudioBatchJob, AudioShard
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, VoiceEndpoint
 from voxfleet_billing.archive_access import ObjectDamaged, ObjectMissing
 from voxfleet_billing.archive_format import MonthIndex
 from voxfleet_billing.archive_reader import month_indexes
@@ -134,7 +134,8 @@ def _told(
     told, faults = explained(evidence, evidence.row, pinned, charge, None if book is None else book.digest)
     if unpriced:
         told["price"] = {"note": unpriced}
-    told["result"] = _result(known, evidence.row.row.shard_uid, told["line"]["ownerUid"])
+    row = evidence.row.row
+    told["result"] = _result_of(known, row.held_for.kind, row.shard_uid, told["line"]["ownerUid"])
     told["faults"] = faults
     return told
 
@@ -153,6 +154,12 @@ def _charge(store: ArchiveStore, name: RowName, index: MonthIndex, book: PriceBo
         return next((line for line in lines if line.row_name == str(name)), None), ""
     except (ObjectDamaged, ObjectMissing, Unbillable) as error:
         return None, str(error)
+
+
+def _result_of(known: Known | None, kind: str, shard_uid: str, owner_uid: str) -> Plain:
+    if kind == VoiceEndpoint.crd.kind:
+        return {"note": "sessions of a VoiceEndpoint leave no result: what was said is nowhere kept"}
+    return _result(known, shard_uid, owner_uid)
 
 
 def _result(known: Known | None, shard_uid: str, job_uid: str) -> Plain:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from voxfleet_api.conditions import ConditionType, find, is_true
 from voxfleet_api.kinds import VoiceEndpoint
-from voxfleet_api.kinds.endpoint_status import EndpointLane
+from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointUsage
 from voxfleet_cli.explainers.explanation import Explainer, Plain, Related, message_of, reason_of, without_empty
 
 
@@ -16,8 +16,16 @@ def _details(endpoint: VoiceEndpoint, _: Related) -> Plain:
         "waiting": status.pending_reason,
         "model": status.model_digest,
         "contract": None if contract is None else contract.digest,
+        "usage": None if status.usage is None else _usage(status.usage),
         "macs": [_line(lane) for lane in status.macs],
     }
+
+
+def _usage(usage: EndpointUsage) -> str:
+    return (
+        f"{usage.machine_seconds} s of lanes as of {usage.updated_at}: {usage.productive_seconds} s for sessions,"
+        f" {usage.overhead_seconds} s overhead, {usage.rows} signed rows"
+    )
 
 
 def _line(lane: EndpointLane) -> Plain:

@@ -146,7 +146,7 @@ class LedgerBook:
         self.usage = {}
         for row in self.rows:
             self._count(row)
-        return {row.attempt for row in new if row.ours}
+        return {row.attempt for row in new if _is_of_attempt(row)}
 
     def settled(self, head: ChainHead) -> None:
         """Forgets the rows up to a stored head, and the usage of attempts without any other.
@@ -187,7 +187,7 @@ class LedgerBook:
         """An attempt that goes on after its agent has lost its state has rows of two chains. All count, and the span is
         that of the newer one.
         """
-        if not row.ours:
+        if not _is_of_attempt(row):
             return None
         key = row.attempt
         usage = self.usage.get(key)
@@ -206,6 +206,11 @@ class LedgerBook:
             }
         )
         return key
+
+
+def _is_of_attempt(row: VerifiedRow) -> bool:
+    """Whether a shard waits for the row."""
+    return row.ours and not row.is_of_endpoint
 
 
 def damaged(chain_id: str, sequence: int) -> str:

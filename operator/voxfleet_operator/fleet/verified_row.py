@@ -10,6 +10,7 @@ from typing import Self
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.digest import canonical_json
+from voxfleet_api.kinds import AudioBatchJob, VoiceEndpoint
 from voxfleet_api.ledger import LedgerError, LedgerRow, RowOwner, SignedRow
 from voxfleet_billing.instants import written_milliseconds
 
@@ -41,7 +42,7 @@ class VerifiedRow:
     ours: bool
     """Whether it belongs to this control plane. Rows of others are links of the chain and nothing else."""
     activity: str
-    """An Activity, or what a newer agent calls one: overhead."""
+    """An Activity, or what a newer agent calls one. Whatever is not Work is overhead."""
     machine_milliseconds: int
     audio_milliseconds: int
     namespace: str = ""
@@ -49,9 +50,10 @@ class VerifiedRow:
     ledger_key: str = ""
     """The key that signed it; empty: the one that is pinned."""
     billing_key: str | None = None
-    """As the job says; cut as well."""
+    """As the job or the endpoint says; cut as well."""
     content: bytes = b""
     """The signed row's canonical JSON, as the archive keeps it: `row`, `hash` and `signature`."""
+    owner_kind: str = AudioBatchJob.crd.kind
 
     @classmethod
     def of(cls, signed: SignedRow, control_plane: str, now: datetime, ledger_key: str = "") -> Self:
@@ -79,7 +81,13 @@ class VerifiedRow:
             ledger_key=ledger_key,
             billing_key=None if row.billing_key is None else sys.intern(row.billing_key[:LONGEST_NAMESPACE]),
             content=content,
+            owner_kind=sys.intern(row.held_for.kind),
         )
+
+    @property
+    def is_of_endpoint(self) -> bool:
+        """Whether a VoiceEndpoint held the lane: no shard knows of it, and nobody commits a result."""
+        return self.owner_kind == VoiceEndpoint.crd.kind
 
     @property
     def row(self) -> LedgerRow:

@@ -11,6 +11,7 @@ from voxfleet_api.kinds.audio_shard import AttemptRecord
 from voxfleet_api.ledger import ChainHead
 from voxfleet_billing.budget_use import Payer
 from voxfleet_operator.cache import Cache
+from voxfleet_operator.metering.endpoint_usage import EndpointSum, endpoint_sums
 from voxfleet_operator.metering.month_use import counted_milliseconds
 from voxfleet_operator.metering.recent_use import counted_use_seconds, decay
 from voxfleet_operator.metering.statements import SignedChain, newest_heads
@@ -26,6 +27,7 @@ class StoredStatements:
         self._written_at: Mapping[str, tuple[str, ...]] = {}
         self._use: tuple[datetime, Mapping[str, float]] | None = None
         self._of_month: tuple[str, Mapping[Payer, int]] | None = None
+        self._endpoints: Mapping[str, EndpointSum] | None = None
 
     def head(self, ledger_key: str, chain_id: str) -> ChainHead | None:
         """The newest row of the chain that a statement counts, under whatever name the Mac had then."""
@@ -78,6 +80,13 @@ class StoredStatements:
             self._of_month = month, counted_milliseconds(self._cache.all(MachineHourStatement), month)
         return self._of_month[1]
 
+    def endpoint(self, uid: str) -> EndpointSum | None:
+        """What statements count of a VoiceEndpoint's lanes; None: nothing."""
+        self._read()
+        if self._endpoints is None:
+            self._endpoints = endpoint_sums(self._cache.all(MachineHourStatement))
+        return self._endpoints.get(uid)
+
     def _read(self) -> None:
         changes = self._cache.changes(MachineHourStatement)
         if changes == self._seen_changes:
@@ -89,4 +98,4 @@ class StoredStatements:
             if item.status.updated_at:
                 written_at[item.spec.mac] = (*written_at.get(item.spec.mac, ()), item.status.updated_at)
         self._written_at = written_at
-        self._use = self._of_month = None
+        self._use = self._of_month = self._endpoints = None

@@ -328,7 +328,9 @@ async def running_agent(
     )
     supervisor = Supervisor(services)
     await supervisor.start()
-    endpoint_lanes = EndpointLanes(services, supervisor.closing, supervisor.fail)
+    endpoint_lanes = EndpointLanes(
+        services, supervisor.closing, supervisor.fail, lambda: supervisor.bound.control_plane
+    )
     supervisor.share_scratch_with(endpoint_lanes.scratch_owners)
     await endpoint_lanes.start()
     metrics = AgentMetrics(

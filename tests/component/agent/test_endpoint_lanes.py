@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.component.agent.agent_rig import CONTRACT, MODEL, TIMEOUT_SECONDS, Agent, ManualClock, running_agent
 
 from voxfleet_agent.config import PoolConfig
+from voxfleet_agent.journal import lane_holds
 from voxfleet_agent.lanes.interactive_pools import InteractivePools
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.storage import Storage
@@ -26,6 +27,7 @@ from voxfleet_api.endpoint_lanes import EndpointLaneSpec, EndpointRef, LaneKey, 
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_model import BuiltinModel, BuiltinName, ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, SynthesisMode, Task, VoiceReference
+from voxfleet_api.ledger import Activity, RowOwner, verify
 from voxfleet_api.machine_messages import Capability, MachineFacts
 from voxfleet_api.pools import PoolKind
 from voxfleet_api.protocol import TOMBSTONE_DAYS, Problem, RenewAnswer
@@ -366,3 +368,70 @@ async def test_what_was_deleted_stays_so_over_a_restart_and_lanes_do_not(tmp_pat
         clock.advance(TOMBSTONE_DAYS * 86_400 + 1)
         await agent.lanes.sweep()
         assert (await put(agent, other)).status_code == 200
+
+
+async def test_the_time_of_a_lane_is_signed_by_what_it_was_held_for(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with agent_with_lanes(tmp_path, load=["hang", ""], clock=clock) as agent:
+        await put(agent, lane_request(billing_key="team-speech"))
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while loads(agent) == 0:  # noqa: ASYNC110 -- it waits for a process
+                await asyncio.sleep(0.01)
+        clock.advance(3)
+        await agent.lanes.tick()
+        assert await agent.journal.read(lambda db: [hold.milliseconds for hold in lane_holds.load_all(db)]) == [3000]
+        await delete(agent, path_of(REQUEST))
+        await until(agent, None)
+
+        served = lane_request(generation=2, billing_key="team-speech")
+        await put(agent, served)
+        await until(agent, "Ready", path_of(served))
+        clock.advance(10)
+        lane = agent.lanes.lane(LaneKey("endpoint-1", 2))
+        assert lane is not None and lane.pid is not None
+        session = lane.open_hearing(
+            sample_rate_hz=16_000, turn_detection=None, partial_milliseconds=500, max_turn_milliseconds=1000
+        )
+        await agent.lanes.tick()
+        clock.advance(5)
+        session.cancel()
+        [event async for event in session.events()]
+        os.kill(lane.pid, signal.SIGKILL)
+        await until(agent, "Loading", path_of(served))
+        clock.advance(2)
+        await until(agent, "Ready", path_of(served))
+        clock.advance(7)
+        newer = lane_request(generation=3, billing_key="team-speech")
+        await put(agent, newer)  # takes the lane over
+        await until(agent, "Ready", path_of(newer))
+        clock.advance(1)
+        await delete(agent, path_of(newer))
+        await until(agent, None, path_of(newer))
+        page = await agent.ledger()
+    verify(page.rows, agent.key.public_key())
+    rows = [item.row for item in page.rows]
+    assert {(row.held_for.kind, row.held_for.name, row.billing_key, row.price_class, row.lane) for row in rows} == {
+        ("VoiceEndpoint", "captions", "team-speech", "Interactive", "interactive-0")
+    }
+    assert {row.control_plane for row in rows} == {agent.supervisor.bound.control_plane}
+    spent = [(row.attempt, str(row.activity), row.monotonic_milliseconds) for row in rows if row.monotonic_milliseconds]
+    assert spent == [(1, "Setup", 3000), (2, "Idle", 10_000), (2, "Work", 5000), (2, "Setup", 2000),
+                     (2, "Idle", 7000), (3, "Idle", 1000)]  # fmt: skip
+
+
+async def test_a_restarted_agent_signs_what_its_killed_process_held_a_lane_for(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with agent_with_lanes(tmp_path, clock=clock) as agent:
+        await put(agent, REQUEST)
+        await until(agent, "Ready")
+        clock.advance(3)
+        await agent.lanes.tick()
+        (left,) = await agent.journal.read(lane_holds.load_all)
+    async with agent_with_lanes(tmp_path / "other", clock=clock) as agent:
+        await agent.journal.write(lambda db: lane_holds.save(db, left))  # as the killed process leaves it behind
+    async with agent_with_lanes(tmp_path / "other", clock=clock) as agent:
+        (signed,) = (await agent.ledger()).rows
+        assert (signed.row.activity, signed.row.monotonic_milliseconds) == (Activity.IDLE, 3000)
+        assert signed.row.held_for == RowOwner(
+            kind="VoiceEndpoint", namespace="speech", name="captions", uid="endpoint-1"
+        )

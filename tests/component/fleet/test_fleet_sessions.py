@@ -15,6 +15,7 @@ import psutil
 import pytest
 from tests.component.fleet.rig import FAST, REQUEST, A, B, C, Rig
 from tests.component.fleet.stand_in_agent import StandInAgent, attempt_status, next_row
+from tests.rig.ledger_row import ATTEMPT_ACTIVITIES
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, AttemptRecord
@@ -82,7 +83,7 @@ async def test_a_suspect_mac_gets_no_renewals(rig: Rig) -> None:
 
 async def test_leases_are_renewed_before_history_is_read(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent())
-    for activity in Activity:
+    for activity in ATTEMPT_ACTIVITIES:
         await mac.agent.seal(A.shard_uid, activity, event=False)
     mac.agent.hold_history()
     rig.fleet.ensure(mac.resource("mac-01"))
@@ -117,7 +118,7 @@ async def test_history_is_verified_off_the_event_loop(rig: Rig, monkeypatch: pyt
 
 async def test_history_is_read_from_the_stored_head_and_settled_rows_are_forgotten(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent())
-    rows = [await mac.agent.seal(A.shard_uid, activity, event=False) for activity in Activity]
+    rows = [await mac.agent.seal(A.shard_uid, activity, event=False) for activity in ATTEMPT_ACTIVITIES]
     rig.stored_head = ChainHead("chain-1", 1, rows[1].hash)
     rig.fleet.ensure(mac.resource("mac-01"))
 
@@ -132,7 +133,7 @@ async def test_history_is_read_from_the_stored_head_and_settled_rows_are_forgott
 
 async def test_a_copy_of_the_state_that_went_on_otherwise_is_noticed_at_the_head(rig: Rig) -> None:
     mac = await rig.start_mac(StandInAgent())
-    rows = [await mac.agent.seal(A.shard_uid, activity, event=False) for activity in Activity]
+    rows = [await mac.agent.seal(A.shard_uid, activity, event=False) for activity in ATTEMPT_ACTIVITIES]
     rig.stored_head = ChainHead("chain-1", 1, "f" * 64)
     rig.fleet.ensure(mac.resource("mac-01"))
     view = await rig.connected("mac-01")
@@ -144,10 +145,10 @@ async def test_a_copy_of_the_state_that_went_on_otherwise_is_noticed_at_the_head
 async def test_rows_of_a_chain_that_was_left_behind_are_read_and_a_bad_one_stops_nothing_else(rig: Rig) -> None:
     agent = StandInAgent()
     left: list[SignedRow] = []
-    for activity in Activity:
+    for activity in ATTEMPT_ACTIVITIES:
         left.append(next_row(left, agent.key, B.shard_uid, activity, chain_id="chain-0"))
     forged: list[SignedRow] = []
-    for activity in Activity:
+    for activity in ATTEMPT_ACTIVITIES:
         forged.append(next_row(forged, agent.key, B.shard_uid, activity, chain_id="chain-x"))
     forged[1] = forged[1].model_copy(update={"hash": "f" * 64})
     agent.older = {"chain-0": left, "chain-x": forged}

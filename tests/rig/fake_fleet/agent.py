@@ -127,7 +127,7 @@ async def serve(
     """As the daemon does, until `stopping`."""
     supervisor = Supervisor(services)
     await supervisor.start()
-    lanes = EndpointLanes(services, supervisor.closing, supervisor.fail)
+    lanes = EndpointLanes(services, supervisor.closing, supervisor.fail, lambda: supervisor.bound.control_plane)
     metrics = metrics_of(supervisor, lanes, services)
     routes = Routes(services, supervisor, lanes, Authenticator(settings.token), metrics)
     server = build_server(troubled(settings.trouble, build_app(routes, supervisor.clock), supervisor))

@@ -23,8 +23,9 @@ NO_AMOUNTS = {
     "firstSequence",
     "lastSequence",
     "estimate",
+    "updatedAt",
 }
-"""What a usage holds beside amounts of time and bytes: counts, numbers of rows and facts."""
+"""What a usage holds beside amounts of time and bytes: counts, numbers of rows, times and facts."""
 
 
 def models(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from tests.rig.signed_mac import SignedMac
 from typer.testing import CliRunner
 
 from voxfleet_api.kinds import AudioBatchJob, MachineHourStatement
+from voxfleet_api.ledger import Activity
 from voxfleet_api.quantities import seconds_text
 from voxfleet_billing.archive_format import MacFacts, TimeClass
 from voxfleet_billing.csv_mapping import FOCUS_MAPPING
@@ -285,3 +286,35 @@ def test_a_budget_is_burned_down_by_night(folder: Path) -> None:
     assert code == 3 and "has no budget of nobody" in output
     assert run(folder, "burndown", *priced(folder))[0] == 2
     assert run(folder, "burndown", "--billing-key", "team-speech")[0] == 2
+
+
+def test_the_time_of_a_warm_lane_is_billed_to_the_second(tmp_path: Path) -> None:
+    """By hand, at 1.80 an hour: 20 s of loading, 3,580 s warm and idle, two hours of sessions."""
+    (tmp_path / "prices.yaml").write_text(BOOK)
+    facts = MacFacts(since="2026-11-05T20:00:00Z", hardware_id="hardware-mac-01", lessor="acme", sku="m4")
+    mac = SignedMac("mac-01", facts=(facts,), clock=datetime(2026, 11, 5, 22, tzinfo=UTC))
+    mac.warm_lane(
+        (Activity.SETUP, timedelta(seconds=20)),
+        (Activity.IDLE, timedelta(seconds=3580)),
+        (Activity.WORK, timedelta(hours=2)),
+    )
+    mac.months()[0].write(tmp_path / "ledger")
+    code, output = run(tmp_path, "show", "--by", "team", *priced(tmp_path), "-o", "json")
+    assert code == 0, output
+    (group,) = [one for one in json.loads(output)["groups"] if one["team"] == "voice"]
+    assert group["machineMilliseconds"] == 10_800_000
+    assert group["classes"] == {"Overhead": 3_600_000, "Productive": 7_200_000}
+    path = exported(tmp_path)
+    with path.open(newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["x_RowId"]]
+    assert [(line["x_Activity"], line["x_MachineSeconds"], line["BilledCost"]) for line in lines] == [
+        ("Setup", "20.000", "0.01"),
+        ("Idle", "3580.000", "1.79"),
+        ("Work", "7200.000", "3.6"),
+    ]
+    code, output = run(tmp_path, "reconcile", "--csv", path, *priced(tmp_path), "--offline")
+    assert code == 0 and "no differences" in output, output
+    code, output = run(tmp_path, "verify", "--offline")
+    assert code == 0, output
+    code, output = run(tmp_path, "dispute", "chain-1#1", "--offline")
+    assert "warm without sessions" in output and "leave no result" in output

@@ -41,6 +41,7 @@ from voxfleet_operator.reconcile.lane_places import LanePlaces
 from voxfleet_operator.reconcile.namespace_access import opened
 from voxfleet_operator.reconcile.registration import SharedFindings
 from voxfleet_operator.reconcile.status_writer import differs, write_finalizers, write_status
+from voxfleet_operator.reconcile.stored_statements import StoredStatements
 
 SYNC_RETRY_SECONDS = 1.0
 DIAL_SECONDS = 45.0
@@ -62,6 +63,7 @@ class EndpointReconciler:
         self._places = findings.lane_places
         self._credentials = CredentialReadings(context)
         self._spare = SpareTime(context)
+        self._statements = StoredStatements(context.cache)
         self._written_seconds: dict[str, float] = {}
         self._known: dict[Key, str] = {}
         """The UIDs of endpoints, for when somebody takes their finalizer away."""
@@ -151,6 +153,7 @@ class EndpointReconciler:
             busy=sum(sights[lane.mac].sessions > 0 for lane in warm_lanes(plan.lanes) if lane.mac in sights),
             spec_digest=spec_digest,
             pending_reason=places.pending_reason,
+            counted=self._statements.endpoint(endpoint.metadata.uid),
         )
         return endpoint_status(endpoint, facts, now), places
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from voxfleet_api.conditions import Condition, ConditionType, Reason, condition, truncate
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState, LaneCounts, VoiceEndpointStatus
+from voxfleet_operator.metering.endpoint_usage import EndpointSum, endpoint_usage
 from voxfleet_operator.reconcile.endpoint.accept import Acceptance
 from voxfleet_operator.reconcile.endpoint.decide import LanePlan
 from voxfleet_operator.reconcile.endpoint.lane_life import HELD, timestamp
@@ -32,6 +33,8 @@ class EndpointFacts:
     """Of what lanes are told now; None: the spec is not accepted."""
     pending_reason: str
     """Why no further Mac takes a lane."""
+    counted: EndpointSum | None = None
+    """What statements count of its lanes."""
 
 
 def endpoint_status(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime) -> VoiceEndpointStatus:
@@ -46,6 +49,7 @@ def endpoint_status(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime
         lanes=LaneCounts(wanted=facts.wanted, warm=len(warm_lanes(plan.lanes)), busy=facts.busy),
         macs=plan.lanes,
         pending_reason=truncate(facts.pending_reason) if plan.missing else None,
+        usage=endpoint_usage(endpoint.status.usage, facts.counted, now),
     )
 
 
@@ -62,7 +66,7 @@ def _without_counts(status: VoiceEndpointStatus) -> VoiceEndpointStatus:
     lanes = None if status.lanes is None else status.lanes.model_copy(update={"busy": 0})
     conditions = tuple(item.model_copy(update={"message": ""}) for item in status.conditions)
     waits = None if status.pending_reason is None else ""
-    return status.model_copy(update={"lanes": lanes, "conditions": conditions, "pending_reason": waits})
+    return status.model_copy(update={"lanes": lanes, "conditions": conditions, "pending_reason": waits, "usage": None})
 
 
 def _conditions(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime) -> tuple[Condition, ...]:

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from pydantic_core import from_json
 
-from voxfleet_api.kinds import MacAgent
+from voxfleet_api.kinds import MacAgent, VoiceEndpoint
 from voxfleet_api.pools import PoolKind, lanes_of
 from voxfleet_billing.archive_access import ArchiveStore
 from voxfleet_billing.archive_format import (
@@ -87,6 +87,7 @@ def archived_month(store: ArchiveStore, known: KnownIndex) -> ArchivedMonth:
                 milliseconds=row.milliseconds,
                 audio_milliseconds=row.audio_milliseconds,
                 clips=row.clips,
+                endpoint_uid=row.owner_uid if row.owner_kind == VoiceEndpoint.crd.kind else None,
             ),
         )
         for row in read_rows(store, index)

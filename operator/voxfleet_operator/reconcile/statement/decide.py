@@ -79,6 +79,8 @@ def work_class(row: VerifiedRow, shard: AudioShard | None, view: MacView) -> Tim
     """None while the row is not settled: its attempt may still get a result, or is not all in its shard's status."""
     if not row.ours:
         return TimeClass.FOREIGN
+    if row.is_of_endpoint:
+        return TimeClass.PRODUCTIVE  # there is no commit to wait for, nor another attempt whose result may count
     work = TimeClass.RETRY
     if shard is None:
         if not view.connected or row.attempt in view.attempts:

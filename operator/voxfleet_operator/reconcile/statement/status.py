@@ -151,4 +151,5 @@ def _counted(item: SettledRow) -> CountedRow:
         milliseconds=row.machine_milliseconds,
         audio_milliseconds=row.audio_milliseconds,
         clips=row.clips if row.content else 0,
+        endpoint_uid=row.attempt.shard_uid if row.is_of_endpoint else None,
     )

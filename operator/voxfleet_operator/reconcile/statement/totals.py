@@ -16,6 +16,7 @@ from voxfleet_api.quantities import hours_text, seconds_milliseconds, seconds_te
 from voxfleet_api.stored_size import stored_bytes
 from voxfleet_billing.archive_format import TimeClass
 from voxfleet_operator.fleet.verified_row import NO_MONTH
+from voxfleet_operator.reconcile.statement.endpoint_times import EndpointRow, with_endpoint_rows
 
 TOTALS_BYTES = 4_000
 LONGEST_KEY = 63
@@ -50,6 +51,8 @@ class CountedRow:
     milliseconds: int
     audio_milliseconds: int
     clips: int
+    endpoint_uid: str | None = None
+    """Of the VoiceEndpoint whose warm lane it is of; None: of an attempt."""
 
 
 def with_rows(status: MachineHourStatementStatus, month: str, rows: Iterable[CountedRow]) -> MachineHourStatementStatus:
@@ -69,6 +72,14 @@ def with_rows(status: MachineHourStatementStatus, month: str, rows: Iterable[Cou
             "clips": status.clips + sum(row.clips for row in own),
             "rows": status.rows + len(own),
             "totals": _totals(status.totals, own),
+            "endpoints": with_endpoint_rows(
+                status.endpoints,
+                (
+                    EndpointRow(row.endpoint_uid, row.time_class, row.milliseconds)
+                    for row in own
+                    if row.endpoint_uid is not None
+                ),
+            ),
             "corrections": _corrections(status.corrections, (row for row in counted if row.month != month)),
         }
     )

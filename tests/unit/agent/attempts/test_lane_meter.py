@@ -157,3 +157,16 @@ def test_rows_of_a_lane_do_not_overlap_after_a_small_correction() -> None:
 
 def test_timestamps_are_utc_with_milliseconds() -> None:
     assert timestamp(datetime.fromisoformat("2026-11-21T01:00:00+02:00")) == "2026-11-20T23:00:00.000Z"
+
+
+def test_a_reading_at_the_very_end_of_a_month_ends_the_row_there() -> None:
+    clock = ManualClock(BEFORE_MIDNIGHT)
+    meter = meter_on(clock)
+    clock.advance(2000)
+    assert meter.tick() == [] and meter.tick() == []
+    clock.advance(3000)
+    ended = meter.tick()
+    assert shown(*ended, meter.hold) == [
+        ("11-30T23:59:58.000", "12-01T00:00:00.000", 2000),
+        ("12-01T00:00:00.000", "12-01T00:00:03.000", 3000),
+    ]

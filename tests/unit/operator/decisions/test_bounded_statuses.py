@@ -258,8 +258,8 @@ def test_a_mac(data: st.DataObject, word: str) -> None:
     check_mac(Whatever(Drawn(data), word))
 
 
-@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 80)), max_size=60))
-def test_a_statement(runs: list[tuple[int, int]]) -> None:
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 80), st.integers(0, 40)), max_size=60))
+def test_a_statement(runs: list[tuple[int, int, int]]) -> None:
     statement = MachineHourStatement.load(
         {
             "kind": "MachineHourStatement",
@@ -267,18 +267,19 @@ def test_a_statement(runs: list[tuple[int, int]]) -> None:
             "spec": {"mac": "mac", "month": "2026-11"},
         }
     )
-    for sequence, (chain, namespace) in enumerate(runs):
+    for sequence, (chain, namespace, endpoint) in enumerate(runs):
         row = VerifiedRow(
             chain_id=f"{chain:02d}" + "c" * 62,
             sequence=sequence,
             hash="a" * 64,
             month="2026-11",
-            attempt=AttemptKey("uid", 1),
+            attempt=AttemptKey(f"{endpoint:036d}", 1),
             ours=True,
             activity=Activity.WORK,
             machine_milliseconds=10**15,
             audio_milliseconds=10**15,
             namespace=f"{namespace:02d}" + "n" * 61,
+            owner_kind="VoiceEndpoint",
         )
         run = SettledRun(row.chain_id, "2026-11", (SettledRow(row, TimeClass.PRODUCTIVE),))
         if takes(statement, run.chain_id, LEDGER_KEY):

@@ -289,6 +289,35 @@ async def test_sessions_are_written_once_a_minute_at_most() -> None:
     assert world.api.writes - writes <= 11
 
 
+async def test_usage_follows_statements_and_is_written_once_an_hour() -> None:
+    world = await warm()
+    uid = world.endpoint().metadata.uid
+    statement = {"kind": "MachineHourStatement", "metadata": {"name": "mac-a-2026-11"}}
+    stored = world.api.add({**statement, "spec": {"mac": "mac-a", "month": "2026-11"}})
+
+    def count(rows: int) -> None:
+        time = {"uid": uid, "productiveSeconds": "1.500", "overheadSeconds": f"{rows}.000", "rows": rows}
+        world.api._store({**stored, "status": {"endpoints": [time, {**time, "uid": "another"}]}})
+
+    count(2)
+    await world.live(130)
+    usage = world.endpoint().status.usage
+    assert usage is not None and (usage.machine_seconds, usage.rows) == ("3.500", 2)
+    writes = world.api.writes
+    for rows in range(3, 33):
+        count(rows)
+        await world.live(60)
+    writes += 30  # its own
+    assert world.api.writes == writes, "half an hour"
+    await world.live(HOUR)
+    usage = world.endpoint().status.usage
+    assert world.api.writes == writes + 1 and usage is not None
+    assert (usage.productive_seconds, usage.overhead_seconds, usage.rows) == ("1.500", "32.000", 32)
+    world.start_operator()
+    await world.live(2 * HOUR)
+    assert world.api.writes == writes + 1, "nothing is new, whoever leads"
+
+
 async def test_deletion_takes_lanes_away_first() -> None:
     world = await warm(2, lanes={"min": 2, "max": 2})
     world.api.user_deletes(VoiceEndpoint, "team", "captions")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from tests.unit.operator.golden.endpoint_states import NO_FIT, endpoint_states
 
+from voxfleet_api.kinds.endpoint_status import EndpointUsage
 from voxfleet_cli.explain import explain, failed
 from voxfleet_cli.names import kind_of
 from voxfleet_cli.render import print_explanation
@@ -24,6 +25,18 @@ def test_it_counts_lanes_and_lists_them_by_mac_with_what_failed() -> None:
     failing, warm = said["macs"]
     assert (failing["mac"], failing["state"], failing["class"]) == ("mac-a", "Failed", "ModelUnavailable")
     assert failing["failures"] == 1 and failing["triedAgain"] and "failures" not in warm
+
+
+def test_it_says_the_bill_so_far() -> None:
+    warm = STATES["its lane is warm"]
+    usage = EndpointUsage(
+        machine_seconds="7.000", productive_seconds="3.000", overhead_seconds="4.000", rows=4,
+        updated_at="2026-11-30T12:00:00Z",
+    )  # fmt: skip
+    paid = warm.model_copy(update={"status": warm.status.model_copy(update={"usage": usage})})
+    assert explain(paid)["usage"] == (
+        "7.000 s of lanes as of 2026-11-30T12:00:00Z: 3.000 s for sessions, 4.000 s overhead, 4 signed rows"
+    )
 
 
 def test_it_says_why_no_mac_fits() -> None:

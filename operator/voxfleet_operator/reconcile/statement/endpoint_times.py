@@ -1,0 +1,39 @@
+"""What of a statement's time warm lanes took, by VoiceEndpoint, within a bound. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from voxfleet_api.kinds.machine_hour_statement import MAX_ENDPOINTS, EndpointTime
+from voxfleet_api.quantities import seconds_milliseconds, seconds_text
+from voxfleet_billing.archive_format import TimeClass
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRow:
+    """What of a row of a warm lane is counted."""
+
+    uid: str
+    time_class: TimeClass
+    milliseconds: int
+
+
+def with_endpoint_rows(before: Iterable[EndpointTime], rows: Iterable[EndpointRow]) -> tuple[EndpointTime, ...]:
+    """Adds rows of the statement's month. Where there is no room, those that took least are left out."""
+    times = {item.uid: item for item in before}
+    for row in rows:
+        times[row.uid] = _added(times.get(row.uid, EndpointTime(uid=row.uid)), row)
+    most = sorted(times.values(), key=lambda item: (-machine_milliseconds(item), item.uid))[:MAX_ENDPOINTS]
+    return tuple(sorted(most, key=lambda item: item.uid))
+
+
+def machine_milliseconds(time: EndpointTime) -> int:
+    return seconds_milliseconds(time.productive_seconds) + seconds_milliseconds(time.overhead_seconds)
+
+
+def _added(time: EndpointTime, row: EndpointRow) -> EndpointTime:
+    field = "productive_seconds" if row.time_class is TimeClass.PRODUCTIVE else "overhead_seconds"
+    milliseconds = seconds_milliseconds(getattr(time, field)) + row.milliseconds
+    changed: Mapping[str, object] = {field: seconds_text(milliseconds), "rows": time.rows + 1}
+    return time.model_copy(update=changed)
