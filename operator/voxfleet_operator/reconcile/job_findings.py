@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 from voxfleet_api.conditions import Reason, truncate
 
+REFUSAL_GRACE_SECONDS = 10
+"""How long after its creation a job or an endpoint may lack what it names. GitOps applies it and its contract in one
+go, in any order, and gives up at the first Stalled."""
+
 
 @dataclass(frozen=True, slots=True)
 class Blocker:

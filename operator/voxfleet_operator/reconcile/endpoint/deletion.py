@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState
+from voxfleet_operator.reconcile.deletion_deadline import FORCE_ANNOTATION, deadline, no_answer_from
 from voxfleet_operator.reconcile.endpoint.lane_life import LaneSight, changed, lane_after
-
-FORCE_ANNOTATION = "voxfleet.dev/force-delete"
-DEADLINE = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +33,7 @@ def plan_deletion(endpoint: VoiceEndpoint, sights: Mapping[str, LaneSight], now:
         return EndpointDeletion(finish=True)
     if FORCE_ANNOTATION in endpoint.metadata.annotations:
         return EndpointDeletion(finish=True, gave_up=f"annotation {FORCE_ANNOTATION}")
-    if now >= _deadline(endpoint):
+    if now >= deadline(endpoint):
         names = ", ".join(lane.mac for lane in left)
-        return EndpointDeletion(finish=True, gave_up=f"no answer for {DEADLINE.seconds // 60} minutes from {names}")
+        return EndpointDeletion(finish=True, gave_up=no_answer_from(names))
     return EndpointDeletion(lanes=left)
-
-
-def _deadline(endpoint: VoiceEndpoint) -> datetime:
-    if endpoint.metadata.deletion_timestamp is None:
-        raise ValueError(f"endpoint {endpoint.metadata.name} is not being deleted")
-    return datetime.fromisoformat(endpoint.metadata.deletion_timestamp) + DEADLINE

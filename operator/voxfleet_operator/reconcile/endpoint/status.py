@@ -14,9 +14,8 @@ from voxfleet_operator.reconcile.endpoint.accept import Acceptance
 from voxfleet_operator.reconcile.endpoint.decide import LanePlan
 from voxfleet_operator.reconcile.endpoint.lane_life import HELD, timestamp
 from voxfleet_operator.reconcile.endpoint.wanted import Closed
+from voxfleet_operator.reconcile.job_findings import REFUSAL_GRACE_SECONDS
 
-REFUSAL_GRACE_SECONDS = 10
-"""As for a job: GitOps applies an endpoint and its contract in one go, in any order."""
 NAMED_MACS = 3
 
 

@@ -21,7 +21,7 @@ from voxfleet_operator.reconcile.job.estimate import job_estimate, meaningful
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.source import SourceRefusal, find_source
 from voxfleet_operator.reconcile.job.status import JobConditions, shard_total, verdict, with_facts
-from voxfleet_operator.reconcile.job_findings import Blocker
+from voxfleet_operator.reconcile.job_findings import REFUSAL_GRACE_SECONDS, Blocker
 from voxfleet_operator.reconcile.job_life import STOPPING_REASONS, halted_condition, has_ended, is_suspended
 from voxfleet_operator.reconcile.lane_outlook import LaneOutlook
 from voxfleet_operator.reconcile.shard.new_shard import NewShard
@@ -69,9 +69,6 @@ class JobDecision:
     """After how long the same snapshot leads to another decision."""
 
 
-REFUSAL_GRACE_SECONDS = 10
-"""How long after its creation a job may lack what it names. GitOps applies a job and its contract in one go, in any
-order, and gives up at the first Stalled."""
 FINALIZE_SECONDS = 30 * 60
 """How long results may take to be merged, from the end of the last Process shard. Then the job fails without them. The
 time in which nobody led counts only once a second leader has followed, so that a job ends although operators come and

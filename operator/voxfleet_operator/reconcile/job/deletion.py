@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_operator.fleet.mac_view import MacView, attempt_view
+from voxfleet_operator.reconcile.deletion_deadline import FORCE_ANNOTATION, deadline, no_answer_from
 from voxfleet_operator.reconcile.job.shards import JobShards
-
-FORCE_ANNOTATION = "voxfleet.dev/force-delete"
-DEADLINE = timedelta(minutes=15)
 
 PlacedAttempt = tuple[str, AttemptKey]
 """A Mac, and an attempt that it may hold."""
@@ -50,9 +48,9 @@ def plan_deletion(
     unreachable = tuple(sorted({mac for mac, _ in left if not views[mac].connected} | undialled))
     if not left and not undialled:
         return Deletion(finish=True)
-    if now >= _deadline(job):
+    if now >= deadline(job):
         names = ", ".join(unreachable or sorted({mac for mac, _ in left}))
-        return Deletion(finish=True, gave_up=f"no answer for {DEADLINE.seconds // 60} minutes from {names}")
+        return Deletion(finish=True, gave_up=no_answer_from(names))
     return Deletion(deletes=tuple(item for item in left if views[item[0]].connected), unreachable=unreachable)
 
 
@@ -71,9 +69,3 @@ def _placed_attempts(job: AudioBatchJob, shards: JobShards, views: Mapping[str, 
         if report.job.uid == job.metadata.uid
     }
     return recorded | reported
-
-
-def _deadline(job: AudioBatchJob) -> datetime:
-    if job.metadata.deletion_timestamp is None:
-        raise ValueError(f"job {job.metadata.name} is not being deleted")
-    return datetime.fromisoformat(job.metadata.deletion_timestamp) + DEADLINE

@@ -11,7 +11,7 @@ from tests.unit.operator.decisions.test_isolation import until
 from tests.unit.operator.decisions.world import World
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource, VoiceContract
-from voxfleet_operator.reconcile.job.deletion import DEADLINE
+from voxfleet_operator.reconcile.deletion_deadline import DEADLINE
 from voxfleet_operator.reconcile.job.reconcile import UNREACHABLE_POLL_SECONDS
 
 MOST_SECONDS = DEADLINE.total_seconds() + UNREACHABLE_POLL_SECONDS + 1

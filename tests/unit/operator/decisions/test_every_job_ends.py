@@ -21,8 +21,9 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import AttemptOutcome, Stage
 from voxfleet_api.protocol import AttemptState
+from voxfleet_operator.reconcile.deletion_deadline import FORCE_ANNOTATION
 from voxfleet_operator.reconcile.job.decide import FINALIZE_SECONDS, JobSnapshot, plan_job
-from voxfleet_operator.reconcile.job.deletion import FORCE_ANNOTATION, plan_deletion
+from voxfleet_operator.reconcile.job.deletion import plan_deletion
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.shard.new_shard import NewShard, shard_body

@@ -30,9 +30,10 @@ from voxfleet_api.kinds import AudioBatchJob
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_source import AcceptedSource
 from voxfleet_api.kinds.job_status import STATUS_CLIPS
-from voxfleet_operator.reconcile.job.decide import REFUSAL_GRACE_SECONDS, JobSnapshot, plan_job
+from voxfleet_operator.reconcile.job.decide import JobSnapshot, plan_job
 from voxfleet_operator.reconcile.job.shards import JobShards
 from voxfleet_operator.reconcile.job.status import only_progress_moved, with_facts
+from voxfleet_operator.reconcile.job_findings import REFUSAL_GRACE_SECONDS
 from voxfleet_operator.reconcile.shard.new_shard import NewShard
 from voxfleet_operator.reconcile.status_writer import differs
 
