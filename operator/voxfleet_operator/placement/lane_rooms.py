@@ -61,11 +61,13 @@ class LaneRooms:
                 held[mac].append(quantity_bytes(other.spec.memory_cap))
         rooms: dict[str, InteractiveRoom] = {}
         for name, view in self._context.fleet.views().items():
-            pools = () if view.machine is None else view.machine.pools
+            if view.machine is None:
+                continue
+            pools = view.machine.pools
             caps = tuple(
                 pool.memory_cap_bytes for pool in pools if pool.kind == PoolKind.INTERACTIVE for _ in range(pool.lanes)
             )
-            knows_lanes = view.machine is not None and Capability.ENDPOINT_LANES in view.machine.capabilities
+            knows_lanes = Capability.ENDPOINT_LANES in view.machine.capabilities
             rooms[name] = InteractiveRoom(caps, tuple(held[name]), knows_lanes)
         return rooms
 
