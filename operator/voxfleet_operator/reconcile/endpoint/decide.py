@@ -249,7 +249,7 @@ class _LanePlanner:
         holders = [
             mac for mac, lane in sorted(self._lanes.items()) if lane.state in _LOADED and lane.spec_digest == current
         ]
-        if self._model_digest is not None:
+        if self._model_digest is not None and holders:
             return self._model_digest
         for mac in self._warm(holders):
             sight = self._snapshot.sights.get(mac)

@@ -281,6 +281,19 @@ async def test_closed_access_ends_a_lane_whatever_else_keeps_the_mac_off(standin
     assert world.states() == {} and not world.macs["mac-a"].lanes
 
 
+async def test_a_model_that_changed_while_no_lane_was_left_is_the_new_one() -> None:
+    world = await warm(2)
+    world.edit(suspend=True)
+    await world.live(20)
+    assert world.endpoint().status.model_digest is None
+    for mac in world.macs.values():
+        mac.model = f"sha256:{'b' * 64}"
+    world.edit(suspend=None)
+    await world.live(LOADED)
+    assert world.condition("Available") == "True LanesWarm"
+    assert world.endpoint().status.model_digest == f"sha256:{'b' * 64}"
+
+
 async def test_a_lane_whose_child_keeps_dying_is_told_and_goes_to_another_mac() -> None:
     world = await warm(2)
     world.macs["mac-a"].dies_with = FailureClass.MEMORY_EXCEEDED

@@ -124,13 +124,15 @@ def assigned(snapshot: LaneSnapshot, plan: LanePlan) -> list[EndpointLane]:
 
 
 @given(snapshots())
-def test_what_is_told_is_new_where_it_may_be(snapshot: LaneSnapshot) -> None:
+def test_what_is_told_is_new_where_it_may_be_and_pins_no_model_that_nobody_has(snapshot: LaneSnapshot) -> None:
     plan = plan_lanes(snapshot, NOW)
     numbers = [lane.generation for lane in plan.lanes]
     assert len(set(numbers)) == len(numbers) and max(numbers, default=0) <= plan.last_generation
     for lane in assigned(snapshot, plan):
         assert lane.mac not in snapshot.places.given_up, "its lane is to leave"
         assert lane.mac in snapshot.places.candidates or snapshot.sights[lane.mac].connected
+    loaded = (EndpointLaneState.WARM, EndpointLaneState.UNREACHABLE)
+    assert plan.model_digest is None or any(lane.state in loaded for lane in plan.lanes)
 
 
 @given(snapshots())
