@@ -220,8 +220,10 @@ async def test_an_edit_is_loaded_on_a_free_mac_first() -> None:
     assert world.states() == {"mac-b": "Warm"} and not world.macs["mac-a"].lanes
 
 
-async def test_an_edit_beside_a_mac_that_failed_is_written_once() -> None:
+@pytest.mark.parametrize("deletes", [True, False])
+async def test_an_edit_beside_a_mac_that_failed_is_written_once(deletes: bool) -> None:
     world = EndpointWorld(2)
+    world.macs["mac-a"].deletes = deletes
     world.macs["mac-a"].fails_with = FailureClass.MODEL_UNAVAILABLE
     await world.live(2 * LOADED)
     assert world.states() == {"mac-a": "Failed", "mac-b": "Warm"}
@@ -229,8 +231,9 @@ async def test_an_edit_beside_a_mac_that_failed_is_written_once() -> None:
     await world.live(3 * LOADED)
     writes = world.api.writes
     await world.live(HOUR / 10)
-    assert world.api.writes == writes
-    await world.live(HOUR)
+    assert world.api.writes == writes and world.states() == {"mac-a": "Failed", "mac-b": "Warm"}
+    world.macs["mac-a"].deletes = True
+    await world.live(HOUR / 4)
     assert world.states() == {"mac-b": "Warm"}, "the failure is forgotten"
 
 
