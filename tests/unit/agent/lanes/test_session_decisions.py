@@ -14,7 +14,7 @@ from voxfleet_agent.lane_protocol.session_messages import SessionEnded, SpokenAu
 from voxfleet_agent.lanes.reload_backoff import MOST_SECONDS, STEADY_SECONDS, early_ends, reload_delay_seconds
 from voxfleet_agent.lanes.session_hangs import ChildSilence, SessionTimeouts, misbehaviour
 from voxfleet_agent.lanes.session_queue import EVENT_BYTES, SessionEvent, SessionQueue, event_bytes
-from voxfleet_agent.lanes.warm_up_clip import voice_like_pcm
+from voxfleet_agent.lanes.warm_up_clip import clip_rate_hz, voice_like_pcm
 
 TIMEOUTS = SessionTimeouts(answer_seconds=30.0, pace_factor=10, most_seconds=300.0)
 NOTHING_OWED = ChildSilence(
@@ -134,3 +134,11 @@ def test_the_warm_up_clip_is_audible_and_does_not_clip(rate_hz: int) -> None:
     samples = memoryview(voice_like_pcm(rate_hz, 1000)).cast("h").tolist()
     assert len(samples) == rate_hz
     assert 5_000 < max(map(abs, samples)) < 30_000
+
+
+@pytest.mark.parametrize(
+    ("accepted_hz", "expected_hz"),
+    [((16_000,), 16_000), ((8_000, 16_000), 16_000), ((24_000,), 24_000), ((8_000, 48_000), 8_000)],
+)
+def test_the_warm_up_clip_has_a_rate_that_the_contract_accepts(accepted_hz: tuple[int, ...], expected_hz: int) -> None:
+    assert clip_rate_hz(accepted_hz, model_hz=16_000) == expected_hz
