@@ -94,6 +94,8 @@ class HearingSession:
         self._open: _Turn | None = None
         self._ended: deque[_Turn] = deque()
         self._next_turn = 0
+        self._last_text_ns = 0
+        """When the last turn that ended had its text."""
         self._backlog: deque[bytearray | SessionMessage] = deque()
         self._backlog_bytes = 0
         self._most_backlog_bytes = max_turn_milliseconds * TURN_RING_PERCENT * sample_rate_hz // 100_000 * SAMPLE_BYTES
@@ -126,7 +128,8 @@ class HearingSession:
 
     def waiting_step(self) -> WaitingStep | None:
         if self._ended:
-            return WaitingStep(StepKind.FINAL, self._ended[0].ended_ns, self._number)
+            waits_since_ns = max(self._ended[0].ended_ns, self._last_text_ns)
+            return WaitingStep(StepKind.FINAL, waits_since_ns, self._number)
         if self._backlog:
             return WaitingStep(StepKind.LISTEN, self._last_audio_ns, self._number)
         if self._open is not None and self._open.due_since_ns is not None:
@@ -138,6 +141,7 @@ class HearingSession:
         if self._ended:
             if self._finish_turn(self._ended[0]):
                 self._ended.popleft()
+                self._last_text_ns = time.monotonic_ns()
                 self._drop_audio()
         elif self._backlog:
             self._work_off_backlog()
