@@ -34,6 +34,8 @@ class ChildSilence:
 
     owed_since_seconds: float | None
     """Since when the session that has waited longest waits for an answer; None: the child owes none."""
+    passed_over_since_seconds: float | None
+    """The same, of the sessions before which the child has no reason to serve others for long."""
     untaken_since_seconds: float | None
     """Since when the child has taken nothing, though something waits for it; None: it has taken all."""
     last_received_seconds: float
@@ -45,10 +47,9 @@ def misbehaviour(timeouts: SessionTimeouts, silence: ChildSilence, now_seconds: 
     allowed_seconds = timeouts.allowed_seconds(silence.first_audio_seconds)
     if silence.untaken_since_seconds is not None and now_seconds - silence.untaken_since_seconds >= allowed_seconds:
         return f"took nothing of what it was sent for {allowed_seconds:.0f} s"
-    if silence.owed_since_seconds is None:
-        return None
-    if now_seconds - max(silence.owed_since_seconds, silence.last_received_seconds) >= allowed_seconds:
+    owed, passed_over = silence.owed_since_seconds, silence.passed_over_since_seconds
+    if owed is not None and now_seconds - max(owed, silence.last_received_seconds) >= allowed_seconds:
         return f"gave no sign of life for {allowed_seconds:.0f} s"
-    if now_seconds - silence.owed_since_seconds >= timeouts.most_seconds:
+    if passed_over is not None and now_seconds - passed_over >= timeouts.most_seconds:
         return f"owed a session an answer for {timeouts.most_seconds:.0f} s"
     return None

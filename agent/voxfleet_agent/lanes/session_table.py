@@ -98,10 +98,15 @@ class SessionTable:
         taken_bytes = self._child.taken_bytes
         if taken_bytes > self._taken[0] or taken_bytes == self._child.sent_bytes:
             self._taken = (taken_bytes, now_seconds)
-        owed = [since for session in self._sessions.values() if (since := session.owed_since_seconds) is not None]
+        waiting = [
+            (since, session.may_be_passed_over)
+            for session in self._sessions.values()
+            if (since := session.owed_since_seconds) is not None
+        ]
         loaded = self._child.loaded
         return ChildSilence(
-            owed_since_seconds=min(owed, default=None),
+            owed_since_seconds=min((since for since, _ in waiting), default=None),
+            passed_over_since_seconds=min((since for since, may_be in waiting if not may_be), default=None),
             untaken_since_seconds=None if taken_bytes == self._child.sent_bytes else self._taken[1],
             last_received_seconds=self._child.last_received_seconds,
             first_audio_seconds=0.0 if loaded is None else loaded.warm_up_seconds,
