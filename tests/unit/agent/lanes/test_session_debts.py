@@ -15,6 +15,7 @@ from voxfleet_agent.lane_protocol.session_messages import (
     TextDelta,
     TurnCommitted,
     TurnDone,
+    WorkingOnAudio,
 )
 from voxfleet_agent.lanes.child_process import ChildProcess
 from voxfleet_agent.lanes.lane_session import HearingSession, LaneSession, SessionBounds, SpeakingSession
@@ -140,5 +141,20 @@ def test_a_table_tells_a_session_that_is_passed_over_from_one_that_comes_after_t
         table.told(SpokenAudio(session=session.number, pcm=bytes(200)))
         silence = table.silence()
         assert silence.owed_since_seconds is not None and silence.passed_over_since_seconds is None
+
+    asyncio.run(check())
+
+
+def test_nobody_is_passed_over_by_a_long_step_that_goes_on() -> None:
+    async def check() -> None:
+        table = SessionTable(cast(ChildProcess, Child()), itertools.count(), 2, SessionBounds())
+        session = table.open_speaking("x", synthesis=None, room_samples=ROOM)
+        table.told(WorkingOnAudio(audio_milliseconds=20_000))
+        assert table.silence().step_audio_seconds == 20.0
+        table.told(WorkingOnAudio(audio_milliseconds=0))
+        silence = table.silence()
+        assert silence.step_audio_seconds == 0.0 and silence.owed_since_seconds == session.owed_since_seconds
+        assert silence.passed_over_since_seconds is not None and silence.owed_since_seconds is not None
+        assert silence.passed_over_since_seconds > silence.owed_since_seconds
 
     asyncio.run(check())

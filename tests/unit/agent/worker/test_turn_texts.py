@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +20,9 @@ from voxfleet_agent.lane_protocol.session_messages import (
     TextDelta,
     TurnCommitted,
     TurnDone,
+    WorkingOnAudio,
 )
+from voxfleet_agent.worker import long_step
 from voxfleet_agent.worker.decode_thread import Mask, Samples
 from voxfleet_agent.worker.hearing_session import MOST_WAITING_TURNS, HearingSession
 from voxfleet_agent.worker.session_audio import SessionAudio, open_soxr
@@ -55,6 +58,8 @@ class Model:
     ) -> list[Transcript]:
         (clip,) = clips
         self.heard.append(np.rint(clip * 32_768).astype(int).tolist())
+        if heard is not None:
+            heard(MAX_TURN_MILLISECONDS // 2)
         text = self._texts.pop(0) if self._texts else ""
         if text == "cut":
             return [Transcript("half a", token_limit_reached=True)]
@@ -213,3 +218,21 @@ def test_one_who_ends_many_turns_waits_beside_the_others() -> None:
         order.append(step.session)
         sessions[step.session].run_step()
     assert order == [1, 2] + [1] * (MOST_WAITING_TURNS - 1)
+
+
+def test_the_parent_is_told_how_much_audio_each_pass_works_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_step, "LONG_MILLISECONDS", 1_500)
+    sent: list[Message] = []
+    session = session_of(Model(["a", "cut", "b"]), sent)
+    session.request(HearAudio(session=1, pcm=pcm([1] * 1_600)))
+    run_all(session)
+    session.request(EndSession(session=1))
+    run_all(session)
+    told = [message.audio_milliseconds for message in sent if isinstance(message, WorkingOnAudio)]
+    assert told == [1_600, 600, 0, 1_600, 600, 1_600, 600, 0]
+    short: list[Message] = []
+    session = session_of(Model(), short)
+    session.request(HearAudio(session=1, pcm=pcm([1] * 1_400)))
+    session.request(EndSession(session=1))
+    run_all(session)
+    assert not [message for message in short if isinstance(message, WorkingOnAudio)]
