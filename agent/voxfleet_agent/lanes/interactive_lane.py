@@ -258,7 +258,7 @@ class InteractiveLane:
         """Raises ChildEndedError when the child does not live to its end, VoxFleetError when the clip fails."""
         try:
             async with asyncio.timeout(WARM_UP_SECONDS):
-                await work_through_clip(serving.sessions, assignment.spec.task, loaded)
+                await work_through_clip(serving.sessions, assignment.spec, loaded)
         except TimeoutError:
             serving.child.kill_for(f"did not work through its warm-up clip within {WARM_UP_SECONDS:.0f} s")
         except VoxFleetError:
