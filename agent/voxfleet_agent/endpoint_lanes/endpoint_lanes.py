@@ -140,7 +140,7 @@ class EndpointLanes:
         return Counter(live.state for live in self._live.values())
 
     def open_sessions(self) -> int:
-        return sum(live.lane.open_sessions for live in self._live.values() if live.lane is not None)
+        return sum(live.open_sessions for live in self._live.values())
 
     def scratch_owners(self) -> set[str]:
         """The names of the scratch folders that lanes hold."""

@@ -54,8 +54,7 @@ class LaneMetering:
             border_after=next_hour,
             holder=holder,
         )
-        live.meter, live.holder = WarmLaneMeter(meter, lane, services.clock.metered_milliseconds), holder
-        lane.used = lambda: self.changed(live, opened=True)
+        live.meter, live.holder = WarmLaneMeter(meter, live, services.clock.metered_milliseconds), holder
         self.changed(live)
 
     def changed(self, live: LiveLane, *, opened: bool = False) -> None:

@@ -54,6 +54,7 @@ class WarmLaneMeter:
         self._used_at: int | None = None
         self._is_journaled = False
         self._cleans_up = False
+        self._stopped = False
 
     def cleans_up(self) -> None:
         """What follows is the end of the lane's child, whatever the lane still seems to do."""
@@ -71,11 +72,12 @@ class WarmLaneMeter:
             warm=lane.warm, sessions=lane.open_sessions, unused_milliseconds=unused, cleans_up=self._cleans_up
         )
         begun, meter = self._meter.hold, self._meter
-        ended = meter.tick() if activity is meter.activity else meter.switch(activity)
+        ended = meter.tick() if self._stopped or activity is meter.activity else meter.switch(activity)
         return self._change(begun, ended, meter.hold)
 
     def stop(self) -> None:
         """The lane goes to another holder, or back to its pool."""
+        self._stopped = True
         self._meter.stop()
 
     def end(self) -> MeteredChange:

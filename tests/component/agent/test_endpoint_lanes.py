@@ -22,6 +22,7 @@ from voxfleet_agent.journal import lane_holds
 from voxfleet_agent.lanes.interactive_pools import InteractivePools
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.digest import digest_of
 from voxfleet_api.endpoint_lanes import EndpointLaneSpec, EndpointRef, LaneKey, LaneList, LaneRequest, LaneStatus
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -41,9 +42,13 @@ class FoundModels:
     def __init__(self) -> None:
         self.error: VoxFleetError | None = None
         self.resolved = 0
+        self.gate = asyncio.Event()
+        """While it is not set, models are still being fetched."""
+        self.gate.set()
 
     async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
         self.resolved += 1
+        await self.gate.wait()
         if self.error is not None:
             raise self.error
         return MODEL
@@ -252,6 +257,48 @@ async def test_a_newer_generation_takes_the_olders_lane(agent: Agent) -> None:
     assert await delete(agent, "/v1/lanes/endpoint-1/1") == 204, "what is deleted is the older generation"
     assert (await status(agent, path_of(newer))) is not None
     assert (await put(agent, REQUEST)).status_code == 410
+
+
+async def test_a_newer_generation_is_never_told_with_the_olders_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = FoundModels()
+    async with agent_with_lanes(tmp_path, models=models) as agent:
+        await put(agent, REQUEST)
+        await until(agent, "Ready")
+        lane = agent.lanes.lane(LaneKey("endpoint-1", 1))
+        assert lane is not None and lane.pid is not None
+        pid, remove, lived = lane.pid, agent.scratch.remove_attempt, []
+
+        async def note_and_remove(key: AttemptKey) -> int:
+            lived.append(psutil.pid_exists(pid))
+            return await remove(key)
+
+        monkeypatch.setattr(agent.scratch, "remove_attempt", note_and_remove)
+        session = lane.open_hearing(
+            sample_rate_hz=16_000, turn_detection=None, partial_milliseconds=500, max_turn_milliseconds=1000
+        )
+        models.gate.clear()
+        newer = lane_request(generation=2, max_sessions=5)
+        at_once = LaneStatus.load((await put(agent, newer)).json())
+        assert (at_once.state, at_once.model_digest, at_once.sessions) == ("Loading", None, 0)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            end = [event async for event in session.events()][-1]
+        assert end.model_dump()["failure_class"] == FailureClass.MACHINE_RETURNED
+        await until(agent, None)
+        assert lived == [False], "the voice's recording stays for as long as a child that reads it"
+        loading = await status(agent, path_of(newer))
+        assert loading is not None and (loading.state, loading.model_digest) == ("Loading", None)
+        assert agent.lanes.lane(LaneKey("endpoint-1", 2)) is None and loads(agent) == 1
+
+        newest = lane_request(generation=3, max_sessions=4)
+        await put(agent, newest)
+        await until(agent, None, path_of(newer))
+        models.gate.set()
+        ready = await until(agent, "Ready", path_of(newest))
+        assert ready.model_digest == MODEL.digest and loads(agent) == 2
+        limits = (agent.folder / "lanes" / "interactive-0" / "limits").read_text()
+        assert json.loads(limits)["most_sessions"] == 4
 
 
 async def test_a_lane_that_nobody_renews_is_unloaded_and_a_put_brings_it_back(tmp_path: Path) -> None:
