@@ -22,6 +22,8 @@ from voxfleet_agent.logs import frames
 from voxfleet_agent.scratch import AttemptScratch
 from voxfleet_agent.stages.stage_runner import failure_of
 from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.endpoint_lanes import LaneState
+from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.quantities import quantity_bytes
 
 STOP_SECONDS = 20.0
@@ -154,10 +156,15 @@ class LaneHolding:
         await self._services.scratch.remove_attempt(AttemptKey(*live.key))
 
     def _lane_changed(self, live: LiveLane) -> None:
-        if live.lane is not None:
-            self._metering.changed(live)
-            event = LaneEvent.WARM if live.lane.warm else LaneEvent.COLD
-            live.state = lane_transition(live.state, event).state
+        lane = live.lane
+        if lane is None:
+            return
+        self._metering.changed(live)
+        event = LaneEvent.WARM if lane.warm and not lane.abandoned else LaneEvent.COLD
+        live.state = lane_transition(live.state, event).state
+        if lane.abandoned and lane.trouble is not None and live.state is LaneState.LOADING:
+            error = VoxFleetError(lane.trouble.failure_class, lane.trouble.reason)
+            live.task = self._background.start(self._failed(live, error))
 
 
 async def _until_older_is_gone(live: LiveLane) -> None:

@@ -19,6 +19,7 @@ from tests.component.agent.agent_rig import CONTRACT, MODEL, TIMEOUT_SECONDS, Ag
 
 from voxfleet_agent.config import PoolConfig
 from voxfleet_agent.journal import lane_holds
+from voxfleet_agent.lanes import interactive_lane
 from voxfleet_agent.lanes.interactive_pools import InteractivePools
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.storage import Storage
@@ -358,6 +359,28 @@ async def test_a_lane_that_failed_tries_again_after_a_while(tmp_path: Path) -> N
         assert (await put(agent, REQUEST)).json()["state"] == "Loading"
         await until(agent, "Ready")
         assert (await put(agent, other)).status_code == 429
+
+
+async def test_a_lane_that_nothing_keeps_warm_any_more_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unforeseen(*_: object) -> int:
+        raise ZeroDivisionError
+
+    clock = ManualClock()
+    async with agent_with_lanes(tmp_path, clock=clock) as agent:
+        await put(agent, REQUEST)
+        await until(agent, "Ready")
+        lane = agent.lanes.lane(LaneKey("endpoint-1", 1))
+        assert lane is not None and lane.pid is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(interactive_lane, "early_ends", unforeseen)
+            os.kill(lane.pid, signal.SIGKILL)
+            failed = await until(agent, "Failed")
+        assert failed.failure is not None and failed.lane is None
+        assert failed.failure.failure_class is FailureClass.RUNTIME_MISMATCH
+        assert "ZeroDivisionError" in failed.failure.message
+        clock.advance(2)
+        await put(agent, REQUEST)
+        await until(agent, "Ready")
 
 
 async def test_the_lanes_of_an_endpoint_load_one_model(agent: Agent) -> None:
