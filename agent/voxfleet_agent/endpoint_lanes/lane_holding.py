@@ -7,7 +7,7 @@ between the two.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 from voxfleet_agent.attempts.background_tasks import BackgroundTasks
 from voxfleet_agent.attempts.services import AttemptServices
@@ -18,16 +18,18 @@ from voxfleet_agent.endpoint_lanes.state_machine import LaneAction, LaneEvent, l
 from voxfleet_agent.lane_protocol.messages import SessionLimits
 from voxfleet_agent.lanes.interactive_lane import InteractiveLane
 from voxfleet_agent.lanes.reload_backoff import reload_delay_seconds
-from voxfleet_agent.logs import frames
+from voxfleet_agent.logs import frames, logger
 from voxfleet_agent.scratch import AttemptScratch
 from voxfleet_agent.stages.stage_runner import failure_of
 from voxfleet_api.attempt_spec import AttemptKey
-from voxfleet_api.endpoint_lanes import LaneState
+from voxfleet_api.endpoint_lanes import LaneKey, LaneState
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.quantities import quantity_bytes
 
 STOP_SECONDS = 20.0
 """How long a lane that loads may take to notice that it is to end; it is left behind after that."""
+
+_log = logger("voxfleet.endpoint_lanes")
 
 
 class LaneHolding:
@@ -40,6 +42,8 @@ class LaneHolding:
         self._pools = services.interactive
         self._background = background
         self._metering = LaneMetering(services, background, control_plane)
+        self._residue: set[LaneKey] = set()
+        """Lanes that are over, and whose scratch is still there and reserved."""
 
     def take(self, live: LiveLane, from_older: LiveLane | None = None) -> bool:
         """Takes a lane with enough memory for `live` and begins to load it; returns whether there was one.
@@ -153,7 +157,20 @@ class LaneHolding:
                 self._pools.release(lane)
                 live.lane, live.sample_rate_hz, live.owns_child = None, None, False
         await self._metering.end(live)
-        await self._services.scratch.remove_attempt(AttemptKey(*live.key))
+        await self._remove_scratch(live.key)
+
+    async def remove_residue(self, known: Container[LaneKey]) -> None:
+        """Tries again to remove what could not be removed of lanes that are not `known` any more."""
+        for key in [key for key in self._residue if key not in known]:
+            await self._remove_scratch(key)
+
+    async def _remove_scratch(self, key: LaneKey) -> None:
+        self._residue.discard(key)
+        try:
+            await self._services.scratch.remove_attempt(AttemptKey(*key))
+        except OSError as error:
+            self._residue.add(key)
+            _log.warning("a lane's scratch cannot be removed yet", scratch=str(key), error=error.strerror)
 
     def _lane_changed(self, live: LiveLane) -> None:
         lane = live.lane

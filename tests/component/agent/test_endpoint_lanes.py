@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -408,6 +409,36 @@ async def test_a_voices_recording_stays_in_scratch_for_as_long_as_its_lane(tmp_p
         await delete(agent, path_of(request))
         await until(agent, None)
         assert not kept.parent.exists() and agent.scratch.reserved_bytes == 0
+
+
+async def test_scratch_that_cannot_be_removed_ends_neither_the_agent_nor_a_lane(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = FoundModels()
+    models.error = VoxFleetError(FailureClass.MODEL_UNAVAILABLE, "no such weights")
+    async with agent_with_lanes(tmp_path, models=models) as agent:
+        remove, removed = agent.scratch.remove_attempt, []
+
+        async def refuse(key: AttemptKey) -> int:
+            raise OSError(errno.EIO, "the disk says no")
+
+        async def note_and_remove(key: AttemptKey) -> int:
+            removed.append(key)
+            return await remove(key)
+
+        monkeypatch.setattr(agent.scratch, "remove_attempt", refuse)
+        await put(agent, REQUEST)
+        assert (await until(agent, "Failed")).lane is None
+        assert await delete(agent, path_of(REQUEST)) == 202
+        await until(agent, None)
+        models.error = None
+        newer = lane_request(generation=2)
+        await put(agent, newer)
+        await until(agent, "Ready", path_of(newer))
+        monkeypatch.setattr(agent.scratch, "remove_attempt", note_and_remove)
+        await agent.lanes.sweep()
+        await agent.lanes.sweep()
+        assert removed == [AttemptKey("endpoint-1", 1)]
 
 
 async def test_what_was_deleted_stays_so_over_a_restart_and_lanes_do_not(tmp_path: Path) -> None:
