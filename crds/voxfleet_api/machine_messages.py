@@ -97,7 +97,8 @@ class MachineFacts(StatusModel):
     loaded_models: tuple[str, ...] = ()
     """Digests of the models that lanes hold in memory."""
     endpoint_lanes: tuple[LaneStatus, ...] = ()
-    """The lanes of VoiceEndpoints, at most one for each lane of its Interactive pools and those that end."""
+    """The lanes of VoiceEndpoints: at most one for each lane of its Interactive pools, those that end, and those that
+    failed, which hold none and are there until they are deleted or not renewed."""
     lacks_scratch: bool = False
     """Whether an attempt that needs a lane would be refused now for want of scratch (507)."""
     scratch_reserved_bytes: int | None = None

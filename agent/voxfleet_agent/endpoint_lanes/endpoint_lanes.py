@@ -140,7 +140,7 @@ class EndpointLanes:
         return Counter(live.state for live in self._live.values())
 
     def open_sessions(self) -> int:
-        return sum(live.lane.open_sessions for live in self._live.values() if live.lane is not None)
+        return sum(live.open_sessions for live in self._live.values())
 
     def scratch_owners(self) -> set[str]:
         """The names of the scratch folders that lanes hold."""
@@ -156,7 +156,7 @@ class EndpointLanes:
         await self._holding.tick(list(self._live.values()))
 
     async def sweep(self) -> None:
-        """Forgets what was deleted so long ago that no PUT can still be on its way."""
+        """Forgets what was deleted so long ago that no PUT can still come; removes what could not be removed yet."""
         before = int(self._services.clock.wall().timestamp()) - TOMBSTONE_DAYS * 86_400
 
         def work(db: sqlite3.Connection) -> dict[str, int]:
@@ -165,6 +165,7 @@ class EndpointLanes:
 
         async with self._admission:
             self._tombstones = await self._services.journal.write(work, wake=False)
+            await self._holding.remove_residue(self._live.keys())
 
     # Helpers
 

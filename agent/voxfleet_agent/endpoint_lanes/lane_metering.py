@@ -55,7 +55,6 @@ class LaneMetering:
             holder=holder,
         )
         live.meter, live.holder = WarmLaneMeter(meter, live, services.clock.metered_milliseconds), holder
-        lane.used = lambda: self.changed(live, opened=True)
         self.changed(live)
 
     def changed(self, live: LiveLane, *, opened: bool = False) -> None:

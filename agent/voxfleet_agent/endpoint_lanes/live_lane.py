@@ -31,6 +31,12 @@ class LiveLane:
     """What it must load, as of the newest PUT."""
     lane: InteractiveLane | None = None
     """None: it holds none, for it failed or is gone."""
+    owns_child: bool = False
+    """Whether what the lane does is done for this generation: what an older one left in it is ended until then."""
+    handed_on: InteractiveLane | None = None
+    """The lane that a newer generation took over: this one still ends its child."""
+    older: LiveLane | None = None
+    """The generation that must be gone before this one's lane is loaded or given back."""
     meter: WarmLaneMeter | None = None
     """From when it takes a lane until the rows of that time are signed."""
     holder: EndpointHolder | None = None
@@ -50,22 +56,26 @@ class LiveLane:
     def key(self) -> LaneKey:
         return self.spec.key
 
-    @property
-    def warm(self) -> bool:
-        return self.state is LaneState.READY
-
-    @property
-    def open_sessions(self) -> int:
-        return 0 if self.lane is None else self.lane.open_sessions
-
     def has_lapsed(self, now_seconds: float, stop_at_seconds: float | None) -> bool:
         """Whether its lease has expired, or the time beyond which no lease of this Mac lasts has come."""
         if self.state is LaneState.DELETING:
             return False
         return lease_is_over(self.lease_seconds, self.renewed_at_seconds, now_seconds, stop_at_seconds)
 
+    @property
+    def _own_lane(self) -> InteractiveLane | None:
+        return self.lane if self.owns_child else None
+
+    @property
+    def warm(self) -> bool:
+        return self._own_lane is not None and self._own_lane.warm
+
+    @property
+    def open_sessions(self) -> int:
+        return 0 if self._own_lane is None else self._own_lane.open_sessions
+
     def status(self) -> LaneStatus:
-        lane, spec = self.lane, self.spec
+        lane, own_lane, spec = self.lane, self._own_lane, self.spec
         return LaneStatus(
             endpoint_uid=spec.endpoint.uid,
             generation=spec.generation,
@@ -74,14 +84,14 @@ class LiveLane:
             endpoint=spec.endpoint.name,
             state=self.state,
             lane=None if lane is None else lane.name,
-            model_digest=None if lane is None else lane.loaded_digest,
+            model_digest=None if own_lane is None else own_lane.loaded_digest,
             sample_rate_hz=self.sample_rate_hz,
             sessions=self.open_sessions,
             failure=self._failure(),
         )
 
     def _failure(self) -> AttemptFailure | None:
-        trouble = None if self.lane is None else self.lane.trouble
+        trouble = None if self._own_lane is None else self._own_lane.trouble
         if trouble is None or self.state is not LaneState.LOADING:
             return self.failure
         return AttemptFailure(failure_class=trouble.failure_class, message=trouble.reason[:_MESSAGE_LIMIT])

@@ -13,7 +13,7 @@ class LaneEvent(StrEnum):
     RETRIED = "Retried"  # it is repeated when a lane that failed may try again
     WARM = "Warm"  # a child has worked through its warm-up clip
     COLD = "Cold"  # that child ended, and another one loads
-    FAILED = "Failed"  # the first child did not become ready
+    FAILED = "Failed"  # the first child did not become ready, or nothing replaces those that end
     LAPSED = "Lapsed"  # the lease expired, or the Mac closes
     SUPERSEDED = "Superseded"  # a newer generation came
     DELETE = "Delete"

@@ -165,6 +165,14 @@ class SessionEnded(SessionMessage):
     reason: str = ""
 
 
+class WorkingOnAudio(Message):
+    """The model is in a step that may take long; sent again as it gets on."""
+
+    kind: Literal["WorkingOnAudio"] = "WorkingOnAudio"
+    audio_milliseconds: int
+    """What is left of the audio that it hears or speaks in this step; 0: the step is over."""
+
+
 class BatchesPaused(Message):
     kind: Literal["BatchesPaused"] = "BatchesPaused"
     step_milliseconds: int
@@ -192,5 +200,6 @@ SessionAnswer = (
     | TurnDone
     | SpokenAudio
     | SessionEnded
+    | WorkingOnAudio
     | BatchesPaused
 )

@@ -94,10 +94,12 @@ class InteractiveLane:
         """Calls of `kill` that go on: no child starts meanwhile."""
         self._totals = ReadingsTotal()
         self._lock = asyncio.Lock()
+        self.abandoned = False
+        """Whether nothing replaces its children any more, after an unforeseen error; until `kill` or `unload`."""
         self.trouble: LaneTrouble | None = None
         """Why the last child ended, or did not become ready; None while the lane is warm, and without a model."""
         self.changed: Callable[[], None] = lambda: None
-        """Called when the lane becomes warm or ceases to be."""
+        """Called when the lane becomes warm or ceases to be, and when it is abandoned."""
         self.used: Callable[[], None] = lambda: None
         """Called when a session was opened."""
 
@@ -258,7 +260,7 @@ class InteractiveLane:
         """Raises ChildEndedError when the child does not live to its end, VoxFleetError when the clip fails."""
         try:
             async with asyncio.timeout(WARM_UP_SECONDS):
-                await work_through_clip(serving.sessions, assignment.spec.task, loaded)
+                await work_through_clip(serving.sessions, assignment.spec, loaded)
         except TimeoutError:
             serving.child.kill_for(f"did not work through its warm-up clip within {WARM_UP_SECONDS:.0f} s")
         except VoxFleetError:
@@ -306,6 +308,7 @@ class InteractiveLane:
     def _life_ended(self, life: asyncio.Task[None]) -> None:
         if not life.cancelled() and (error := life.exception()) is not None:
             self.trouble = LaneTrouble(FailureClass.RUNTIME_MISMATCH, f"an unforeseen {type(error).__qualname__}")
+            self.abandoned = True
             _log.error("lane is not kept warm", lane=self.name, error=type(error).__qualname__, frames=frames(error))
             self.changed()
 
@@ -336,7 +339,7 @@ class InteractiveLane:
         if life is not None:
             life.cancel()
             await asyncio.wait({life})  # a child that was starting ends with it
-        serving, self._assignment, self.trouble = self._serving, None, None
+        serving, self._assignment, self.trouble, self.abandoned = self._serving, None, None, False
         if serving is not None:
             self._forget(serving)
             await serving.close(

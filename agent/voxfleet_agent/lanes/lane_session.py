@@ -17,7 +17,6 @@ from voxfleet_agent.lane_protocol.session_messages import (
     GrantRoom,
     HearAudio,
     SessionEnded,
-    SessionOpened,
     SpokenAudio,
     TurnCommitted,
     TurnDone,
@@ -71,6 +70,11 @@ class LaneSession(ABC):
         """Since when the child owes this session an answer, on the loop's clock; None: it owes none."""
         return self._owed_since_seconds if self._ending_since_seconds is None else self._ending_since_seconds
 
+    @property
+    def may_be_passed_over(self) -> bool:
+        """Whether the child may serve others before this session for as long as they need it."""
+        return False
+
     async def events(self) -> AsyncIterator[SessionEvent]:
         """What the session tells, in its order; the last is its SessionEnded."""
         while (event := await self._queue.take()) is not None:
@@ -109,6 +113,8 @@ class LaneSession(ABC):
 
     def told(self, event: SessionEvent) -> None:
         """Takes one answer of the child. A reader that does not keep up loses its session; nobody waits for it."""
+        if self._ending_since_seconds is not None and not self.ended:
+            self._ending_since_seconds = self._now_seconds()  # what was heard is being told
         self._settle(event)
         if isinstance(event, SessionEnded):
             self._finish(event.failure_class, event.reason)
@@ -176,16 +182,12 @@ class HearingSession(LaneSession):
         self._send_within_bounds(ClearTurn(session=self.number))
 
     def _settle(self, event: SessionEvent) -> None:
-        """Between a turn's commit and its text the child owes that text, whatever else it tells."""
+        """Between a turn's commit and its text the child owes more; whatever it tells is a sign that it works."""
         match event:
             case TurnCommitted():
                 self._turns_without_text += 1
             case TurnDone():
                 self._turns_without_text = max(0, self._turns_without_text - 1)
-            case SessionOpened():
-                pass
-            case _:
-                return
         self._owed_since_seconds = self._now_seconds() if self._turns_without_text else None
 
 
@@ -203,16 +205,29 @@ class SpeakingSession(LaneSession):
         super().__init__(number, child, bounds, now_seconds)
         self._queue.max_bytes += room_samples * SAMPLE_BYTES
         self._room_samples = room_samples
+        self._ahead_samples = 0
+        """What the child has spoken and the listener has not taken."""
+
+    @property
+    def may_be_passed_over(self) -> bool:
+        """A listener who still has something to hear comes after those who have less."""
+        return self._ahead_samples > 0 and self._ending_since_seconds is None
+
+    def end(self) -> None:
+        """Changes nothing: its text was complete from the start, and it ends when all of it was spoken."""
 
     def grant(self, samples: int) -> None:
         """The listener took this much, and has room for as much again."""
-        if self._room_samples <= 0:
+        has_all = self._ahead_samples > 0 and self._ahead_samples <= samples
+        if self._room_samples <= 0 or has_all:
             self._owed_since_seconds = self._now_seconds()
         self._room_samples += samples
+        self._ahead_samples -= samples
         self._send_within_bounds(GrantRoom(session=self.number, samples=samples))
 
     def _settle(self, event: SessionEvent) -> None:
         """The child owes more speech as long as it has room for some."""
         if isinstance(event, SpokenAudio):
             self._room_samples -= len(event.pcm) // SAMPLE_BYTES
+            self._ahead_samples += len(event.pcm) // SAMPLE_BYTES
         self._owed_since_seconds = self._now_seconds() if self._room_samples > 0 else None

@@ -13,6 +13,7 @@ from voxfleet_agent.lane_protocol.session_messages import (
     SessionAnswer,
     SessionEnded,
     TurnDetection,
+    WorkingOnAudio,
 )
 from voxfleet_agent.lanes.child_process import ChildProcess
 from voxfleet_agent.lanes.lane_session import HearingSession, LaneSession, SessionBounds, SpeakingSession
@@ -37,6 +38,10 @@ class SessionTable:
         self._now_seconds = asyncio.get_running_loop().time
         self._taken = (0, self._now_seconds())
         """(what the child had taken at the last look, when it last took anything or had nothing to take)."""
+        self._step_audio_seconds = 0.0
+        """What is left of the audio of the long step that the child is in."""
+        self._step_ended_seconds = 0.0
+        """When the last long step ended: nobody was passed over before that."""
 
     @property
     def open_count(self) -> int:
@@ -77,6 +82,10 @@ class SessionTable:
         """Hands the answer to its session; one for a session that has ended reaches nobody."""
         if isinstance(answer, BatchesPaused):
             return
+        if isinstance(answer, WorkingOnAudio):
+            self._step_audio_seconds = answer.audio_milliseconds / 1000
+            self._step_ended_seconds = self._now_seconds()
+            return
         session = self._sessions.get(answer.session)
         if session is None:
             return
@@ -98,13 +107,21 @@ class SessionTable:
         taken_bytes = self._child.taken_bytes
         if taken_bytes > self._taken[0] or taken_bytes == self._child.sent_bytes:
             self._taken = (taken_bytes, now_seconds)
-        owed = [since for session in self._sessions.values() if (since := session.owed_since_seconds) is not None]
+        waiting = [
+            (since, session.may_be_passed_over)
+            for session in self._sessions.values()
+            if (since := session.owed_since_seconds) is not None
+        ]
         loaded = self._child.loaded
         return ChildSilence(
-            owed_since_seconds=min(owed, default=None),
+            owed_since_seconds=min((since for since, _ in waiting), default=None),
+            passed_over_since_seconds=min(
+                (max(since, self._step_ended_seconds) for since, may_be in waiting if not may_be), default=None
+            ),
             untaken_since_seconds=None if taken_bytes == self._child.sent_bytes else self._taken[1],
             last_received_seconds=self._child.last_received_seconds,
             first_audio_seconds=0.0 if loaded is None else loaded.warm_up_seconds,
+            step_audio_seconds=self._step_audio_seconds,
         )
 
     def _next_number(self) -> int:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from array import array
+from collections.abc import Sequence
+from functools import lru_cache
 
 from voxfleet_agent.lane_protocol.session_messages import SessionEnded, SpokenAudio
 from voxfleet_agent.lanes.lane_session import LaneSession
-from voxfleet_agent.lanes.lane_types import LoadedModel
+from voxfleet_agent.lanes.lane_types import LaneSpec, LoadedModel
 from voxfleet_agent.lanes.session_table import SessionTable
 from voxfleet_api.failures import VoxFleetError
 from voxfleet_api.kinds.job_task import Task
@@ -20,17 +23,20 @@ _PEAK = 8_000
 _SYLLABLES_HZ = 4
 
 
-async def work_through_clip(sessions: SessionTable, task: Task, loaded: LoadedModel) -> None:
+async def work_through_clip(sessions: SessionTable, spec: LaneSpec, loaded: LoadedModel) -> None:
     """Raises VoxFleetError with the class that the session ended with. What the model makes of it is not looked at."""
     session: LaneSession
-    if task is Task.TRANSCRIBE:
+    if spec.task is Task.TRANSCRIBE:
+        rate_hz = clip_rate_hz(spec.contract.input.sample_rates_hz, loaded.sample_rate_hz)
+        # It takes tens of milliseconds, in which other lanes' sessions must not wait.
+        pcm = await asyncio.to_thread(voice_like_pcm, rate_hz, CLIP_MILLISECONDS)
         hearing = session = sessions.open_hearing(
-            sample_rate_hz=loaded.sample_rate_hz,
+            sample_rate_hz=rate_hz,
             turn_detection=None,
             partial_milliseconds=CLIP_MILLISECONDS,
             max_turn_milliseconds=10 * CLIP_MILLISECONDS,
         )
-        hearing.send_audio(voice_like_pcm(loaded.sample_rate_hz, CLIP_MILLISECONDS))
+        hearing.send_audio(pcm)
         hearing.end()
     else:
         room_samples = loaded.sample_rate_hz * CLIP_MILLISECONDS // 1000
@@ -42,6 +48,12 @@ async def work_through_clip(sessions: SessionTable, task: Task, loaded: LoadedMo
             raise VoxFleetError(event.failure_class, f"the lane cannot work: {event.reason}")
 
 
+def clip_rate_hz(accepted_hz: Sequence[int], model_hz: int) -> int:
+    """A rate at which clients may send: the model's where the contract accepts it, else one that is resampled. Pure."""
+    return model_hz if model_hz in accepted_hz else accepted_hz[0]
+
+
+@lru_cache(maxsize=8)
 def voice_like_pcm(sample_rate_hz: int, milliseconds: int) -> bytes:
     """Harmonics of a voice's pitch that swell like syllables, as PCM16: silence would cost the model nothing. Pure."""
     samples = array("h")

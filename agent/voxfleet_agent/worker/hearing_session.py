@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from voxfleet_agent.audio.turn_ring import TurnRing
@@ -30,6 +31,7 @@ from voxfleet_agent.lane_protocol.session_messages import (
     TurnCommitted,
     TurnDone,
 )
+from voxfleet_agent.worker.long_step import Reached, long_step
 from voxfleet_agent.worker.memory_needs import TURN_RING_PERCENT, turn_ring_frames
 from voxfleet_agent.worker.session_audio import SAMPLE_BYTES, Samples, SessionAudio
 from voxfleet_agent.worker.step_order import StepKind, WaitingStep
@@ -94,6 +96,8 @@ class HearingSession:
         self._open: _Turn | None = None
         self._ended: deque[_Turn] = deque()
         self._next_turn = 0
+        self._last_text_ns = 0
+        """When the last turn that ended had its text."""
         self._backlog: deque[bytearray | SessionMessage] = deque()
         self._backlog_bytes = 0
         self._most_backlog_bytes = max_turn_milliseconds * TURN_RING_PERCENT * sample_rate_hz // 100_000 * SAMPLE_BYTES
@@ -126,7 +130,8 @@ class HearingSession:
 
     def waiting_step(self) -> WaitingStep | None:
         if self._ended:
-            return WaitingStep(StepKind.FINAL, self._ended[0].ended_ns, self._number)
+            waits_since_ns = max(self._ended[0].ended_ns, self._last_text_ns)
+            return WaitingStep(StepKind.FINAL, waits_since_ns, self._number)
         if self._backlog:
             return WaitingStep(StepKind.LISTEN, self._last_audio_ns, self._number)
         if self._open is not None and self._open.due_since_ns is not None:
@@ -138,6 +143,7 @@ class HearingSession:
         if self._ended:
             if self._finish_turn(self._ended[0]):
                 self._ended.popleft()
+                self._last_text_ns = time.monotonic_ns()
                 self._drop_audio()
         elif self._backlog:
             self._work_off_backlog()
@@ -264,7 +270,9 @@ class HearingSession:
     def _hear_so_far(self, turn: _Turn) -> None:
         end_frame = self._ring.end_frame
         if turn.stream is None:
-            text = self._hearing.partial(self._ring.read(turn.start_frame, end_frame))
+            samples = self._ring.read(turn.start_frame, end_frame)
+            with self._long_step(samples) as reached:
+                text = self._hearing.partial(samples, reached)
             turn.heard_to_frame, turn.due_since_ns = end_frame, None
             self._tell_text(turn, turn.text.update(text))
         else:
@@ -306,14 +314,19 @@ class HearingSession:
         """None: the stream takes another step."""
         samples = self._ring.read(turn.start_frame, turn.end_frame)
         if turn.stream is None:
-            return self._hearing.final(samples)
+            with self._long_step(samples) as reached:
+                return self._hearing.final(samples, reached)
         if turn.heard_to_frame < turn.end_frame:
             turn.stream.feed(samples[turn.heard_to_frame - turn.start_frame :])
             turn.heard_to_frame = turn.end_frame
         turn.stream.close()
-        self._hearing.step(turn.stream)
-        self._tell_text(turn, turn.text.finish(turn.stream.text))
-        return self._hearing.final_of_stream(turn.stream, samples) if turn.stream.done else None
+        with self._long_step(samples) as reached:
+            self._hearing.step(turn.stream)
+            self._tell_text(turn, turn.text.finish(turn.stream.text))
+            return self._hearing.final_of_stream(turn.stream, samples, reached) if turn.stream.done else None
+
+    def _long_step(self, samples: Samples) -> AbstractContextManager[Reached]:
+        return long_step(self._send, self._milliseconds(len(samples)))
 
     def _tell_text(self, turn: _Turn, text: str) -> None:
         if text:

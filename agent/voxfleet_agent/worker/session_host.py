@@ -18,6 +18,7 @@ from voxfleet_agent.worker.hearing_session import HearingSession
 from voxfleet_agent.worker.model_in_memory import ModelInMemory
 from voxfleet_agent.worker.session_audio import VAD_RATE_HZ, SessionAudio, session_resample
 from voxfleet_agent.worker.speaking_session import SpeakingSession
+from voxfleet_agent.worker.synthesize import MILLISECONDS_PER_CHARACTER
 from voxfleet_agent.worker.turn_clock import CommittedTurns, DetectedTurns, ResampledTurns, TurnClock
 from voxfleet_agent.worker.turn_hearing import TurnHearing
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -81,6 +82,8 @@ class ModelSessions:
             model.synthesize(request.text, synthesis=request.synthesis),
             room_samples=request.room_samples,
             most_samples=duration_milliseconds(contract.input.max_clip) * model.sample_rate_hz // 1000,
+            text_milliseconds=len(request.text) * MILLISECONDS_PER_CHARACTER,
+            sample_rate_hz=model.sample_rate_hz,
             clipping=contract.output.audio.clipping,
             opened_ns=time.monotonic_ns(),
             send=self._send,

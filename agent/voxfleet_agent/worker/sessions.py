@@ -122,6 +122,11 @@ class Sessions:
         except VoxFleetError as error:
             self._end(number, error)
             return
+        except GpuFaultError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as for every other request
+            self._end(number, _unforeseen(error))
+            return
         self._open[number] = opened
         self._send(SessionOpened(session=number, sample_rate_hz=host.sample_rate_hz))
 
@@ -135,9 +140,7 @@ class Sessions:
         except GpuFaultError:
             raise
         except Exception as error:  # noqa: BLE001 - one session's trouble must not become that of the others
-            traceback.print_exc(file=sys.stderr)
-            reason = f"the lane raised {type(error).__name__} for the session; look at the agent's log"
-            self._end(number, VoxFleetError(FailureClass.INFERENCE_ERROR, reason))
+            self._end(number, _unforeseen(error))
             return
         session = self._open.get(number)
         if session is not None and session.ended:
@@ -146,7 +149,8 @@ class Sessions:
     def _end(self, number: int, failure: VoxFleetError | None) -> None:
         session = self._open.pop(number, None)
         if session is not None:  # else it was refused
-            session.close()
+            trouble = _closed(session)
+            failure = failure or trouble
         self._send(
             SessionEnded(
                 session=number,
@@ -154,3 +158,23 @@ class Sessions:
                 reason="" if failure is None else failure.message[:REASON_CHARACTERS],
             )
         )
+
+
+def _closed(session: Session) -> VoxFleetError | None:
+    """Closes the session; returns what went wrong. Raises GpuFaultError."""
+    try:
+        session.close()
+    except VoxFleetError as error:
+        return error
+    except GpuFaultError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a model's code may raise what it likes where its stream is ended
+        return _unforeseen(error)
+    return None
+
+
+def _unforeseen(error: Exception) -> VoxFleetError:
+    """To be called where the error is handled: its frames go to stderr."""
+    traceback.print_exc(file=sys.stderr)
+    reason = f"the lane raised {type(error).__name__} for the session; look at the agent's log"
+    return VoxFleetError(FailureClass.INFERENCE_ERROR, reason)

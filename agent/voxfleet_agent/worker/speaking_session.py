@@ -15,6 +15,7 @@ from voxfleet_agent.lane_protocol.failure_marks import gpu_abort
 from voxfleet_agent.lane_protocol.messages import Message
 from voxfleet_agent.lane_protocol.session_messages import EndSession, GrantRoom, SessionMessage, SpokenAudio
 from voxfleet_agent.worker.decode_thread import Samples
+from voxfleet_agent.worker.long_step import long_step
 from voxfleet_agent.worker.step_order import StepKind, WaitingStep
 from voxfleet_agent.worker.transcribe import GpuFaultError, inference_failure
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -33,15 +34,22 @@ class SpeakingSession:
         *,
         room_samples: int,
         most_samples: int,
+        text_milliseconds: int,
+        sample_rate_hz: int,
         clipping: Clipping,
         opened_ns: int,
         send: Callable[[Message], None],
     ) -> None:
-        """`chunks`: (N,) float32 each, made as they are taken. `most_samples`: the longest audio that is allowed."""
+        """`chunks`: (N,) float32 each, made as they are taken. `most_samples`: the longest audio that is allowed.
+        `text_milliseconds`: how long the text takes to speak, about; its chunks may all come at once.
+        """
         self._number = number
         self._chunks = chunks
         self._room_samples = room_samples
         self._most_samples = most_samples
+        self._longest_chunk_milliseconds = text_milliseconds
+        """Of those that were made, or that may be."""
+        self._rate_hz = sample_rate_hz
         self._clipping = clipping
         self._opened_ns = opened_ns
         self._send = send
@@ -101,13 +109,17 @@ class SpeakingSession:
 
     def _next_chunk(self) -> Samples | None:
         try:
-            chunk = next((chunk for chunk in self._chunks if len(chunk)), None)
+            with long_step(self._send, self._longest_chunk_milliseconds):
+                chunk = next((chunk for chunk in self._chunks if len(chunk)), None)
         except Exception as error:  # a model's code raises what it likes; the session is told the type
             if gpu_abort(str(error)) is not None:
                 raise GpuFaultError(str(error)) from error
             raise VoxFleetError(*inference_failure(error)) from error
         if chunk is None:
             return None
+        chunk_milliseconds = len(chunk) * 1000 // self._rate_hz
+        so_far = self._longest_chunk_milliseconds if self._made_samples else 0
+        self._longest_chunk_milliseconds = max(so_far, chunk_milliseconds)
         self._made_samples += len(chunk)
         if self._made_samples > self._most_samples:
             raise VoxFleetError(

@@ -33,8 +33,9 @@ class WaitingStep:
 
     kind: StepKind
     rank: int = 0
-    """Among steps of its kind, the smallest comes first: when the turn ended, the speech was asked for, the audio
-    came or the partial text was due, in nanoseconds; of later chunks, how many samples lie ahead of the listener."""
+    """Among steps of its kind, the smallest comes first: since when the session waits for the text of an ended turn,
+    when the speech was asked for, the audio came or the partial text was due, in nanoseconds; of later chunks, how many
+    samples lie ahead of the listener."""
     session: int | None = None
     """None: a step of a batch."""
 

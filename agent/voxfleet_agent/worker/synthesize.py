@@ -29,7 +29,7 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
 
 Samples = npt.NDArray[np.float32]
-_MILLISECONDS_PER_CHARACTER = 150
+MILLISECONDS_PER_CHARACTER = 150
 """The pace of slow speech, from which the parent derives its timeout."""
 
 
@@ -98,7 +98,7 @@ class TextSynthesis:
     def synthesize(self, clip: ClipMessage) -> None:
         """Writes the clip's audio and sends its verdict. Raises GpuFaultError, and OSError when the disk fails."""
         text = clip.text or ""
-        self._send(InferringClips(indexes=(clip.index,), audio_milliseconds=len(text) * _MILLISECONDS_PER_CHARACTER))
+        self._send(InferringClips(indexes=(clip.index,), audio_milliseconds=len(text) * MILLISECONDS_PER_CHARACTER))
         started_ns, self._away_ns = time.monotonic_ns(), 0
         retried_for: tuple[FailureClass, ...] = ()
         outcome = self._write(clip, text, enlarged=False)

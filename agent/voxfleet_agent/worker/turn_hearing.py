@@ -14,11 +14,15 @@ from typing import Protocol, TypeVar, runtime_checkable
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.lane_protocol.failure_marks import gpu_abort
 from voxfleet_agent.worker.decode_thread import AudibleSpeech, Mask, Samples
+from voxfleet_agent.worker.long_step import Reached
 from voxfleet_agent.worker.transcribe import GpuFaultError, Transcriber, inference_failure
 from voxfleet_agent.worker.transcript_judge import Judgement, TranscriptJudge, text_warnings
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 T = TypeVar("T")
+
+
+def _untold(_: int) -> None: ...
 
 
 class TurnStream(Protocol):
@@ -76,34 +80,35 @@ class TurnHearing:
         """Raises VoxFleetError and GpuFaultError."""
         self._run(stream.step)
 
-    def final_of_stream(self, stream: TurnStream, samples: Samples) -> Transcript:
+    def final_of_stream(self, stream: TurnStream, samples: Samples, reached: Reached = _untold) -> Transcript:
         """The transcript of a turn that was heard to its end; heard once more as a whole when it is cut short.
 
-        `samples`: (N,) float32, the turn. Raises as `final` does.
+        `samples`: (N,) float32, the turn. `reached`: is told of progress. Raises as `final` does.
         """
         transcript = Transcript(stream.text.strip())
         turn = _HeardTurn(self._audible_speech(samples, self.sample_rate_hz))
         judgement = self._judge.judge(transcript, turn, samples)
         if judgement.short is not None:
-            return self.final(samples)
+            return self.final(samples, reached)
         self._refuse(judgement, len(samples) * 1000 // self.sample_rate_hz)
         return transcript
 
-    def partial(self, samples: Samples) -> str:
+    def partial(self, samples: Samples, reached: Reached = _untold) -> str:
         """The text of a turn so far, (N,) float32. Raises VoxFleetError and GpuFaultError."""
-        return self._transcribe(samples, enlarged=False).text
+        return self._transcribe(samples, reached, enlarged=False).text
 
-    def final(self, samples: Samples) -> Transcript:
+    def final(self, samples: Samples, reached: Reached = _untold) -> Transcript:
         """The transcript of a turn that has ended, (N,) float32.
 
         Raises VoxFleetError: TRUNCATED_OUTPUT for one that is cut short twice, UNSPOKEN_TEXT where the contract
         quarantines such clips, or what the model failed with; and GpuFaultError.
         """
         turn = _HeardTurn(self._audible_speech(samples, self.sample_rate_hz))
-        transcript = self._transcribe(samples, enlarged=False)
+        transcript = self._transcribe(samples, reached, enlarged=False)
         judgement = self._judge.judge(transcript, turn, samples)
         if judgement.short is not None:
-            transcript = self._transcribe(samples, enlarged=True)
+            reached(0)
+            transcript = self._transcribe(samples, reached, enlarged=True)
             judgement = self._judge.judge(transcript, turn, samples)
         self._refuse(judgement, len(samples) * 1000 // self.sample_rate_hz)
         return transcript
@@ -115,8 +120,8 @@ class TurnHearing:
         if warnings and self._judge.quarantines:
             raise VoxFleetError(FailureClass.UNSPOKEN_TEXT, "; ".join(warning.message for warning in warnings))
 
-    def _transcribe(self, samples: Samples, *, enlarged: bool) -> Transcript:
-        transcripts = self._run(lambda: self._model.transcribe([samples], enlarged=enlarged))
+    def _transcribe(self, samples: Samples, reached: Reached, *, enlarged: bool) -> Transcript:
+        transcripts = self._run(lambda: self._model.transcribe([samples], enlarged=enlarged, heard=reached))
         if len(transcripts) != 1:
             reason = f"the model returned {len(transcripts)} transcripts for a turn"
             raise VoxFleetError(FailureClass.INFERENCE_ERROR, reason)

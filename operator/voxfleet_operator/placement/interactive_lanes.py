@@ -47,13 +47,8 @@ OF_AN_ENDPOINT: Mapping[Unavailable, Unavailable] = {
     CLOSES_TOO_SOON: CLOSES_SOON,
 }
 """What filters say of jobs, in the words of an endpoint."""
-ENDS = frozenset(
-    {DELETED, OUTSIDE_WINDOW, OUTSIDE_RENTAL, OF_AN_ENDPOINT[NO_ACCESS], OF_AN_ENDPOINT[OTHER_BILLING_KEYS]}
-)
-"""Why a Mac must not keep a lane that it has, whether or not another one is warm."""
-MOVES = frozenset({DRAINING, NO_POOL, OF_AN_ENDPOINT[SELECTOR]})
-"""Why a lane goes once another one is warm in its place. All other reasons keep new lanes off, and leave those that
-there are."""
+CLOSED = frozenset({DELETED, OUTSIDE_WINDOW, OUTSIDE_RENTAL})
+"""Of a whole Mac: why it must not keep a lane that it has."""
 NO_SHARD = ShardDemand(needs_lane=False, is_piece=False, expected_seconds=None)
 """An endpoint asks for no lane of the batch."""
 
@@ -113,7 +108,7 @@ class LaneRoomSnapshot:
     needs: EndpointNeeds
     macs: Sequence[MacSlot]
     rooms: Mapping[str, InteractiveRoom]
-    """By Mac. One that is left out has no Interactive pool, or is not known yet."""
+    """By Mac, of those whose pools are known."""
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
     holders: Collection[str] = ()
     """The Macs that have a lane of the endpoint, or from which one goes."""
@@ -127,9 +122,10 @@ def lane_places(snapshot: LaneRoomSnapshot, now: float) -> LanePlaces:
     fitting: list[MacSlot] = []
     given_up: dict[str, GivenUp] = {}
     for mac in snapshot.macs:
-        reason = _static(snapshot, mac)
+        closed = _closed(snapshot, mac)
+        reason = _static(snapshot, mac, closed)
         if mac.name in snapshot.holders:
-            found = _given_up(reason, mac, now)
+            found = _given_up(snapshot, mac, closed, now)
             if found is not None:
                 given_up[mac.name] = found
             reason = reason or HAS_ONE
@@ -155,18 +151,27 @@ def lane_places(snapshot: LaneRoomSnapshot, now: float) -> LanePlaces:
     )
 
 
-def _static(snapshot: LaneRoomSnapshot, mac: MacSlot) -> Unavailable | None:
-    """Why the Mac cannot have a lane of the endpoint even with all its lanes free."""
+def _closed(snapshot: LaneRoomSnapshot, mac: MacSlot) -> Unavailable | None:
+    """Why the Mac does not open what the endpoint names; None if it does."""
     needs = snapshot.needs
-    closed = closed_to(opened(mac.traits.access, snapshot.namespace_labels, needs.billing_key), needs.uris)
-    reason = static_reason(needs.needs, mac.traits, mac.labels, NO_SHARD, closed=closed)
+    return closed_to(opened(mac.traits.access, snapshot.namespace_labels, needs.billing_key), needs.uris)
+
+
+def _static(snapshot: LaneRoomSnapshot, mac: MacSlot, closed: Unavailable | None) -> Unavailable | None:
+    """Why the Mac cannot have a lane of the endpoint even with all its lanes free."""
+    reason = static_reason(snapshot.needs.needs, mac.traits, mac.labels, NO_SHARD, closed=closed)
     if reason is not None:
         return OF_AN_ENDPOINT.get(reason, reason)
-    room = snapshot.rooms.get(mac.name)
+    return _room_reason(snapshot, snapshot.rooms.get(mac.name))
+
+
+def _room_reason(snapshot: LaneRoomSnapshot, room: InteractiveRoom | None) -> Unavailable | None:
+    """Why none of its interactive lanes would do."""
     if room is None or not room.lane_caps:
         return NO_POOL
     if not room.knows_lanes:
         return KNOWS_NO_LANES
+    needs = snapshot.needs
     return None if room.has_fitting(needs.memory_cap_bytes) else LanesTooSmall.of(needs.memory_cap)
 
 
@@ -183,19 +188,37 @@ def _capacity(snapshot: LaneRoomSnapshot, mac: MacSlot, now: float) -> Unavailab
     return None
 
 
-def _given_up(reason: Unavailable | None, mac: MacSlot, now: float) -> GivenUp | None:
+def _given_up(snapshot: LaneRoomSnapshot, mac: MacSlot, closed: Unavailable | None, now: float) -> GivenUp | None:
     """Of a Mac that has a lane of the endpoint: why it must not keep it; None: it may.
 
-    A Mac that is cordoned and drains, too, closes all the same.
+    What keeps new lanes off, as a cordon or a taint does, hides nothing here: each reason is looked at by itself, and
+    those come first for which a lane goes at once.
     """
+    traits = mac.traits
     left_seconds = math.inf if mac.closes_seconds is None else mac.closes_seconds - now
-    if reason in ENDS:
-        return GivenUp(reason.singular, at_once=True)
-    if reason in MOVES or isinstance(reason, LanesTooSmall):
-        return GivenUp(reason.singular, at_once=left_seconds <= 0)
+    if closed is not None:
+        return GivenUp(OF_AN_ENDPOINT[closed].singular, at_once=True)
+    if traits.unavailable in CLOSED:
+        return GivenUp(traits.unavailable.singular, at_once=True)
+    moves = _moves(snapshot, mac)
+    if moves is not None:
+        return GivenUp(moves.singular, at_once=left_seconds <= 0)
     if left_seconds < LEAST_LEFT_SECONDS:
         return GivenUp(CLOSES_SOON.singular, at_once=left_seconds <= 0)
     return None
+
+
+def _moves(snapshot: LaneRoomSnapshot, mac: MacSlot) -> Unavailable | None:
+    """Why the Mac's lane goes once another one is warm in its place."""
+    if mac.traits.drains:
+        return DRAINING
+    if not snapshot.needs.needs.mac_selector.matches(mac.labels):
+        return OF_AN_ENDPOINT[SELECTOR]
+    room = snapshot.rooms.get(mac.name)
+    if room is None:  # nobody has seen its pools yet
+        return None
+    reason = _room_reason(snapshot, room)
+    return None if reason is KNOWS_NO_LANES else reason
 
 
 def _wake_after(snapshot: LaneRoomSnapshot, now: float) -> float | None:

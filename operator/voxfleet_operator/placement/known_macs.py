@@ -145,6 +145,7 @@ class KnownMacs:
             tried_by=None if mac.spec.acceptance_job is None else mac.spec.acceptance_job.uid,
             unavailable=None if unaccepted or available.obstacle is None else WHOLE_MAC_PHRASES[available.obstacle],
             unaccepted=UNACCEPTED if unaccepted else None,
+            drains=mac.spec.drain is not None,
         )
         is_shown = exclusion is None or excluded is mac.status.exclusion
         return _Look(

@@ -57,13 +57,14 @@ class LaneRooms:
         rooms: dict[str, InteractiveRoom] = {}
         views = self._context.fleet.views()
         for name in macs:
-            if (view := views.get(name)) is None:
+            view = views.get(name)
+            if view is None or view.machine is None:
                 continue
-            pools = () if view.machine is None else view.machine.pools
+            pools = view.machine.pools
             caps = tuple(
                 pool.memory_cap_bytes for pool in pools if pool.kind == PoolKind.INTERACTIVE for _ in range(pool.lanes)
             )
-            knows_lanes = view.machine is not None and Capability.ENDPOINT_LANES in view.machine.capabilities
+            knows_lanes = Capability.ENDPOINT_LANES in view.machine.capabilities
             rooms[name] = InteractiveRoom(caps, self._held_by_others(endpoint, name, view), knows_lanes)
         return rooms
 

@@ -129,6 +129,8 @@ class MacTraits:
     """Why it takes nothing at all."""
     unaccepted: Unavailable | None = None
     """Why it takes nothing but the job that tries it."""
+    drains: bool = False
+    """Whether it is being drained, whatever else keeps it from work."""
 
 
 @dataclass(frozen=True, slots=True)

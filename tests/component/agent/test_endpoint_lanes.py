@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -19,9 +20,11 @@ from tests.component.agent.agent_rig import CONTRACT, MODEL, TIMEOUT_SECONDS, Ag
 
 from voxfleet_agent.config import PoolConfig
 from voxfleet_agent.journal import lane_holds
+from voxfleet_agent.lanes import interactive_lane
 from voxfleet_agent.lanes.interactive_pools import InteractivePools
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.storage import Storage
+from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.digest import digest_of
 from voxfleet_api.endpoint_lanes import EndpointLaneSpec, EndpointRef, LaneKey, LaneList, LaneRequest, LaneStatus
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -41,9 +44,13 @@ class FoundModels:
     def __init__(self) -> None:
         self.error: VoxFleetError | None = None
         self.resolved = 0
+        self.gate = asyncio.Event()
+        """While it is not set, models are still being fetched."""
+        self.gate.set()
 
     async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
         self.resolved += 1
+        await self.gate.wait()
         if self.error is not None:
             raise self.error
         return MODEL
@@ -254,6 +261,48 @@ async def test_a_newer_generation_takes_the_olders_lane(agent: Agent) -> None:
     assert (await put(agent, REQUEST)).status_code == 410
 
 
+async def test_a_newer_generation_is_never_told_with_the_olders_child(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = FoundModels()
+    async with agent_with_lanes(tmp_path, models=models) as agent:
+        await put(agent, REQUEST)
+        await until(agent, "Ready")
+        lane = agent.lanes.lane(LaneKey("endpoint-1", 1))
+        assert lane is not None and lane.pid is not None
+        pid, remove, lived = lane.pid, agent.scratch.remove_attempt, []
+
+        async def note_and_remove(key: AttemptKey) -> int:
+            lived.append(psutil.pid_exists(pid))
+            return await remove(key)
+
+        monkeypatch.setattr(agent.scratch, "remove_attempt", note_and_remove)
+        session = lane.open_hearing(
+            sample_rate_hz=16_000, turn_detection=None, partial_milliseconds=500, max_turn_milliseconds=1000
+        )
+        models.gate.clear()
+        newer = lane_request(generation=2, max_sessions=5)
+        at_once = LaneStatus.load((await put(agent, newer)).json())
+        assert (at_once.state, at_once.model_digest, at_once.sessions) == ("Loading", None, 0)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            end = [event async for event in session.events()][-1]
+        assert end.model_dump()["failure_class"] == FailureClass.MACHINE_RETURNED
+        await until(agent, None)
+        assert lived == [False], "the voice's recording stays for as long as a child that reads it"
+        loading = await status(agent, path_of(newer))
+        assert loading is not None and (loading.state, loading.model_digest) == ("Loading", None)
+        assert agent.lanes.lane(LaneKey("endpoint-1", 2)) is None and loads(agent) == 1
+
+        newest = lane_request(generation=3, max_sessions=4)
+        await put(agent, newest)
+        await until(agent, None, path_of(newer))
+        models.gate.set()
+        ready = await until(agent, "Ready", path_of(newest))
+        assert ready.model_digest == MODEL.digest and loads(agent) == 2
+        limits = (agent.folder / "lanes" / "interactive-0" / "limits").read_text()
+        assert json.loads(limits)["most_sessions"] == 4
+
+
 async def test_a_lane_that_nobody_renews_is_unloaded_and_a_put_brings_it_back(tmp_path: Path) -> None:
     clock = ManualClock()
     async with agent_with_lanes(tmp_path, clock=clock) as agent:
@@ -326,6 +375,28 @@ async def test_a_lane_that_failed_tries_again_after_a_while(tmp_path: Path) -> N
         assert (await put(agent, other)).status_code == 429
 
 
+async def test_a_lane_that_nothing_keeps_warm_any_more_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unforeseen(*_: object) -> int:
+        raise ZeroDivisionError
+
+    clock = ManualClock()
+    async with agent_with_lanes(tmp_path, clock=clock) as agent:
+        await put(agent, REQUEST)
+        await until(agent, "Ready")
+        lane = agent.lanes.lane(LaneKey("endpoint-1", 1))
+        assert lane is not None and lane.pid is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(interactive_lane, "early_ends", unforeseen)
+            os.kill(lane.pid, signal.SIGKILL)
+            failed = await until(agent, "Failed")
+        assert failed.failure is not None and failed.lane is None
+        assert failed.failure.failure_class is FailureClass.RUNTIME_MISMATCH
+        assert "ZeroDivisionError" in failed.failure.message
+        clock.advance(2)
+        await put(agent, REQUEST)
+        await until(agent, "Ready")
+
+
 async def test_the_lanes_of_an_endpoint_load_one_model(agent: Agent) -> None:
     await put(agent, lane_request(model_digest="sha256:" + "f" * 64))
     failed = await until(agent, "Failed")
@@ -351,6 +422,36 @@ async def test_a_voices_recording_stays_in_scratch_for_as_long_as_its_lane(tmp_p
         await delete(agent, path_of(request))
         await until(agent, None)
         assert not kept.parent.exists() and agent.scratch.reserved_bytes == 0
+
+
+async def test_scratch_that_cannot_be_removed_ends_neither_the_agent_nor_a_lane(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = FoundModels()
+    models.error = VoxFleetError(FailureClass.MODEL_UNAVAILABLE, "no such weights")
+    async with agent_with_lanes(tmp_path, models=models) as agent:
+        remove, removed = agent.scratch.remove_attempt, []
+
+        async def refuse(key: AttemptKey) -> int:
+            raise OSError(errno.EIO, "the disk says no")
+
+        async def note_and_remove(key: AttemptKey) -> int:
+            removed.append(key)
+            return await remove(key)
+
+        monkeypatch.setattr(agent.scratch, "remove_attempt", refuse)
+        await put(agent, REQUEST)
+        assert (await until(agent, "Failed")).lane is None
+        assert await delete(agent, path_of(REQUEST)) == 202
+        await until(agent, None)
+        models.error = None
+        newer = lane_request(generation=2)
+        await put(agent, newer)
+        await until(agent, "Ready", path_of(newer))
+        monkeypatch.setattr(agent.scratch, "remove_attempt", note_and_remove)
+        await agent.lanes.sweep()
+        await agent.lanes.sweep()
+        assert removed == [AttemptKey("endpoint-1", 1)]
 
 
 async def test_what_was_deleted_stays_so_over_a_restart_and_lanes_do_not(tmp_path: Path) -> None:

@@ -10,20 +10,29 @@ from voxfleet_api.conditions import truncate
 from voxfleet_api.endpoint_lanes import LaneState, LaneStatus
 from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState
+from voxfleet_api.protocol import AttemptFailure
 from voxfleet_operator.fleet.mac_view import AgentRefused, LaneAnswer, Outcome
 
 HELD = frozenset({EndpointLaneState.LOADING, EndpointLaneState.WARM, EndpointLaneState.UNREACHABLE})
 """A lane that is to be on its Mac."""
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=15), timedelta(minutes=10)
 """From a failed lane until its Mac is tried again; it doubles with each failure in a row."""
+SOUND_AFTER = timedelta(minutes=5)
+"""Once a lane was warm for so long, what failed before is forgotten."""
+REVIVAL_TIME = timedelta(minutes=5)
+"""For so long an agent may replace a lane's child that ended, until another Mac gets the lane."""
+MOST_FAILURES = 3
+"""With so many in a row, deaths of children too, another Mac gets it at once."""
 LEASE_MARGIN = timedelta(seconds=60)
 """Longer than an agent takes to unload a lane whose lease is over."""
 ANSWERED_LATER = frozenset({401, 403, 408, 412})
 """Refusals that are about the caller and the moment, and not about the lane."""
+LONGEST_MESSAGE_BYTES = 512
 MOST_FORGOTTEN = 1_000_000
 """So much newer a lane may be that an agent remembers and a restored API server does not. It is one no more than that:
 a number from another program must not drive ours."""
 
+_SOUND: dict[str, object] = {"failures": 0, "failure_class": None, "message": ""}
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -42,6 +51,10 @@ class LaneSight:
     """How long its agent keeps a lane that nobody renews."""
 
     @property
+    def is_gone(self) -> bool:
+        return self.answer is not None and self.answer.outcome is Outcome.GONE
+
+    @property
     def sessions(self) -> int:
         status = None if self.answer is None else self.answer.status
         return 0 if status is None else status.sessions
@@ -56,12 +69,11 @@ def lane_after(lane: EndpointLane, sight: LaneSight, model_digest: str | None, n
         return None
     if lane.state in HELD:
         return _held(lane, sight, model_digest, now)
-    gone = sight.answer is not None and sight.answer.outcome is Outcome.GONE
     unloaded = not sight.connected and now >= _time(lane.since) + timedelta(seconds=sight.lease_seconds) + LEASE_MARGIN
     if lane.state == EndpointLaneState.FAILED:
         forgotten = lane.retry_time is None or now >= _time(lane.retry_time) + LONGEST_PAUSE
-        return None if forgotten and (gone or unloaded) else lane
-    return None if gone or unloaded else lane
+        return None if forgotten and (sight.is_gone or unloaded) else lane
+    return None if sight.is_gone or unloaded else lane
 
 
 def _held(lane: EndpointLane, sight: LaneSight, model_digest: str | None, now: datetime) -> EndpointLane | None:
@@ -91,14 +103,38 @@ def _reported(lane: EndpointLane, status: LaneStatus, model_digest: str | None, 
             message = f"the model on this Mac has the digest {status.model_digest}, other lanes have {model_digest}"
             return failed(lane, FailureClass.MODEL_MISMATCH, message, now)
         case LaneState.READY:
-            return changed(lane, EndpointLaneState.WARM, now)
+            return _warm(lane, now)
         case LaneState.FAILED:
             failure = status.failure
             if failure is None:
                 return failed(lane, FailureClass.RUNTIME_MISMATCH, "the lane failed and its agent did not say why", now)
             return failed(lane, failure.failure_class, failure.message, now)
+        case _ if status.failure is not None:
+            return _reviving(lane, status.failure, now)
         case _:
             return changed(lane, EndpointLaneState.LOADING, now)
+
+
+def _warm(lane: EndpointLane, now: datetime) -> EndpointLane:
+    """A child that dies again and again is warm in between."""
+    if lane.state == EndpointLaneState.WARM and lane.failures and now >= _time(lane.since) + SOUND_AFTER:
+        return lane.model_copy(update=_SOUND)
+    return changed(lane, EndpointLaneState.WARM, now)
+
+
+def _reviving(lane: EndpointLane, failure: AttemptFailure, now: datetime) -> EndpointLane:
+    """Its child ended, and its agent loads another one. The same end is told until that one is warm."""
+    is_news = lane.state == EndpointLaneState.WARM or lane.failures == 0
+    failures = lane.failures + 1 if is_news else lane.failures
+    overdue = lane.state == EndpointLaneState.LOADING and now >= _time(lane.since) + REVIVAL_TIME
+    if overdue or (is_news and failures >= MOST_FAILURES):
+        return failed(lane, failure.failure_class, failure.message, now)
+    told = {
+        "failure_class": failure.failure_class,
+        "message": truncate(failure.message, LONGEST_MESSAGE_BYTES),
+        "failures": failures,
+    }
+    return changed(lane, EndpointLaneState.LOADING, now).model_copy(update=told)
 
 
 def _refused(lane: EndpointLane, refusal: AgentRefused, now: datetime) -> EndpointLane:
@@ -144,7 +180,7 @@ def failed(
             "state": EndpointLaneState.FAILED,
             "since": timestamp(now),
             "failure_class": failure_class,
-            "message": truncate(message, 512),
+            "message": truncate(message, LONGEST_MESSAGE_BYTES),
             "failures": failures,
             "retry_time": timestamp(now + pause),
         }
@@ -152,12 +188,12 @@ def failed(
 
 
 def changed(lane: EndpointLane, state: EndpointLaneState, now: datetime) -> EndpointLane:
-    """A warm lane's failures are forgotten."""
+    """What failed before is forgotten when a lane is warm, unless it was its own failure: then once it stays warm."""
     if lane.state == state:
         return lane
     update: dict[str, object] = {"state": state, "since": timestamp(now)}
-    if state is EndpointLaneState.WARM:
-        update |= {"failures": 0, "failure_class": None, "message": ""}
+    if state is EndpointLaneState.WARM and not lane.failures:
+        update |= _SOUND
     return lane.model_copy(update=update)
 
 

@@ -23,8 +23,9 @@ from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.credentials import Blocked, CredentialReadings
 from voxfleet_operator.reconcile.endpoint.accept import Acceptance, accept
-from voxfleet_operator.reconcile.endpoint.decide import REPLACE_AFTER, LaneSnapshot, plan_lanes
+from voxfleet_operator.reconcile.endpoint.decide import LaneSnapshot, plan_lanes
 from voxfleet_operator.reconcile.endpoint.deletion import plan_deletion
+from voxfleet_operator.reconcile.endpoint.lane_course import REPLACE_AFTER
 from voxfleet_operator.reconcile.endpoint.lane_life import HELD, LaneSight
 from voxfleet_operator.reconcile.endpoint.lane_spec import lane_request, told_digest
 from voxfleet_operator.reconcile.endpoint.spare_time import SpareTime

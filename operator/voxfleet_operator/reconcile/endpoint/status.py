@@ -118,7 +118,7 @@ def _available(endpoint: VoiceEndpoint, facts: EndpointFacts) -> tuple[bool, str
         return True, Reason.LANES_WARM, counted
     if blocker is not None and not held:
         return False, blocker.reason, blocker.message
-    if any(lane.state == EndpointLaneState.FAILED or lane.failures for lane in lanes):
+    if any(map(_has_failed, lanes)):
         return False, Reason.LANES_FAILED, f"{counted}; {_failures(lanes)}"
     if any(lane.state == EndpointLaneState.LOADING for lane in held):
         return False, Reason.LANES_LOADING, counted
@@ -130,7 +130,7 @@ def _available(endpoint: VoiceEndpoint, facts: EndpointFacts) -> tuple[bool, str
 def _degraded(facts: EndpointFacts) -> tuple[str, str] | None:
     """Reason and message; None while all is well, or lanes only load."""
     lanes = facts.plan.lanes
-    failures = [lane for lane in lanes if lane.state == EndpointLaneState.FAILED or lane.failures]
+    failures = [lane for lane in lanes if _has_failed(lane)]
     if failures:
         newest = max(failures, key=lambda lane: (lane.since, lane.mac))
         return newest.failure_class or Reason.LANE_REFUSED, _failures(lanes)
@@ -139,9 +139,15 @@ def _degraded(facts: EndpointFacts) -> tuple[str, str] | None:
     return (Reason.NO_MAC_FITS, facts.pending_reason) if facts.plan.missing else None
 
 
+def _has_failed(lane: EndpointLane) -> bool:
+    """A lane that is warm again has not, nor one that is wanted no more."""
+    is_trying = lane.state in (EndpointLaneState.LOADING, EndpointLaneState.UNREACHABLE)
+    return lane.state == EndpointLaneState.FAILED or (is_trying and lane.failures > 0)
+
+
 def _failures(lanes: Sequence[EndpointLane]) -> str:
     """`mac-a: ModelMismatch: ..., tried again at ...`, the newest first."""
-    failed = [lane for lane in lanes if lane.state == EndpointLaneState.FAILED or lane.failures]
+    failed = [lane for lane in lanes if _has_failed(lane)]
     failed.sort(key=lambda lane: (lane.since, lane.mac), reverse=True)
     parts = []
     for lane in failed[:NAMED_MACS]:

@@ -14,13 +14,17 @@ from voxfleet_agent.lane_protocol.session_messages import SessionEnded, SpokenAu
 from voxfleet_agent.lanes.reload_backoff import MOST_SECONDS, STEADY_SECONDS, early_ends, reload_delay_seconds
 from voxfleet_agent.lanes.session_hangs import ChildSilence, SessionTimeouts, misbehaviour
 from voxfleet_agent.lanes.session_queue import EVENT_BYTES, SessionEvent, SessionQueue, event_bytes
-from voxfleet_agent.lanes.warm_up_clip import voice_like_pcm
+from voxfleet_agent.lanes.warm_up_clip import clip_rate_hz, voice_like_pcm
 
 TIMEOUTS = SessionTimeouts(answer_seconds=30.0, pace_factor=10, most_seconds=300.0)
 NOTHING_OWED = ChildSilence(
-    owed_since_seconds=None, untaken_since_seconds=None, last_received_seconds=0.0, first_audio_seconds=0.5
+    owed_since_seconds=None,
+    passed_over_since_seconds=None,
+    untaken_since_seconds=None,
+    last_received_seconds=0.0,
+    first_audio_seconds=0.5,
 )
-OWED = replace(NOTHING_OWED, owed_since_seconds=100.0)
+OWED = replace(NOTHING_OWED, owed_since_seconds=100.0, passed_over_since_seconds=100.0)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +40,11 @@ OWED = replace(NOTHING_OWED, owed_since_seconds=100.0)
         (replace(OWED, first_audio_seconds=1000.0), 400.0, "gave no sign of life for 300 s"),
         (replace(OWED, last_received_seconds=399.0), 399.9, None),
         (replace(OWED, last_received_seconds=399.0), 400.0, "owed a session an answer for 300 s"),
+        (replace(OWED, passed_over_since_seconds=None, last_received_seconds=399.0), 1e3, "gave no sign of life"),
+        (replace(OWED, passed_over_since_seconds=None, last_received_seconds=999.0), 1e3, None),
+        (replace(OWED, step_audio_seconds=60.0), 729.9, None),
+        (replace(OWED, step_audio_seconds=60.0), 730.0, "gave no sign of life for 630 s"),
+        (replace(NOTHING_OWED, untaken_since_seconds=100.0, step_audio_seconds=60.0), 729.9, None),
         (replace(NOTHING_OWED, untaken_since_seconds=100.0), 129.9, None),
         (replace(NOTHING_OWED, untaken_since_seconds=100.0), 130.0, "took nothing of what it was sent for 30 s"),
         (replace(NOTHING_OWED, untaken_since_seconds=100.0, last_received_seconds=130.0), 130.0, "took nothing"),
@@ -49,16 +58,17 @@ def test_when_a_child_is_killed(silence: ChildSilence, now_seconds: float, expec
 TIMES = st.floats(0, 1000)
 
 
-@given(st.none() | TIMES, st.none() | TIMES, TIMES, TIMES, st.floats(0, 1000))
+@given(st.none() | TIMES, st.booleans(), st.none() | TIMES, TIMES, TIMES, st.floats(0, 1000))
 def test_a_child_that_works_is_kept_and_one_that_is_owed_an_answer_is_found(
-    owed: float | None, untaken: float | None, last: float, first_audio: float, later: float
+    owed: float | None, in_order: bool, untaken: float | None, last: float, first_audio: float, later: float
 ) -> None:
     now = 1000 + later
-    silence = ChildSilence(owed, untaken, last, first_audio)
+    silence = ChildSilence(owed, None if in_order else owed, untaken, last, first_audio)
     if owed is None and untaken is None:
         assert misbehaviour(TIMEOUTS, silence, now) is None
     waits = [since for since in (owed, untaken) if since is not None]
-    if waits and now - min(waits) >= TIMEOUTS.most_seconds:  # nothing waits without an end
+    without_end = in_order and now - last < TIMEOUTS.most_seconds and untaken is None
+    if waits and now - min(waits) >= TIMEOUTS.most_seconds and not without_end:  # nothing waits without an end
         assert misbehaviour(TIMEOUTS, silence, now) is not None
     if all(now - since < TIMEOUTS.answer_seconds for since in waits):
         assert misbehaviour(TIMEOUTS, silence, now) is None
@@ -134,3 +144,11 @@ def test_the_warm_up_clip_is_audible_and_does_not_clip(rate_hz: int) -> None:
     samples = memoryview(voice_like_pcm(rate_hz, 1000)).cast("h").tolist()
     assert len(samples) == rate_hz
     assert 5_000 < max(map(abs, samples)) < 30_000
+
+
+@pytest.mark.parametrize(
+    ("accepted_hz", "expected_hz"),
+    [((16_000,), 16_000), ((8_000, 16_000), 16_000), ((24_000,), 24_000), ((8_000, 48_000), 8_000)],
+)
+def test_the_warm_up_clip_has_a_rate_that_the_contract_accepts(accepted_hz: tuple[int, ...], expected_hz: int) -> None:
+    assert clip_rate_hz(accepted_hz, model_hz=16_000) == expected_hz

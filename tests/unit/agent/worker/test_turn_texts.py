@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,11 +20,13 @@ from voxfleet_agent.lane_protocol.session_messages import (
     TextDelta,
     TurnCommitted,
     TurnDone,
+    WorkingOnAudio,
 )
+from voxfleet_agent.worker import long_step
 from voxfleet_agent.worker.decode_thread import Mask, Samples
-from voxfleet_agent.worker.hearing_session import HearingSession
+from voxfleet_agent.worker.hearing_session import MOST_WAITING_TURNS, HearingSession
 from voxfleet_agent.worker.session_audio import SessionAudio, open_soxr
-from voxfleet_agent.worker.step_order import StepKind
+from voxfleet_agent.worker.step_order import StepKind, next_step
 from voxfleet_agent.worker.transcript_judge import TranscriptJudge
 from voxfleet_agent.worker.turn_clock import CommittedTurns
 from voxfleet_agent.worker.turn_hearing import TurnHearing
@@ -55,6 +58,8 @@ class Model:
     ) -> list[Transcript]:
         (clip,) = clips
         self.heard.append(np.rint(clip * 32_768).astype(int).tolist())
+        if heard is not None:
+            heard(MAX_TURN_MILLISECONDS // 2)
         text = self._texts.pop(0) if self._texts else ""
         if text == "cut":
             return [Transcript("half a", token_limit_reached=True)]
@@ -71,10 +76,10 @@ def cut_short(transcript: Transcript, speech: Mask, min_coverage_percent: int) -
     return "the model stopped at its token limit" if transcript.token_limit_reached else None
 
 
-def session_of(model: Model, sent: list[Message], partial_milliseconds: int = 100) -> HearingSession:
+def session_of(model: Model, sent: list[Message], partial_milliseconds: int = 100, number: int = 1) -> HearingSession:
     judge = TranscriptJudge(cut_short, silent, Completeness(), RATE_HZ)
     return HearingSession(
-        1,
+        number,
         TurnHearing(model, judge, silent),
         SessionAudio(RATE_HZ, RATE_HZ, None, open_soxr),
         CommittedTurns(MAX_TURN_MILLISECONDS * RATE_HZ // 1000),
@@ -197,3 +202,37 @@ def test_an_ended_turn_is_due_before_what_is_spoken_meanwhile() -> None:
     session.request(HearAudio(session=1, pcm=pcm([1] * 500)))
     step = session.waiting_step()
     assert step is not None and step.kind is StepKind.FINAL
+
+
+def test_one_who_ends_many_turns_waits_beside_the_others() -> None:
+    busy, neighbour = session_of(Model(), [], number=1), session_of(Model(), [], number=2)
+    for _ in range(MOST_WAITING_TURNS):
+        busy.request(HearAudio(session=1, pcm=pcm([1] * 10)))
+        busy.request(CommitTurn(session=1))
+    neighbour.request(HearAudio(session=2, pcm=pcm([1] * 10)))
+    neighbour.request(CommitTurn(session=2))
+    sessions, order = {1: busy, 2: neighbour}, []
+    while steps := [step for session in sessions.values() if (step := session.waiting_step()) is not None]:
+        step = next_step(steps, batch_waits=False, batches_paused=False)
+        assert step is not None and step.session is not None and step.kind is StepKind.FINAL
+        order.append(step.session)
+        sessions[step.session].run_step()
+    assert order == [1, 2] + [1] * (MOST_WAITING_TURNS - 1)
+
+
+def test_the_parent_is_told_how_much_audio_each_pass_works_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_step, "LONG_MILLISECONDS", 1_500)
+    sent: list[Message] = []
+    session = session_of(Model(["a", "cut", "b"]), sent)
+    session.request(HearAudio(session=1, pcm=pcm([1] * 1_600)))
+    run_all(session)
+    session.request(EndSession(session=1))
+    run_all(session)
+    told = [message.audio_milliseconds for message in sent if isinstance(message, WorkingOnAudio)]
+    assert told == [1_600, 600, 0, 1_600, 600, 1_600, 600, 0]
+    short: list[Message] = []
+    session = session_of(Model(), short)
+    session.request(HearAudio(session=1, pcm=pcm([1] * 1_400)))
+    session.request(EndSession(session=1))
+    run_all(session)
+    assert not [message for message in short if isinstance(message, WorkingOnAudio)]

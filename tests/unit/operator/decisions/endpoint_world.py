@@ -15,12 +15,13 @@ from tests.unit.operator.decisions.world import Journal, Leader, Requeue
 
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
-from voxfleet_api.endpoint_lanes import LaneKey, LaneRequest, LaneState, LaneStatus
+from voxfleet_api.endpoint_lanes import EndpointLaneSpec, LaneKey, LaneRequest, LaneState, LaneStatus
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import MacAgent, VoiceEndpoint
 from voxfleet_api.kinds.audio_shard import AttemptRecord, MachineIdentity
 from voxfleet_api.machine_messages import Capability, MachineFacts, PoolFacts
 from voxfleet_api.protocol import AttemptFailure, AttemptRequest, Problem
+from voxfleet_api.quantities import quantity_bytes
 from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.fleet.closing import Closing
 from voxfleet_operator.fleet.lane_orders import LaneLetter, LaneNews, LaneOrders
@@ -35,6 +36,7 @@ from voxfleet_operator.fleet.mac_view import (
 from voxfleet_operator.kube_errors import KubeError
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
+from voxfleet_operator.reconcile.mac_closing import closing
 from voxfleet_operator.registry import reconcilers, triggers
 from voxfleet_operator.triggers import all_keys
 
@@ -62,12 +64,19 @@ class FakeLane:
     loaded_seconds: float
     lease_seconds: int
     renewed_seconds: float
+    cap_bytes: int
+    """Of the interactive lane that it has."""
+    model: str
+    """The path that its spec names."""
     sessions: int = 0
 
 
 @dataclass
 class LaneMac:
-    """A Mac's agent: its interactive lanes, their leases, and what it remembers of deleted ones."""
+    """A Mac's agent: its interactive lanes, their leases, and what it remembers of deleted ones.
+
+    It refuses what a real one refuses, in the same order.
+    """
 
     name: str
     clock: Clock
@@ -76,6 +85,11 @@ class LaneMac:
     lanes: dict[str, FakeLane] = field(default_factory=dict)
     tombstones: dict[str, int] = field(default_factory=dict)
     fails_with: FailureClass | None = None
+    lacks: set[str] = field(default_factory=set)
+    """Paths of models that fail here."""
+    dies_with: FailureClass | None = None
+    """The child of each lane has ended with it, and another one loads."""
+    takes_nothing: bool = False
     refuses_with: int | None = None
     model: str = MODEL
     puts: list[LaneKey] = field(default_factory=list)
@@ -126,11 +140,29 @@ class LaneMac:
             assert held.digest == request.spec_digest, "one number stands for one spec"
             held.renewed_seconds = self.clock.seconds
             return None
-        if held is None and len(self.lanes) >= len(self.caps):
+        spec = EndpointLaneSpec.load(request.spec)
+        need_bytes = quantity_bytes(spec.memory_cap)
+        if need_bytes > max(self.caps):
+            return self._refused(422)
+        if self.takes_nothing:
+            return self._refused(503)
+        free = sorted(self.caps)
+        for uid, other in self.lanes.items():
+            if uid != key.endpoint_uid:
+                free.remove(other.cap_bytes)
+        fitting = [cap for cap in free if cap >= need_bytes]
+        if not fitting:
             return self._refused(429)
         self.loads.append(key)
-        loaded = self.clock.seconds + LOAD_SECONDS
-        lane = FakeLane(key.generation, request.spec_digest, loaded, request.lease_seconds, self.clock.seconds)
+        lane = FakeLane(
+            key.generation,
+            request.spec_digest,
+            loaded_seconds=self.clock.seconds + LOAD_SECONDS,
+            lease_seconds=request.lease_seconds,
+            renewed_seconds=self.clock.seconds,
+            cap_bytes=fitting[0],
+            model=str(spec.model.path),
+        )
         self.lanes[key.endpoint_uid] = lane
         self.most_held = max(self.most_held, len(self.lanes))
         return None
@@ -139,8 +171,10 @@ class LaneMac:
         return AgentRefused(status, Problem(message="no", held_generation=held))
 
     def _status(self, uid: str, lane: FakeLane) -> LaneStatus:
-        loading = self.clock.seconds < lane.loaded_seconds
-        failure = None if self.fails_with is None else AttemptFailure(failure_class=self.fails_with, message="broken")
+        loading = self.clock.seconds < lane.loaded_seconds or self.dies_with is not None
+        fails_with = self.fails_with or (FailureClass.MODEL_UNAVAILABLE if lane.model in self.lacks else None)
+        told = self.dies_with or fails_with
+        failure = None if told is None else AttemptFailure(failure_class=told, message="broken")
         state = LaneState.LOADING if loading else LaneState.READY
         return LaneStatus(
             endpoint_uid=uid,
@@ -148,8 +182,8 @@ class LaneMac:
             endpoint="captions",
             generation=lane.generation,
             spec_digest=lane.digest,
-            state=LaneState.FAILED if failure is not None and not loading else state,
-            failure=failure,
+            state=LaneState.FAILED if fails_with is not None and not loading else state,
+            failure=None if loading and self.dies_with is None else failure,
             model_digest=None if loading else self.model,
             sessions=0 if loading else lane.sessions,
         )
@@ -336,6 +370,9 @@ class EndpointWorld:
 
     def _contact(self) -> None:
         for name, mac in self.macs.items():
+            found = self.cache.get(MacAgent, "", name)
+            if found is not None and mac.online:  # each renewal tells it
+                mac.takes_nothing = closing(found, self.clock.now()).renewal(self.clock.now()).takes_nothing
             if self.fleet.known[name] != mac.online:
                 self.fleet.known[name] = mac.online
                 if not mac.online:

@@ -24,6 +24,9 @@ from voxfleet_operator.reconcile.endpoint.accept import accept
 from voxfleet_operator.reconcile.endpoint.decide import LanePlan
 from voxfleet_operator.reconcile.endpoint.lane_life import (
     LONGEST_PAUSE,
+    MOST_FAILURES,
+    REVIVAL_TIME,
+    SOUND_AFTER,
     LaneSight,
     lane_after,
     timestamp,
@@ -205,6 +208,7 @@ AFTER: dict[str, tuple[EndpointLaneState, LaneSight, tuple[str, str | None] | No
     "it comes back and has not answered yet": (U, seen(None), (U, None)),
     "it loads": (W, seen(accepted(LaneState.LOADING)), (L, None)),
     "it is warm": (L, seen(accepted(LaneState.READY)), (W, None)),
+    "its child ended": (W, seen(accepted(LaneState.LOADING, FailureClass.LANE_CRASHED)), (L, "LaneCrashed")),
     "it is warm again": (U, seen(accepted(LaneState.READY)), (W, None)),
     "it has another model": (L, seen(accepted(LaneState.READY, model=DIGEST)), (F, "ModelMismatch")),
     "its model has no digest": (L, seen(accepted(LaneState.READY, model="/etc/passwd")), (F, "RuntimeMismatch")),
@@ -238,6 +242,48 @@ def test_what_becomes_of_a_lane(name: str) -> None:
     state, sight, expected = AFTER[name]
     after = lane_after(a_lane(state), sight, MODEL, NOW)
     assert (None if after is None else (after.state, after.failure_class)) == expected
+
+
+def died(lane: EndpointLane, after: timedelta = timedelta()) -> EndpointLane:
+    found = lane_after(lane, seen(accepted(LaneState.LOADING, FailureClass.MEMORY_EXCEEDED)), MODEL, NOW + after)
+    assert found is not None
+    return found
+
+
+def ready(lane: EndpointLane, after: timedelta = timedelta()) -> EndpointLane:
+    found = lane_after(lane, seen(accepted(LaneState.READY)), MODEL, NOW + after)
+    assert found is not None
+    return found
+
+
+def test_the_same_death_is_told_again_and_counts_once() -> None:
+    once = died(a_lane(W))
+    assert once.failures == 1 and once.message == "broken" and once.retry_time is None
+    assert died(once) == once and died(a_lane(L)).failures == 1
+
+
+def test_a_lane_whose_child_is_not_replaced_in_time_has_failed() -> None:
+    lane = died(a_lane(W))
+    assert died(lane, REVIVAL_TIME - timedelta(seconds=1)) == lane
+    late = died(lane, REVIVAL_TIME)
+    assert late.state == F and late.failure_class == "MemoryExceeded" and late.retry_time is not None
+
+
+def test_a_lane_that_is_warm_between_its_deaths_has_failed_after_some_of_them() -> None:
+    lane, states = a_lane(W), []
+    for _ in range(MOST_FAILURES):
+        lane = died(ready(lane))
+        states.append(lane.state)
+    assert states == [L] * (MOST_FAILURES - 1) + [F] and lane.failures == MOST_FAILURES
+
+
+def test_what_failed_before_is_forgotten_once_a_lane_stays_warm() -> None:
+    lane = ready(died(a_lane(W)))
+    assert lane.state == W and lane.failures == 1
+    assert ready(lane, SOUND_AFTER - timedelta(seconds=1)) == lane
+    sound = ready(lane, SOUND_AFTER)
+    assert (sound.failures, sound.failure_class, sound.message) == (0, None, "")
+    assert ready(sound, SOUND_AFTER) is sound
 
 
 def test_a_status_has_room_for_whatever_keeps_macs_off() -> None:

@@ -17,7 +17,14 @@ from voxfleet_api.kinds.mac_agent import Access
 from voxfleet_api.selectors import LabelSelector
 from voxfleet_api.taints import Taint, Toleration
 from voxfleet_operator.fleet.mac_view import MacView
-from voxfleet_operator.placement.filters import DELETED, DRAINING, OUTSIDE_WINDOW, UNREACHABLE, UNSCHEDULABLE
+from voxfleet_operator.placement.filters import (
+    DELETED,
+    DRAINING,
+    OUTSIDE_WINDOW,
+    UNACCEPTED,
+    UNREACHABLE,
+    UNSCHEDULABLE,
+)
 from voxfleet_operator.placement.interactive_lanes import (
     EndpointNeeds,
     InteractiveRoom,
@@ -114,9 +121,27 @@ GIVEN_UP: dict[str, tuple[MacSlot, dict[str, Any], bool | None]] = {
     "cordoned": (a_mac(traits={"unavailable": UNSCHEDULABLE}), {}, None),
     "out of contact": (a_mac(traits={"unavailable": UNREACHABLE}), {}, None),
     "a taint that came later": (a_mac(traits={"taints": (Taint(key="rented"),)}), {}, None),
-    "drains, and has time": (a_mac(traits={"unavailable": DRAINING}, closes_seconds=NOW + 3600), {}, False),
-    "drains, and its time is over": (a_mac(traits={"unavailable": DRAINING}, closes_seconds=NOW), {}, True),
-    "cordoned and drains": (a_mac(traits={"unavailable": UNSCHEDULABLE}, closes_seconds=NOW - 1), {}, True),
+    "drains, and has time": (
+        a_mac(traits={"unavailable": DRAINING, "drains": True}, closes_seconds=NOW + 3600),
+        {},
+        False,
+    ),
+    "drains, and its time is over": (
+        a_mac(traits={"unavailable": DRAINING, "drains": True}, closes_seconds=NOW),
+        {},
+        True,
+    ),
+    "cordoned, drains, and has time": (
+        a_mac(traits={"unavailable": UNSCHEDULABLE, "drains": True}, closes_seconds=NOW + 3600),
+        {},
+        False,
+    ),
+    "cordoned and drains": (
+        a_mac(traits={"unavailable": UNSCHEDULABLE, "drains": True}, closes_seconds=NOW - 1),
+        {},
+        True,
+    ),
+    "nobody has seen its pools yet": (a_mac(traits={"unavailable": UNREACHABLE}), {"rooms": {}}, None),
     "closes in a while": (a_mac(closes_seconds=NOW + 3600), {}, None),
     "closes soon": (a_mac(closes_seconds=NOW + 599), {}, False),
     "is closed": (a_mac(traits={"unavailable": OUTSIDE_WINDOW}), {}, True),
@@ -130,6 +155,30 @@ GIVEN_UP: dict[str, tuple[MacSlot, dict[str, Any], bool | None]] = {
     "its lanes are too small by now": (a_mac(), {"needs": replace(NEEDS, memory_cap="9Gi")}, False),
     "it has no pool any more": (a_mac(), {"rooms": {"mac-a": InteractiveRoom()}}, False),
 }
+
+
+KEEPS_OFF: dict[str, dict[str, Any]] = {
+    "cordoned": {"unavailable": UNSCHEDULABLE},
+    "drains": {"unavailable": DRAINING, "drains": True},
+    "out of contact": {"unavailable": UNREACHABLE},
+    "tainted": {"taints": (Taint(key="rented"),)},
+    "awaits acceptance": {"unaccepted": UNACCEPTED},
+}
+"""What keeps new lanes off a Mac, and hides no reason to leave it."""
+OTHER_KEY = OPEN.model_copy(update={"billing_keys": ("other",)})
+ELSEWHERE = replace(NEEDS, needs=JobNeeds(LabelSelector(match_labels={"room": "a"})))
+
+
+@pytest.mark.parametrize("name", KEEPS_OFF)
+def test_what_keeps_new_lanes_off_hides_no_reason_to_leave(name: str) -> None:
+    def at_once(traits: dict[str, Any], **fields: Any) -> bool | None:
+        mac = a_mac(traits={**KEEPS_OFF[name], **traits})
+        found = lane_places(a_snapshot(mac, holders={"mac-a"}, **fields), NOW).given_up.get("mac-a")
+        return None if found is None else found.at_once
+
+    assert at_once({"access": ()}) is True and at_once({"access": (OTHER_KEY,)}) is True
+    assert at_once({}, needs=ELSEWHERE) is False
+    assert at_once({}, needs=replace(NEEDS, memory_cap="9Gi")) is False
 
 
 @pytest.mark.parametrize("name", GIVEN_UP)
