@@ -42,6 +42,10 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 MOST_WAITING_TURNS = 8
 """Ended turns that may wait for the model before audio has to wait."""
 _MOST_WAITING_REQUESTS = 1_000
+PARTIAL_REST_FACTOR = 4
+"""After a pass over an open turn, the turn is left alone for this many times as long: a fifth of the lane for each."""
+MOST_PARTIAL_MILLISECONDS = 60_000
+"""A longer open turn is heard no more before its end: each pass hears all of it, and is a step that others wait for."""
 _SLICE_MILLISECONDS = 100
 """How much audio is taken in at once: turns that end free the ring in between."""
 _STEP_SLICES = 10
@@ -59,6 +63,8 @@ class _Turn:
     """How far the last pass has heard it."""
     due_since_ns: int | None = None
     """Since when another pass is due."""
+    rests_until_ns: int = 0
+    """No pass over it begins before."""
     end_frame: int = 0
     ended_ns: int = 0
     taken_up_ns: int | None = None
@@ -80,6 +86,7 @@ class HearingSession:
         max_turn_milliseconds: int,
         detects: bool,
         send: Callable[[Message], None],
+        now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """`sample_rate_hz`: of the client's audio. `detects`: the client is told where speech begins and stops."""
         self._number = number
@@ -93,6 +100,8 @@ class HearingSession:
         self._ring = TurnRing(self._ring_frames)
         self._detects = detects
         self._send = send
+        self._now_ns = now_ns
+        self._most_partial_frames = MOST_PARTIAL_MILLISECONDS * self._rate_hz // 1000
         self._open: _Turn | None = None
         self._ended: deque[_Turn] = deque()
         self._next_turn = 0
@@ -134,8 +143,9 @@ class HearingSession:
             return WaitingStep(StepKind.FINAL, waits_since_ns, self._number)
         if self._backlog:
             return WaitingStep(StepKind.LISTEN, self._last_audio_ns, self._number)
-        if self._open is not None and self._open.due_since_ns is not None:
-            return WaitingStep(StepKind.PARTIAL, self._open.due_since_ns, self._number)
+        turn = self._open
+        if turn is not None and turn.due_since_ns is not None and self._now_ns() >= turn.rests_until_ns:
+            return WaitingStep(StepKind.PARTIAL, turn.due_since_ns, self._number)
         return None
 
     def run_step(self) -> None:
@@ -143,7 +153,7 @@ class HearingSession:
         if self._ended:
             if self._finish_turn(self._ended[0]):
                 self._ended.popleft()
-                self._last_text_ns = time.monotonic_ns()
+                self._last_text_ns = self._now_ns()
                 self._drop_audio()
         elif self._backlog:
             self._work_off_backlog()
@@ -151,7 +161,14 @@ class HearingSession:
             self._hear_so_far(self._open)
 
     def due_ns(self) -> int | None:
-        """When the open turn ends though no audio comes any more, on the monotonic clock."""
+        """When the clock has something to do, on the monotonic clock."""
+        turn, moments = self._open, [self._turn_ends_ns()]
+        if turn is not None and turn.due_since_ns is not None:
+            moments.append(turn.rests_until_ns)
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def _turn_ends_ns(self) -> int | None:
+        """When the open turn ends though no audio comes any more."""
         due_milliseconds = None if self._backlog or self._open is None else self._turns.due_milliseconds()
         if due_milliseconds is None:
             return None
@@ -159,7 +176,7 @@ class HearingSession:
         return self._last_audio_ns + patience * 1_000_000
 
     def end_overdue_turn(self, now_ns: int) -> None:
-        due_ns = self.due_ns()
+        due_ns = self._turn_ends_ns()
         if due_ns is not None and now_ns >= due_ns:
             self._commit()
 
@@ -175,7 +192,7 @@ class HearingSession:
             )
         if self._backlog_bytes + len(pcm) > self._most_backlog_bytes:
             raise _ahead("audio comes faster than the model hears it; send it at the pace of speech")
-        self._last_audio_ns = time.monotonic_ns()
+        self._last_audio_ns = self._now_ns()
         milliseconds = len(pcm) // SAMPLE_BYTES * 1000 // self._client_rate_hz
         self._longest_frame_milliseconds = max(self._longest_frame_milliseconds, milliseconds)
         self._backlog_bytes += len(pcm)
@@ -228,10 +245,16 @@ class HearingSession:
         self._ring.write(samples)
         self._follow(self._turns.hear(samples))
         turn = self._open
-        is_new = turn is not None and self._ring.end_frame - turn.heard_to_frame >= self._partial_frames
-        if turn is not None and is_new and turn.due_since_ns is None:
-            turn.due_since_ns = time.monotonic_ns()
+        if turn is not None:
+            self._note_due(turn)
         self._drop_audio()
+
+    def _note_due(self, turn: _Turn) -> None:
+        """Notes whether another pass over the open turn is due, now that audio has come."""
+        if turn.stream is None and self._ring.end_frame - turn.start_frame > self._most_partial_frames:
+            turn.due_since_ns = None
+        elif turn.due_since_ns is None and self._ring.end_frame - turn.heard_to_frame >= self._partial_frames:
+            turn.due_since_ns = self._now_ns()
 
     def _follow(self, events: list[TurnEvent]) -> None:
         for event in events:
@@ -250,7 +273,7 @@ class HearingSession:
                     self._tell(SpeechStopped, turn=self._open.number, audio_milliseconds=stopped)
                 case TurnEnded() if self._open is not None:
                     turn, self._open = self._open, None
-                    turn.end_frame, turn.ended_ns = event.end_frame, time.monotonic_ns()
+                    turn.end_frame, turn.ended_ns = event.end_frame, self._now_ns()
                     self._ended.append(turn)
                     self._tell(TurnCommitted, turn=turn.number)
                 case TurnCleared():
@@ -271,20 +294,23 @@ class HearingSession:
         end_frame = self._ring.end_frame
         if turn.stream is None:
             samples = self._ring.read(turn.start_frame, end_frame)
+            started_ns = self._now_ns()
             with self._long_step(samples) as reached:
                 text = self._hearing.partial(samples, reached)
             turn.heard_to_frame, turn.due_since_ns = end_frame, None
+            ended_ns = self._now_ns()
+            turn.rests_until_ns = ended_ns + PARTIAL_REST_FACTOR * (ended_ns - started_ns)
             self._tell_text(turn, turn.text.update(text))
         else:
             turn.stream.feed(self._ring.read(turn.heard_to_frame, end_frame))
             turn.heard_to_frame = end_frame
             self._hearing.step(turn.stream)
-            turn.due_since_ns = None if turn.stream.idle else time.monotonic_ns()
+            turn.due_since_ns = None if turn.stream.idle else self._now_ns()
             self._tell_text(turn, turn.text.finish(turn.stream.text))
 
     def _finish_turn(self, turn: _Turn) -> bool:
         """Hears an ended turn, or a step of it; returns whether it is done."""
-        started_ns = turn.taken_up_ns = turn.taken_up_ns or time.monotonic_ns()
+        started_ns = turn.taken_up_ns = turn.taken_up_ns or self._now_ns()
         failure: VoxFleetError | None = None
         language: str | None = None
         try:
@@ -306,7 +332,7 @@ class HearingSession:
             end_milliseconds=self._milliseconds(turn.end_frame),
             language=language,
             wait_milliseconds=(started_ns - turn.ended_ns) // 1_000_000,
-            infer_milliseconds=(time.monotonic_ns() - started_ns) // 1_000_000,
+            infer_milliseconds=(self._now_ns() - started_ns) // 1_000_000,
         )
         return True
 

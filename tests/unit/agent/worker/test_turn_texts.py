@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -24,11 +25,17 @@ from voxfleet_agent.lane_protocol.session_messages import (
 )
 from voxfleet_agent.worker import long_step
 from voxfleet_agent.worker.decode_thread import Mask, Samples
-from voxfleet_agent.worker.hearing_session import MOST_WAITING_TURNS, HearingSession
+from voxfleet_agent.worker.hearing_session import (
+    _MOST_WAITING_REQUESTS,
+    MOST_PARTIAL_MILLISECONDS,
+    MOST_WAITING_TURNS,
+    PARTIAL_REST_FACTOR,
+    HearingSession,
+)
 from voxfleet_agent.worker.session_audio import SessionAudio, open_soxr
 from voxfleet_agent.worker.step_order import StepKind, next_step
 from voxfleet_agent.worker.transcript_judge import TranscriptJudge
-from voxfleet_agent.worker.turn_clock import CommittedTurns
+from voxfleet_agent.worker.turn_clock import LATE_MILLISECONDS, CommittedTurns, TurnClock
 from voxfleet_agent.worker.turn_hearing import TurnHearing
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Completeness
@@ -76,18 +83,28 @@ def cut_short(transcript: Transcript, speech: Mask, min_coverage_percent: int) -
     return "the model stopped at its token limit" if transcript.token_limit_reached else None
 
 
-def session_of(model: Model, sent: list[Message], partial_milliseconds: int = 100, number: int = 1) -> HearingSession:
+def session_of(
+    model: Model,
+    sent: list[Message],
+    partial_milliseconds: int = 100,
+    number: int = 1,
+    *,
+    now_ns: Callable[[], int] = lambda: 0,
+    max_turn_milliseconds: int = MAX_TURN_MILLISECONDS,
+    turns: TurnClock | None = None,
+) -> HearingSession:
     judge = TranscriptJudge(cut_short, silent, Completeness(), RATE_HZ)
     return HearingSession(
         number,
         TurnHearing(model, judge, silent),
         SessionAudio(RATE_HZ, RATE_HZ, None, open_soxr),
-        CommittedTurns(MAX_TURN_MILLISECONDS * RATE_HZ // 1000),
+        turns or CommittedTurns(max_turn_milliseconds * RATE_HZ // 1000),
         sample_rate_hz=RATE_HZ,
         partial_milliseconds=partial_milliseconds,
-        max_turn_milliseconds=MAX_TURN_MILLISECONDS,
+        max_turn_milliseconds=max_turn_milliseconds,
         detects=False,
         send=sent.append,
+        now_ns=now_ns,
     )
 
 
@@ -205,7 +222,8 @@ def test_an_ended_turn_is_due_before_what_is_spoken_meanwhile() -> None:
 
 
 def test_one_who_ends_many_turns_waits_beside_the_others() -> None:
-    busy, neighbour = session_of(Model(), [], number=1), session_of(Model(), [], number=2)
+    clock = itertools.count().__next__
+    busy, neighbour = (session_of(Model(), [], number=number, now_ns=clock) for number in (1, 2))
     for _ in range(MOST_WAITING_TURNS):
         busy.request(HearAudio(session=1, pcm=pcm([1] * 10)))
         busy.request(CommitTurn(session=1))
@@ -236,3 +254,104 @@ def test_the_parent_is_told_how_much_audio_each_pass_works_on(monkeypatch: pytes
     session.request(EndSession(session=1))
     run_all(session)
     assert not [message for message in short if isinstance(message, WorkingOnAudio)]
+
+
+class Clock:
+    now_ns = 0
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+class SlowModel(Model):
+    """Takes a tenth of the audio's length for each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_ns = 0
+
+    def transcribe(
+        self, clips: Sequence[Samples], *, enlarged: bool = False, heard: Callable[[int], None] | None = None
+    ) -> list[Transcript]:
+        self.now_ns += len(clips[0]) * 1_000_000 // 10
+        return super().transcribe(clips, enlarged=enlarged, heard=heard)
+
+
+def test_an_open_turn_takes_a_fifth_of_the_lane_and_less_as_it_grows_long() -> None:
+    model = SlowModel()
+    session = session_of(model, [], now_ns=lambda: model.now_ns, max_turn_milliseconds=10 * MOST_PARTIAL_MILLISECONDS)
+    busy_ns, longest_ns, sent_milliseconds = 0, 0, 0
+    while sent_milliseconds < 3 * MOST_PARTIAL_MILLISECONDS:
+        step = session.waiting_step()
+        if step is None:
+            model.now_ns += 20_000_000
+        else:
+            before_ns = model.now_ns
+            session.run_step()
+            busy_ns += model.now_ns - before_ns
+            longest_ns = max(longest_ns, model.now_ns - before_ns)
+        while sent_milliseconds * 1_000_000 < model.now_ns:
+            session.request(HearAudio(session=1, pcm=pcm([1] * 20)))
+            sent_milliseconds += 20
+        assert busy_ns <= model.now_ns / (1 + PARTIAL_REST_FACTOR) + longest_ns
+        if sent_milliseconds == MOST_PARTIAL_MILLISECONDS // 2:
+            assert busy_ns >= model.now_ns / (2 + PARTIAL_REST_FACTOR) - 2 * longest_ns, "it is heard meanwhile"
+    assert MOST_PARTIAL_MILLISECONDS // 2 < max(map(len, model.heard)) <= MOST_PARTIAL_MILLISECONDS
+
+
+def test_a_pass_that_is_due_wakes_the_lane_when_its_turn_has_rested() -> None:
+    model = SlowModel()
+    session = session_of(model, [], now_ns=lambda: model.now_ns)
+    session.request(HearAudio(session=1, pcm=pcm([1] * 1_000)))
+    assert session.due_ns() == 0
+    session.run_step()
+    assert session.due_ns() is None, "nothing new came"
+    session.request(HearAudio(session=1, pcm=pcm([1] * 100)))
+    due_ns = session.due_ns()
+    assert due_ns == model.now_ns * (1 + PARTIAL_REST_FACTOR) and session.waiting_step() is None
+    session.end_overdue_turn(due_ns)
+    model.now_ns = due_ns
+    step = session.waiting_step()
+    assert step is not None and step.kind is StepKind.PARTIAL, "the turn is still open"
+
+
+class DueTurns(CommittedTurns):
+    """As if so much silence were missing that the turn ends."""
+
+    def due_milliseconds(self) -> int | None:
+        return 500
+
+
+def test_a_turn_ends_by_the_clock_when_the_clients_next_frame_is_later_than_it_may_be() -> None:
+    clock = Clock()
+    sent: list[Message] = []
+    session = session_of(Model(), sent, now_ns=clock, partial_milliseconds=10**6, turns=DueTurns(MAX_TURN_MILLISECONDS))
+    session.request(HearAudio(session=1, pcm=pcm([1] * 300)))
+    session.request(HearAudio(session=1, pcm=pcm([1] * 100)))
+    due_ns = (500 + 300 + LATE_MILLISECONDS) * 1_000_000
+    assert session.due_ns() == due_ns
+    session.end_overdue_turn(due_ns - 1)
+    assert session.waiting_step() is None
+    session.end_overdue_turn(due_ns)
+    step = session.waiting_step()
+    assert step is not None and step.kind is StepKind.FINAL
+
+
+def test_no_more_turns_wait_for_the_model_than_may() -> None:
+    sent: list[Message] = []
+    session = session_of(Model(), sent, partial_milliseconds=10**6)
+    for _ in range(2 * MOST_WAITING_TURNS):
+        session.request(HearAudio(session=1, pcm=pcm([1] * 10)))
+        session.request(CommitTurn(session=1))
+    committed = [message for message in sent if isinstance(message, TurnCommitted)]
+    assert len(committed) == MOST_WAITING_TURNS
+    run_all(session)
+    assert len([message for message in sent if isinstance(message, TurnDone)]) == 2 * MOST_WAITING_TURNS
+
+
+def test_a_client_that_ends_turns_without_an_end_loses_its_session() -> None:
+    session = session_of(Model(), [], partial_milliseconds=10**6)
+    requests = (HearAudio(session=1, pcm=pcm([1])), CommitTurn(session=1))
+    answers = (refusal(session, request) for _ in range(10_000) for request in requests)
+    assert next(filter(None, answers), None) is FailureClass.THROTTLED
+    assert len(session._backlog) <= _MOST_WAITING_REQUESTS + 1
