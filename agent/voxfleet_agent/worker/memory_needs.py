@@ -40,8 +40,6 @@ class MemoryNeeds:
     """The footprint of the process with its model."""
     work_bytes: int
     """What inference takes beyond that, at least: measured on the shortest audio. A model that pads takes it always."""
-    sessions: SessionLimits | None = None
-    """The sessions that the lane is loaded for."""
 
     @property
     def ring_bytes(self) -> int:
@@ -53,22 +51,13 @@ class MemoryNeeds:
         return piece_frames(self.contract, self.rate_hz) * BYTES_PER_FRAME
 
     @property
-    def session_bytes(self) -> int:
-        """Of all sessions at once, each with a full ring and a full backlog, and a detector of speech."""
-        if self.sessions is None:
-            return 0
-        frames = turn_ring_frames(self.sessions.max_turn_milliseconds, self.rate_hz)
-        return self.sessions.most_sessions * (frames * (BYTES_PER_FRAME + SAMPLE_BYTES) + VAD_BYTES)
-
-    @property
     def least_bytes(self) -> int:
         """The least memory that a lane needs: for one piece that waits, and that the model infers alone."""
-        held_bytes = self.ring_bytes + self.session_bytes + self.decode_bytes
-        return held_bytes + 2 * self.piece_bytes + self.model_bytes + self.work_bytes
+        return self.ring_bytes + self.decode_bytes + 2 * self.piece_bytes + self.model_bytes + self.work_bytes
 
     def limits(self, cap_bytes: int, interpreter_bytes: int) -> MlxLimits:
         """What MLX may take under the cap; its cache gets only what the lane does not need."""
-        other_bytes = interpreter_bytes + self.ring_bytes + self.session_bytes + self.decode_bytes
+        other_bytes = interpreter_bytes + self.ring_bytes + self.decode_bytes
         return mlx_limits(cap_bytes, other_bytes, cap_bytes - self.least_bytes)
 
     def room_bytes(self, cap_bytes: int, cache_bytes: int) -> int:
@@ -76,7 +65,7 @@ class MemoryNeeds:
 
         `cache_bytes`: what MLX may keep for reuse.
         """
-        taken_bytes = self.ring_bytes + self.session_bytes + self.decode_bytes + self.model_bytes + self.work_bytes
+        taken_bytes = self.ring_bytes + self.decode_bytes + self.model_bytes + self.work_bytes
         remaining_bytes = cap_bytes - taken_bytes - cache_bytes
         return max(self.piece_bytes, remaining_bytes * _ROOM_PERCENT // 100)
 
@@ -93,16 +82,58 @@ class MemoryNeeds:
             f" {_mib(self.ring_bytes)} ({clause} {seconds:g} s x {percent} % x {self.rate_hz} Hz x"
             f" {BYTES_PER_FRAME} B) + decoding {_mib(self.decode_bytes)} + one piece that waits"
             f" {_mib(self.piece_bytes)} + its batch {_mib(self.piece_bytes)} + model {_mib(self.model_bytes)}"
-            f" + its work {_mib(self.work_bytes)}{self._session_term()};"
+            f" + its work {_mib(self.work_bytes)};"
             f" shorten {clause}, declare conversions.windows, or raise batching.memoryCap and the pool's memoryCap"
         )
 
-    def _session_term(self) -> str:
-        if self.sessions is None:
-            return ""
-        seconds = self.sessions.max_turn_milliseconds / 1000
-        turns = f"turns of {seconds:g} s x {TURN_RING_PERCENT} %"
-        return f" + {self.sessions.most_sessions} sessions {_mib(self.session_bytes)} ({turns})"
+
+@dataclass(frozen=True, slots=True)
+class SessionNeeds:
+    """Memory of a lane that is loaded for sessions and gets no batches: the model, one step of it, and each session."""
+
+    limits: SessionLimits
+    model_bytes: int
+    """The footprint of the process with its model."""
+    work_bytes: int
+    """What inference takes beyond that, at least: one step runs at a time."""
+    session_bytes: int
+    """Of one session."""
+    turn_bytes: int = 0
+    """Of the longest turn, once more, as the model gets it."""
+
+    @property
+    def least_bytes(self) -> int:
+        return self.model_bytes + self.work_bytes + self.turn_bytes + self.limits.most_sessions * self.session_bytes
+
+    def mlx_limits(self, cap_bytes: int, interpreter_bytes: int, *, in_mlx: bool) -> MlxLimits:
+        """What MLX may take under the cap. `in_mlx`: whether it is MLX that holds what sessions need."""
+        sessions_bytes = 0 if in_mlx else self.limits.most_sessions * self.session_bytes
+        return mlx_limits(cap_bytes, interpreter_bytes + sessions_bytes, cap_bytes - self.least_bytes)
+
+    def refusal(self, cap_bytes: int) -> str | None:
+        """Why the sessions do not fit the lane's memory cap, with the arithmetic; None when they do."""
+        if self.least_bytes <= cap_bytes:
+            return None
+        count, turn = self.limits.most_sessions, ""
+        if self.turn_bytes:
+            seconds = self.limits.max_turn_milliseconds / 1000
+            turn = f" + a turn of {seconds:g} s {_mib(self.turn_bytes)}"
+        return (
+            f"the lane's sessions need {_mib(self.least_bytes)} of its memory and the cap is {_mib(cap_bytes)}: model"
+            f" {_mib(self.model_bytes)} + its work {_mib(self.work_bytes)}{turn} + {count} sessions"
+            f" {_mib(count * self.session_bytes)}; take fewer sessions or shorter turns, or raise memoryCap and the"
+            " pool's memoryCap"
+        )
+
+
+def hearing_needs(
+    limits: SessionLimits, contract: VoiceContractSpec, rate_hz: int, *, model_bytes: int, work_bytes: int
+) -> SessionNeeds:
+    """Each session has a full ring and a full backlog, and a detector of speech."""
+    longest_milliseconds = min(limits.max_turn_milliseconds, longest_piece_milliseconds(contract))
+    ring_bytes = turn_ring_frames(longest_milliseconds, rate_hz) * (BYTES_PER_FRAME + SAMPLE_BYTES)
+    turn_bytes = -(-longest_milliseconds * rate_hz // 1000) * BYTES_PER_FRAME
+    return SessionNeeds(limits, model_bytes, work_bytes, ring_bytes + VAD_BYTES, turn_bytes)
 
 
 def _mib(size_bytes: int) -> str:

@@ -22,7 +22,7 @@ from voxfleet_agent.process_memory import reset_peak
 from voxfleet_agent.worker.backends import WorkerBackends
 from voxfleet_agent.worker.decode_thread import AudibleSpeech
 from voxfleet_agent.worker.load_refusals import load_refusal
-from voxfleet_agent.worker.memory_needs import MemoryNeeds
+from voxfleet_agent.worker.memory_needs import MemoryNeeds, SessionNeeds, hearing_needs
 from voxfleet_agent.worker.mixdown_judge import MixdownJudge
 from voxfleet_agent.worker.synthesize import Synthesizer
 from voxfleet_agent.worker.transcribe import GpuFaultError, Transcriber
@@ -30,6 +30,9 @@ from voxfleet_agent.worker.transcript_judge import TranscriptJudge
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+
+_STREAM_TEXT = "one two three"
+"""Short, and long enough not to be over with the first chunk."""
 
 
 class ModelInMemory:
@@ -112,9 +115,9 @@ class ModelInMemory:
         self._work_bytes = self._backends.memory.work_bytes()
 
     def _prepare(self, request: Load) -> Loaded:
-        """Prepares the ring and the judge for the loaded model.
+        """Prepares what batches need of the loaded model, or sessions: with Load.sessions there is no ring for batches.
 
-        Raises VoxFleetError(CONTRACT_VIOLATION) when they do not fit the memory cap, or when the rate that the model
+        Raises VoxFleetError(CONTRACT_VIOLATION) when that does not fit the memory cap, or when the rate that the model
         synthesizes is not the declared one.
         """
         if self.synthesizer is not None:
@@ -127,27 +130,18 @@ class ModelInMemory:
                     f"the model speaks at {rate_hz} Hz and output.audio.sampleRateHz is {declared_hz};"
                     f" write {rate_hz} there",
                 )
+            if request.sessions is not None:
+                self._prepare_to_speak(self.synthesizer, request, request.sessions)
         elif self.transcriber is not None and self._second_opinion is not None:
             model = self.transcriber
             rate_hz, batches = model.sample_rate_hz, self.transcriber.batches
-            needs = MemoryNeeds(
-                request.contract,
-                rate_hz,
-                decode_bytes=self._backends.working_set_bytes(request.contract),
-                model_bytes=self.resting_bytes(),
-                work_bytes=self._work_bytes,
-                sessions=request.sessions,
-            )
-            refusal = needs.refusal(request.memory_cap_bytes)
-            if refusal is not None:
-                raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, refusal)
-            limits = needs.limits(request.memory_cap_bytes, self._interpreter_bytes)
-            self._backends.memory.set_limits(limits)
-            self.ring = RingBuffer(ring_frames(request.contract, rate_hz))
+            if request.sessions is None:
+                self._prepare_batches(request, rate_hz)
+            else:
+                self._prepare_to_hear(request, request.sessions, rate_hz)
             self.judge = TranscriptJudge(
                 self._backends.shortfall, self._second_opinion, request.contract.completeness, rate_hz
             )
-            self.room_bytes = needs.room_bytes(request.memory_cap_bytes, limits.cache_bytes)
         else:
             raise RuntimeError("neither a model that hears nor one that speaks was loaded")
         os.environ[SAMPLE_RATE] = str(rate_hz)
@@ -164,6 +158,43 @@ class ModelInMemory:
             environment={name: os.environ[name] for name in sorted({*request.environment, SAMPLE_RATE})},
         )
 
+    def _prepare_batches(self, request: Load, rate_hz: int) -> None:
+        needs = MemoryNeeds(
+            request.contract,
+            rate_hz,
+            decode_bytes=self._backends.working_set_bytes(request.contract),
+            model_bytes=self.resting_bytes(),
+            work_bytes=self._work_bytes,
+        )
+        _refuse(needs.refusal(request.memory_cap_bytes))
+        limits = needs.limits(request.memory_cap_bytes, self._interpreter_bytes)
+        self._backends.memory.set_limits(limits)
+        self.ring = RingBuffer(ring_frames(request.contract, rate_hz))
+        self.room_bytes = needs.room_bytes(request.memory_cap_bytes, limits.cache_bytes)
+
+    def _prepare_to_hear(self, request: Load, limits: SessionLimits, rate_hz: int) -> None:
+        model_bytes, cap_bytes = self.resting_bytes(), request.memory_cap_bytes
+        needs = hearing_needs(limits, request.contract, rate_hz, model_bytes=model_bytes, work_bytes=self._work_bytes)
+        _refuse(needs.refusal(cap_bytes))
+        self._backends.memory.set_limits(needs.mlx_limits(cap_bytes, self._interpreter_bytes, in_mlx=False))
+
+    def _prepare_to_speak(self, model: Synthesizer, request: Load, limits: SessionLimits) -> None:
+        model_bytes, cap_bytes = self.resting_bytes(), request.memory_cap_bytes
+        stream_bytes = self._stream_bytes(model)
+        needs = SessionNeeds(limits, model_bytes, self._work_bytes, stream_bytes)
+        _refuse(needs.refusal(cap_bytes))
+        self._backends.memory.set_limits(needs.mlx_limits(cap_bytes, self._interpreter_bytes, in_mlx=True))
+
+    def _stream_bytes(self, model: Synthesizer) -> int:
+        """What a stream that has begun keeps until its next chunk."""
+        before_bytes, stream = self.resting_bytes(), model.synthesize(_STREAM_TEXT)
+        chunk = next(stream, None)
+        held_bytes = self.resting_bytes() - before_bytes
+        del stream, chunk
+        gc.collect()
+        self._backends.memory.clear_cache()
+        return max(0, held_bytes)
+
     def _read_reference(self, request: Load) -> tuple[npt.NDArray[np.float32] | None, int]:
         """The recorded voice: float32 samples (N,), mono, at the contract's output rate, and that rate in Hz."""
         rate_hz = request.contract.output.audio.sample_rate_hz
@@ -175,6 +206,11 @@ class ModelInMemory:
         except VoxFleetError as error:
             raise VoxFleetError(error.failure_class, f"synthesis.reference: {error.message}") from error
         return np.concatenate(pieces), rate_hz
+
+
+def _refuse(reason: str | None) -> None:
+    if reason is not None:
+        raise VoxFleetError(FailureClass.CONTRACT_VIOLATION, reason)
 
 
 def _timed(work: Callable[[], None]) -> int:

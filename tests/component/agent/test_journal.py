@@ -96,6 +96,22 @@ async def test_a_journal_of_another_format_is_refused(tmp_path: Path) -> None:
         await Journal.open(tmp_path, file)
 
 
+async def test_the_way_back_to_an_older_format_is_the_one_that_is_written_down(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "upgrade.md").read_text()
+    assert f"now in format {schema.VERSION}." in page
+    assert f"has format {schema.VERSION}, this agent reads" in page
+    file = tmp_path / "journal.sqlite3"
+    newer = sqlite3.connect(file)
+    newer.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+    newer.close()
+    said = rf"has format {schema.VERSION + 1}, this agent reads {schema.VERSION}; run the version that wrote it"
+    with pytest.raises(JournalError, match=said):
+        await Journal.open(tmp_path, file)
+    assert "this agent reads …; run the version that wrote it" in page and file.name in page
+    file.rename(tmp_path / "kept")  # as the page says
+    await (await Journal.open(tmp_path, file)).close()
+
+
 async def test_a_failed_transaction_leaves_nothing(journal: Journal) -> None:
     def work(db: sqlite3.Connection) -> None:
         settings_table.put(db, "epoch", "7")

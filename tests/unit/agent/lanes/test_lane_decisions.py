@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from voxfleet_agent.lanes.hang_detection import HangTimeouts
 from voxfleet_agent.lanes.lane_reports import ReadingsTotal
 from voxfleet_agent.lanes.lane_types import LaneSpec
 from voxfleet_agent.lanes.model_pace import ModelPace
-from voxfleet_agent.worker.memory_needs import MemoryNeeds
+from voxfleet_agent.worker.memory_needs import MemoryNeeds, SessionNeeds, hearing_needs
 from voxfleet_agent.worker.transcribe import MAX_STRETCH, group_by_length
 from voxfleet_api.kinds.contract_input import ContractInput, Conversions, Resample, Windows
 from voxfleet_api.kinds.contract_limits import Retries
@@ -106,13 +105,26 @@ def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
 
 
 def test_the_sessions_that_a_lane_is_loaded_for_are_part_of_its_memory() -> None:
-    batches = MemoryNeeds(contract(), 16_000, decode_bytes=50 * MIB, model_bytes=370 * MIB, work_bytes=30 * MIB)
-    needs = replace(batches, sessions=SessionLimits(most_sessions=4, max_turn_milliseconds=30_000))
+    limits = SessionLimits(most_sessions=4, max_turn_milliseconds=30_000)
+    needs = hearing_needs(limits, contract("4h"), 16_000, model_bytes=370 * MIB, work_bytes=30 * MIB)
     session_bytes = 36 * 16_000 * (4 + 2) + 4 * MIB  # a ring, a backlog as it came, and a detector of speech
-    assert needs.least_bytes - batches.least_bytes == 4 * session_bytes
-    assert needs.room_bytes(2048 * MIB, 0) < batches.room_bytes(2048 * MIB, 0)
-    refusal = needs.refusal(568 * MIB)
-    assert refusal is not None and "+ 4 sessions 29.2 MiB (turns of 30 s x 120 %)" in refusal
+    turn_bytes = 30 * 16_000 * 4
+    assert needs.least_bytes == 400 * MIB + turn_bytes + 4 * session_bytes, "the clips of batches are no part of it"
+    assert needs.refusal(needs.least_bytes) is None
+    refusal = needs.refusal(needs.least_bytes - 1)
+    assert refusal is not None and "+ a turn of 30 s 1.8 MiB + 4 sessions 29.2 MiB; take fewer sessions" in refusal
+    short = hearing_needs(limits, contract("5s"), 16_000, model_bytes=370 * MIB, work_bytes=30 * MIB)
+    assert short.session_bytes == 6 * 16_000 * (4 + 2) + 4 * MIB, "no turn is longer than what the contract allows"
+
+
+@given(st.integers(0, 4096), st.booleans())
+def test_sessions_and_what_mlx_keeps_for_reuse_fit_under_any_cap(spare_mib: int, in_mlx: bool) -> None:
+    limits = SessionLimits(most_sessions=8, max_turn_milliseconds=30_000)
+    needs = SessionNeeds(limits, model_bytes=370 * MIB, work_bytes=30 * MIB, session_bytes=20 * MIB)
+    cap_bytes = needs.least_bytes + spare_mib * MIB
+    found = needs.mlx_limits(cap_bytes, 100 * MIB, in_mlx=in_mlx)
+    assert needs.least_bytes + found.cache_bytes <= cap_bytes
+    assert found.cache_bytes <= found.memory_bytes < cap_bytes
 
 
 @given(st.integers(0, 4096))
