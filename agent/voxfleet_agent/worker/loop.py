@@ -40,12 +40,17 @@ class WorkerLoop:
         inbox: queue.SimpleQueue[Item],
         send: Callable[[Message], None],
         flush: Callable[[], None],
+        taken: Callable[[SessionMessage], None] = lambda _: None,
     ) -> None:
-        """`send` may buffer results until `flush`, because each write wakes the parent, at the lane's expense."""
+        """`send` may buffer results until `flush`, because each write wakes the parent, at the lane's expense.
+
+        `taken` is told of each request of a session that has left the inbox.
+        """
         self._backends = backends
         self._inbox = inbox
         self._send = send
         self._flush = flush
+        self._taken = taken
         self._model = ModelInMemory(backends)
         self._sessions = Sessions(send)
         self._batches = BatchWork(
@@ -140,6 +145,7 @@ class WorkerLoop:
             case ResumeBatches():
                 self._paused = False
             case SessionMessage():
+                self._taken(item)
                 self._sessions.request(item)
 
     def _serve_sessions(self, answer: Loaded | WorkerRefusal) -> None:

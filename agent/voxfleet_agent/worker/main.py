@@ -22,15 +22,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from voxfleet_agent import core_dumps
 from voxfleet_agent.audio.header_facts import SCRATCH_PREFIX
 from voxfleet_agent.lane_protocol import lane_lock
-from voxfleet_agent.lane_protocol.channel import (
-    LENGTH,
-    REQUEST,
-    LaneRequest,
-    answer_frame,
-    can_be_buffered,
-    checked_length,
-)
+from voxfleet_agent.lane_protocol.channel import answer_frame, can_be_buffered
 from voxfleet_agent.lane_protocol.messages import EXIT_GPU_FAULT, EXIT_LANE_BUSY, SYNTHESIZED_PREFIX, Message
+from voxfleet_agent.worker.request_reader import RequestReader
 from voxfleet_api.kinds.contract_output import Timestamps
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 
@@ -52,7 +46,8 @@ def main(arguments: list[str] | None = None, backends: Callable[[], WorkerBacken
     os.umask(0o077)
     requests_in, answers_out = _private_channel()
     inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
-    threading.Thread(target=_read_requests, args=(requests_in, inbox.put), daemon=True, name="requests").start()
+    reader = RequestReader(requests_in, inbox.put)
+    threading.Thread(target=_read_requests, args=(reader,), daemon=True, name="requests").start()
     try:
         lane_lock.acquire(lane_dir)
     except lane_lock.LaneBusyError as error:
@@ -80,7 +75,7 @@ def main(arguments: list[str] | None = None, backends: Callable[[], WorkerBacken
     from voxfleet_agent.worker.transcribe import GpuFaultError
 
     try:
-        WorkerLoop((backends or default_backends)(), inbox, send, flush).serve()
+        WorkerLoop((backends or default_backends)(), inbox, send, flush, reader.taken).serve()
     except GpuFaultError as error:
         print(error, file=sys.stderr, flush=True)
     os._exit(EXIT_GPU_FAULT)
@@ -157,12 +152,10 @@ def _private_channel() -> tuple[BinaryIO, BinaryIO]:
     return requests_in, answers_out
 
 
-def _read_requests(channel: BinaryIO, put: Callable[[LaneRequest], None]) -> None:
+def _read_requests(reader: RequestReader) -> None:
     """Runs on a thread of its own, so that the process ends with the agent at once, even in the middle of a clip."""
     try:
-        while header := channel.read(LENGTH.size):
-            body = channel.read(checked_length(*LENGTH.unpack(header)))
-            put(REQUEST.validate_json(body))
+        reader.read_all()
     finally:
         os._exit(0)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ from voxfleet_agent.lane_protocol.messages import (
 from voxfleet_agent.lane_protocol.session_messages import (
     BatchesPaused,
     CancelSession,
+    CommitTurn,
     EndSession,
     HearAudio,
     OpenHearing,
@@ -72,12 +74,43 @@ class Model(stand_in_worker.Model):
         return super().transcribe(clips, enlarged=enlarged)
 
 
+class FloodedInbox:
+    """Always has one more request, which is for nobody."""
+
+    def __init__(self) -> None:
+        self._items = Inbox()
+        self._in_a_row = 0
+
+    def put(self, item: Item) -> None:
+        self._items.put(item)
+
+    def get(self, timeout: float | None) -> Item:
+        return self._items.get(timeout=timeout)
+
+    def get_nowait(self) -> Item:
+        self._in_a_row += 1
+        assert self._in_a_row < 500_000, "no step ran in between"
+        with suppress(queue.Empty):
+            return self._items.get_nowait()
+        return CommitTurn(session=9_999)
+
+    def step_ran(self) -> None:
+        self._in_a_row = 0
+
+
 class Rig:
     """A worker on this thread; `on` says what a test does when a message is sent."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, tells_progress: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        tells_progress: bool = False,
+        inbox: Inbox | None = None,
+    ) -> None:
         monkeypatch.setenv(SAMPLE_RATE, "16000")  # the loop sets it for the whole process
-        self.inbox = Inbox()
+        self.inbox = inbox or Inbox()
         self.sent: list[Message] = []
         self.on: Callable[[Message], None] = lambda message: None
         self.at: Callable[[int, str], None] = lambda number, where: None
@@ -220,3 +253,13 @@ def test_a_cancelled_session_costs_no_step_after_the_one_that_runs(
     assert [message for message in rig.sent if isinstance(message, TurnDone | SessionEnded)] == [
         SessionEnded(session=1)
     ]
+
+
+def test_requests_that_come_without_an_end_hold_up_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flood = FloodedInbox()
+    rig = Rig(tmp_path, monkeypatch, inbox=cast(Inbox, flood))
+    rig.at = lambda number, where: flood.step_ran()
+    rig.on = lambda message: rig.end() if isinstance(message, SessionEnded) else None
+    rig.put_session(1)
+    rig.serve()
+    assert rig.model.heard == [SESSION_CLIP]
