@@ -15,6 +15,7 @@ from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.config import AgentConfig, ConfigError, read_token
 from voxfleet_agent.endpoint_lanes.endpoint_lanes import EndpointLanes
+from voxfleet_agent.ladder.pace_watch import PaceWatch
 from voxfleet_agent.ladder.shared_ladders import SharedLadders
 from voxfleet_agent.lane_protocol.lane_lock import LaneBusyError
 from voxfleet_agent.lanes.lane_user import LaneUserError
@@ -82,6 +83,7 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger,
         lanes=LaneSlots(local.pools),
         pools=local.pools,
         interactive=local.pools.interactive,
+        pace=PaceWatch(serves_sessions=lambda: local.pools.interactive.open_sessions > 0),
         reserved=tuple(ReservedFacts(name=one.name, memory_bytes=one.memory_bytes) for one in config.reserved),
         unload_after_seconds=config.cached_models.unload_after_seconds,
         models=local.models,

@@ -49,15 +49,21 @@ class LanePace:
         """The digests of model and contract that the samples are of."""
         self._samples: deque[PaceSample] = deque(maxlen=MAX_SAMPLES)
         self._verdict = LaneVerdict()
+        self._in_flight = 0
+        """Clips that the lane has and that have no verdict yet."""
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        self._watch.at_work.add(self._name)
         try:
             yield
         finally:
+            self._in_flight = 0
             self._watch.at_work.discard(self._name)
             self._table = None
+
+    def clips_sent(self, count: int) -> None:
+        self._in_flight += count
+        self._watch.at_work.add(self._name)
 
     def compare_with(self, table: LadderTable | None) -> None:
         self._table = table
@@ -67,6 +73,12 @@ class LanePace:
             self._measured = measured
 
     def clip_done(self, verdict: ClipVerdict) -> None:
+        self._take_sample(verdict)
+        self._in_flight = max(0, self._in_flight - 1)
+        if not self._in_flight:
+            self._watch.at_work.discard(self._name)
+
+    def _take_sample(self, verdict: ClipVerdict) -> None:
         if self._table is None or verdict.failure_class is not None or verdict.retried_for:
             return
         sample = pace_sample(
@@ -77,7 +89,7 @@ class LanePace:
             lanes_at_work=len(self._watch.at_work),
             now_seconds=self._watch.now_seconds(),
         )
-        if sample is not None and not self._watch.hot():
+        if sample is not None and not self._watch.hot() and not self._watch.serves_sessions():
             self._samples.append(sample)
             self._turn(judge(self.verdict(), self.slowdown(), sample.at_seconds))
 
@@ -100,13 +112,18 @@ class PaceWatch:
     """The pace of every lane of this agent. What it keeps of a lane is bounded, and lost with the process."""
 
     def __init__(
-        self, now_seconds: Callable[[], float] = time.monotonic, hot: Callable[[], bool] = under_thermal_pressure
+        self,
+        now_seconds: Callable[[], float] = time.monotonic,
+        hot: Callable[[], bool] = under_thermal_pressure,
+        serves_sessions: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`hot`: whether the system slows the Mac down for its heat; clips say nothing of co-tenants meanwhile."""
+        """`hot`: whether the system slows the Mac down for its heat. `serves_sessions`: whether a session is open on a
+        lane of this agent, which uses the GPU, too. Clips say nothing of co-tenants meanwhile."""
         self.now_seconds = now_seconds
         self.hot = hot
+        self.serves_sessions = serves_sessions
         self.at_work: set[str] = set()
-        """The lanes that work now. They share the GPU, so that each slows the others down."""
+        """The lanes that have clips in flight now. They share the GPU, so that each slows the others down."""
         self._lanes: dict[str, LanePace] = {}
 
     def of(self, lane: str) -> LanePace:

@@ -52,6 +52,10 @@ class InteractivePools:
         return tuple(lane for lanes in self._lanes.values() for lane in lanes)
 
     @property
+    def open_sessions(self) -> int:
+        return sum(lane.open_sessions for lane in self.lanes)
+
+    @property
     def largest_cap_bytes(self) -> int | None:
         """The most memory that one of the lanes may take; None: there are none."""
         return max((lane.memory_cap_bytes for lane in self.lanes), default=None)

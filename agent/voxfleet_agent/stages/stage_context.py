@@ -61,6 +61,10 @@ class LanePace(Protocol):
         """Before the first clip. None: there is nothing to compare with."""
         ...
 
+    def clips_sent(self, count: int) -> None:
+        """The lane gets so many clips."""
+        ...
+
     def clip_done(self, verdict: ClipVerdict) -> None: ...
 
 
@@ -71,6 +75,8 @@ class UnwatchedPace:
         return nullcontext()
 
     def compare_with(self, table: LadderTable | None) -> None: ...
+
+    def clips_sent(self, count: int) -> None: ...
 
     def clip_done(self, verdict: ClipVerdict) -> None: ...
 

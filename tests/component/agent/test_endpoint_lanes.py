@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.component.agent.agent_rig import CONTRACT, MODEL, TIMEOUT_SECONDS, Agent, ManualClock, running_agent
 
 from voxfleet_agent.config import PoolConfig
+from voxfleet_agent.endpoint_lanes import lane_holding
 from voxfleet_agent.journal import lane_holds
 from voxfleet_agent.lanes import interactive_lane
 from voxfleet_agent.lanes.interactive_pools import InteractivePools
@@ -301,6 +302,40 @@ async def test_a_newer_generation_is_never_told_with_the_olders_child(
         assert ready.model_digest == MODEL.digest and loads(agent) == 2
         limits = (agent.folder / "lanes" / "interactive-0" / "limits").read_text()
         assert json.loads(limits)["most_sessions"] == 4
+
+
+async def test_a_load_that_was_left_behind_touches_no_lane_that_is_anothers_by_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stubborn(FoundModels):
+        """The first model takes as long as it takes, whoever cancels it."""
+
+        async def resolve(self, source: ModelSource, storage: Storage) -> ResolvedModel:
+            self.resolved += 1
+            while self.resolved == 1 and not self.gate.is_set():
+                with suppress(asyncio.CancelledError):
+                    await self.gate.wait()
+            return MODEL
+
+    monkeypatch.setattr(lane_holding, "STOP_SECONDS", 0.05)
+    models = Stubborn()
+    models.gate.clear()
+    async with agent_with_lanes(tmp_path, models=models) as agent:
+        await put(agent, REQUEST)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while models.resolved == 0:  # noqa: ASYNC110 -- a task comes there
+                await asyncio.sleep(0.01)
+        (left_behind,) = [task for task in asyncio.all_tasks() if "LaneHolding._load" in repr(task)]
+        await delete(agent, path_of(REQUEST))
+        await until(agent, None)
+        models.resolved += 1
+        other = lane_request(uid="endpoint-2")
+        await put(agent, other)
+        await until(agent, "Ready", path_of(other))
+        models.gate.set()
+        await asyncio.wait({left_behind}, timeout=TIMEOUT_SECONDS)
+        assert left_behind.done() and loads(agent) == 1
+        assert (await until(agent, "Ready", path_of(other))).lane == "interactive-0"
 
 
 async def test_a_lane_that_nobody_renews_is_unloaded_and_a_put_brings_it_back(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from tests.component.lanes.lane_rig import END_SECONDS, synthesize_spec, transcr
 
 from voxfleet_agent.lane_protocol.messages import SessionLimits
 from voxfleet_agent.lane_protocol.session_messages import SessionEnded, SpokenAudio, TextDelta, TurnDone
+from voxfleet_agent.lanes.child_process import ChildProcess
+from voxfleet_agent.lanes.child_start import ChildStart
 from voxfleet_agent.lanes.interactive_lane import InteractiveLane
 from voxfleet_agent.lanes.lane_session import HearingSession, LaneSession, SessionBounds
 from voxfleet_agent.lanes.session_hangs import SessionTimeouts
@@ -344,3 +346,31 @@ async def test_a_text_that_is_too_long_is_refused(lane: InteractiveLane) -> None
     with pytest.raises(VoxFleetError, match="100000 characters") as raised:
         lane.open_speaking("x" * 100_000, room_samples=1)
     assert raised.value.failure_class is FailureClass.INVALID_INPUT
+
+
+async def test_a_kill_that_comes_while_the_process_is_asked_for_ends_it_before_it_loads(
+    make_lane: MakeLane, model: ResolvedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[ChildProcess] = []
+    told, go_on = asyncio.Event(), asyncio.Event()
+    start = ChildStart.start
+
+    async def slow_start(starts: ChildStart, *facts: object) -> ChildProcess:
+        begun.append(await start(starts, *facts))  # type: ignore[arg-type] # as they came
+        told.set()
+        await go_on.wait()
+        return begun[-1]
+
+    monkeypatch.setattr(ChildStart, "start", slow_start)
+    lane = make_lane()
+    loading = asyncio.create_task(lane.load(model, transcribe_spec()))
+    await told.wait()
+    killing = asyncio.create_task(lane.kill())
+    await asyncio.sleep(0)
+    go_on.set()
+    async with asyncio.timeout(END_SECONDS):
+        with pytest.raises(VoxFleetError, match="the agent stopped lane"):
+            await loading
+        await killing
+    assert len(begun) == 1 and not begun[0].alive and not psutil.pid_exists(begun[0].pid)
+    assert not (lane.folder / "loads").exists()

@@ -22,6 +22,7 @@ class Pace:
 
     def __init__(self) -> None:
         self.told: list[object] = []
+        self.sent = 0
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -33,6 +34,9 @@ class Pace:
 
     def compare_with(self, table: LadderTable | None) -> None:
         self.told.append(table)
+
+    def clips_sent(self, count: int) -> None:
+        self.sent += count
 
     def clip_done(self, verdict: ClipVerdict) -> None:
         self.told.append(verdict.index)
@@ -48,6 +52,7 @@ async def test_every_verdict_is_compared_with_the_stored_ladder_while_the_lane_w
     await job.process(plan, lane=lane)
     assert pace.told[:2] == ["begins", job.ladders.stored_table] and pace.told[-1] == "ends"
     assert pace.told[2:-1] == lane.worked_on and sorted(lane.worked_on) == [0, 1, 2]
+    assert pace.sent == 3
 
 
 async def test_an_attempt_that_fails_leaves_no_lane_at_work(job: Job) -> None:

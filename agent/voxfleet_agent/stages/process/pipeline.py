@@ -215,6 +215,7 @@ class Pipeline:
                     return
                 self._unrecorded += len(batch)
                 self._in_lane.update((prepared.clip.index, prepared) for prepared in batch)
+                self._ctx.pace.clips_sent(len(batch))
                 yield [prepared.task(partial(self._heard, prepared.clip.index)) for prepared in batch]
 
     async def _record_verdict(self, prepared: PreparedClip, verdict: ClipVerdict) -> None:

@@ -53,11 +53,13 @@ class MeasuredMac:
     def __init__(self) -> None:
         self.now_seconds = 0.0
         self.hot = False
-        self.watch = PaceWatch(lambda: self.now_seconds, lambda: self.hot)
+        self.serves_sessions = False
+        self.watch = PaceWatch(lambda: self.now_seconds, lambda: self.hot, lambda: self.serves_sessions)
 
     def work(self, lane: LanePace, times: float, batches: int = LONG_ENOUGH, **changes: object) -> None:
         for _ in range(batches):
             self.now_seconds += BATCH_SECONDS
+            lane.clips_sent(BATCH)
             for index in range(BATCH):
                 fields: dict[str, object] = {
                     "audio_milliseconds": CLIP_MILLISECONDS,

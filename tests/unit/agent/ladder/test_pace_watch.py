@@ -57,6 +57,7 @@ def test_two_lanes_of_this_agent_are_not_each_others_co_tenants(mac: MeasuredMac
     first, second = mac.watch.of("offline-0"), mac.watch.of("offline-1")
     with first.working(), second.working():
         first.compare_with(TABLE)
+        second.clips_sent(1)
         mac.work(first, 2.0)
         assert mac.watch.contended_lanes() == ()
     with first.working():
@@ -90,6 +91,30 @@ def test_heat_is_not_taken_for_a_co_tenant(mac: MeasuredMac) -> None:
         lane.compare_with(TABLE)
         mac.work(lane, 3.0)
     assert mac.watch.contended_lanes() == () and mac.watch.readings()["offline-0"].slowdown is None
+
+
+def test_a_lane_that_has_no_clips_yet_slows_nobody_down(mac: MeasuredMac) -> None:
+    first, fetching = mac.watch.of("offline-0"), mac.watch.of("offline-1")
+    with first.working(), fetching.working():
+        first.compare_with(TABLE)
+        mac.work(first, 2.0)
+        assert mac.watch.readings()["offline-0"].slowdown == pytest.approx(2.0)
+        assert len(mac.watch.contended_lanes()) == 1
+        fetching.clips_sent(2)
+        assert mac.watch.at_work == {"offline-1"}
+    assert mac.watch.at_work == set(), "clips without a verdict are in flight no longer than their attempt"
+
+
+def test_sessions_of_this_agent_are_not_taken_for_a_co_tenant(mac: MeasuredMac) -> None:
+    lane = mac.watch.of("offline-0")
+    with lane.working():
+        lane.compare_with(TABLE)
+        mac.serves_sessions = True
+        mac.work(lane, 3.0)
+        assert mac.watch.contended_lanes() == () and lane.slowdown() is None
+        mac.serves_sessions = False
+        mac.work(lane, 1.0)
+        assert lane.slowdown() == pytest.approx(1.0)
 
 
 def test_waits_for_the_disk_and_for_decoding_are_not_in_the_pace(mac: MeasuredMac) -> None:
