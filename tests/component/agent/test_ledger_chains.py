@@ -69,7 +69,7 @@ async def test_a_journal_of_the_format_before_goes_on(tmp_path: Path) -> None:
     with sqlite3.connect(file) as db:
         db.executescript(FORMAT_1.read_text())
     db.close()
-    with pytest.raises(JournalError, match="has format 1, this version reads 3; start the agent once"):
+    with pytest.raises(JournalError, match=f"has format 1, this version reads {schema.VERSION}; start the agent once"):
         open_read_only(file)
     chain_id = "8e84bbe76c3a0c3b"
     for _ in range(2):

@@ -46,10 +46,10 @@ async def test_a_lane_is_held_again_and_again_and_its_state_wakes_its_endpoint(r
     body = json.loads(agent.calls(PATH)[0].body)
     assert agent.calls(PATH)[0].method == "PUT" and agent.calls(PATH)[0].headers["voxfleet-epoch"] == "3"
     assert body["credentials"] == {"accessKeyId": "me", "secretAccessKey": "s3cret"}
-    assert ("mac-01", frozenset({KEY.endpoint_uid})) in rig.changes
-
+    told = len(rig.changes)
     agent.lanes[KEY.endpoint_uid] = agent.lanes[KEY.endpoint_uid].model_copy(update={"state": LaneState.READY})
     await rig.until("mac-01", lambda view: shows(view, LaneState.READY))
+    assert rig.changes[told:] == [("mac-01", frozenset())], "which wakes the endpoints on the Mac"
     assert {call.method for call in agent.calls(PATH)} == {"PUT"}
 
 
