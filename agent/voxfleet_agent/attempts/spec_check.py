@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from voxfleet_agent.machine import LocalMachine
 from voxfleet_agent.storage import Storage
 from voxfleet_api.attempt_spec import AttemptKey, AttemptSpec
+from voxfleet_api.base import SpecModel
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.protocol import AttemptRequest, Problem
 
+S = TypeVar("S", bound=SpecModel)
 OpenStorage = Callable[[None, Sequence[str] | None], Storage]
 """Takes no credentials, and the prefixes that are open to the job's namespace."""
 
@@ -34,15 +37,7 @@ def check_spec(
 
 
 def _parse(request: AttemptRequest, key: AttemptKey, machine: LocalMachine) -> AttemptSpec:
-    require_digest("specDigest", request.spec, request.spec_digest)
-    try:
-        spec = AttemptSpec.load(request.spec)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:5])
-        raise VoxFleetError(
-            FailureClass.RUNTIME_MISMATCH,
-            f"this agent does not understand the spec ({wrong}); upgrade this Mac to the operator's version",
-        ) from error
+    spec = understood(AttemptSpec, request.spec, request.spec_digest)
     require_digest("contractDigest", request.spec.get("contract"), spec.contract_digest)
     if (spec.shard_uid, spec.attempt) != key:
         raise disagreement(f"the spec is of attempt {spec.shard_uid}/{spec.attempt}, the path says {key}")
@@ -84,6 +79,19 @@ def _addresses(spec: AttemptSpec) -> list[str]:
         *([stage_spec.model.uri] if stage_spec is not None and stage_spec.model.uri is not None else ()),
         *([reference.uri] if reference is not None else ()),
     ]
+
+
+def understood(kind: type[S], sent: dict[str, object], digest: str) -> S:
+    """Parses a spec strictly, after its digest has proven right. Raises VoxFleetError(RUNTIME_MISMATCH)."""
+    require_digest("specDigest", sent, digest)
+    try:
+        return kind.load(sent)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:5])
+        raise VoxFleetError(
+            FailureClass.RUNTIME_MISMATCH,
+            f"this agent does not understand the spec ({wrong}); upgrade this Mac to the operator's version",
+        ) from error
 
 
 def require_digest(field: str, content: object, expected: str) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pydantic import ValidationError
-
-from voxfleet_agent.attempts.spec_check import disagreement, require_digest
+from voxfleet_agent.attempts.spec_check import disagreement, require_digest, understood
 from voxfleet_agent.machine import LocalMachine
 from voxfleet_agent.storage import Storage
 from voxfleet_api.endpoint_lanes import EndpointLaneSpec, LaneKey, LaneRequest
@@ -41,15 +39,7 @@ def check_lane(
 
 
 def _parse(request: LaneRequest, key: LaneKey) -> EndpointLaneSpec:
-    require_digest("specDigest", request.spec, request.spec_digest)
-    try:
-        spec = EndpointLaneSpec.load(request.spec)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:5])
-        raise VoxFleetError(
-            FailureClass.RUNTIME_MISMATCH,
-            f"this agent does not understand the spec ({wrong}); upgrade this Mac to the operator's version",
-        ) from error
+    spec = understood(EndpointLaneSpec, request.spec, request.spec_digest)
     require_digest("contractDigest", request.spec.get("contract"), spec.contract_digest)
     if spec.key != key:
         raise disagreement(f"the spec is of lane {spec.key}, the path says {key}")
