@@ -98,7 +98,8 @@ def requests_of(audit_log: Path, user: str) -> list[Request]:
     for line in audit_log.read_text().splitlines():
         entry = json.loads(line)
         asked = entry.get("objectRef")
-        if entry["user"]["username"] != user or asked is None:
+        # A request that nobody made, such as one with a token that has just expired, has a user without a name.
+        if entry["user"].get("username") != user or asked is None:
             continue
         resource = "/".join(part for part in (asked["resource"], asked.get("subresource")) if part)
         namespace = asked.get("namespace", "") if asked["resource"] != "namespaces" else ""
