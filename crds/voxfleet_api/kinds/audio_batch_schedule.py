@@ -14,6 +14,7 @@ from voxfleet_api.base import (
     SpecModel,
     StatusModel,
     Timestamp,
+    TimeZoneName,
     cel,
     list_atomic,
     list_map,
@@ -150,13 +151,8 @@ class AudioBatchScheduleSpec(
         ),
     ]
     time_zone: Annotated[
-        str,
-        Field(
-            min_length=1,
-            max_length=64,
-            pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9][A-Za-z0-9_+-]*)*$",
-            description="IANA name of the time zone that the schedule is meant in, such as Europe/Berlin.",
-        ),
+        TimeZoneName,
+        Field(description="IANA name of the time zone that the schedule is meant in, such as Europe/Berlin."),
     ] = "UTC"
     starting_deadline_seconds: Annotated[
         int | None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from voxfleet_api.base import SpecModel, cel, list_atomic, list_set, validations
+from voxfleet_api.base import SpecModel, TimeZoneName, cel, list_atomic, list_set, validations
 
 
 class Weekday(StrEnum):
@@ -76,13 +76,8 @@ class OpeningHours(
     """When the Mac works: within its windows, and within its rental."""
 
     time_zone: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=64,
-            pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9][A-Za-z0-9_+-]*)*$",
-            description="IANA name of the time zone in which the windows are meant, such as Europe/Berlin.",
-        ),
+        TimeZoneName | None,
+        Field(description="IANA name of the time zone in which the windows are meant, such as Europe/Berlin."),
     ] = None
     windows: Annotated[
         tuple[Window, ...],

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from voxfleet_api.base import Size, SpecModel, cel, list_atomic, list_set, list_unique, validations
+from voxfleet_api.base import Size, SpecModel, TimeZoneName, cel, list_atomic, list_set, list_unique, validations
 from voxfleet_api.kinds.endpoint_session import SessionLimits, Streaming, TurnDetection
 from voxfleet_api.kinds.endpoint_status import MAX_LANES, VoiceEndpointStatus
 from voxfleet_api.kinds.job_model import ModelSource
@@ -112,13 +112,8 @@ class VoiceEndpointSpec(
         ),
     ] = ()
     time_zone: Annotated[
-        str | None,
-        Field(
-            min_length=1,
-            max_length=64,
-            pattern=r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9][A-Za-z0-9_+-]*)*$",
-            description="IANA name of the time zone in which the windows are meant, such as Europe/Berlin.",
-        ),
+        TimeZoneName | None,
+        Field(description="IANA name of the time zone in which the windows are meant, such as Europe/Berlin."),
     ] = None
     windows: Annotated[
         tuple[Window, ...],
