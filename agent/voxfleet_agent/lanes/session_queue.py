@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 
 from voxfleet_agent.lane_protocol.session_messages import (
+    AudioTaken,
     SessionEnded,
     SessionOpened,
     SpeechStarted,
@@ -17,7 +18,15 @@ from voxfleet_agent.lane_protocol.session_messages import (
 )
 
 SessionEvent = (
-    SessionOpened | SpeechStarted | SpeechStopped | TurnCommitted | TextDelta | TurnDone | SpokenAudio | SessionEnded
+    SessionOpened
+    | AudioTaken
+    | SpeechStarted
+    | SpeechStopped
+    | TurnCommitted
+    | TextDelta
+    | TurnDone
+    | SpokenAudio
+    | SessionEnded
 )
 EVENT_BYTES = 256
 """What an event takes beside its text or audio."""

@@ -82,20 +82,24 @@ class HearingSession:
         turns: TurnClock,
         *,
         sample_rate_hz: int,
-        partial_milliseconds: int,
+        partial_milliseconds: int | None,
         max_turn_milliseconds: int,
         detects: bool,
         send: Callable[[Message], None],
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """`sample_rate_hz`: of the client's audio. `detects`: the client is told where speech begins and stops."""
+        """`sample_rate_hz`: of the client's audio. `partial_milliseconds`: None: turns are heard at their end alone.
+        `detects`: the client is told where speech begins and stops.
+        """
         self._number = number
         self._hearing = hearing
         self._audio = audio
         self._turns = turns
         self._rate_hz = hearing.sample_rate_hz
         self._client_rate_hz = sample_rate_hz
-        self._partial_frames = max(1, partial_milliseconds * self._rate_hz // 1000)
+        self._partial_frames = (
+            None if partial_milliseconds is None else max(1, partial_milliseconds * self._rate_hz // 1000)
+        )
         self._ring_frames = turn_ring_frames(max_turn_milliseconds, self._rate_hz)
         self._ring = TurnRing(self._ring_frames)
         self._detects = detects
@@ -251,6 +255,8 @@ class HearingSession:
 
     def _note_due(self, turn: _Turn) -> None:
         """Notes whether another pass over the open turn is due, now that audio has come."""
+        if self._partial_frames is None:
+            return
         if turn.stream is None and self._ring.end_frame - turn.start_frame > self._most_partial_frames:
             turn.due_since_ns = None
         elif turn.due_since_ns is None and self._ring.end_frame - turn.heard_to_frame >= self._partial_frames:

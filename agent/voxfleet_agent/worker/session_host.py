@@ -90,10 +90,11 @@ class ModelSessions:
         )
 
     def _refuse_times(self, request: OpenHearing) -> None:
-        if request.partial_milliseconds < _LEAST_PARTIAL_MILLISECONDS:
+        partial_milliseconds = request.partial_milliseconds
+        if partial_milliseconds is not None and partial_milliseconds < _LEAST_PARTIAL_MILLISECONDS:
             raise VoxFleetError(
                 FailureClass.INVALID_INPUT,
-                f"partial_milliseconds: {request.partial_milliseconds}; at least {_LEAST_PARTIAL_MILLISECONDS}",
+                f"partial_milliseconds: {partial_milliseconds}; at least {_LEAST_PARTIAL_MILLISECONDS}",
             )
         if request.max_turn_milliseconds < 1:
             raise VoxFleetError(FailureClass.INVALID_INPUT, "max_turn_milliseconds: must be above 0")
