@@ -16,8 +16,8 @@ KEY = "vf-0123456789abcdef0123456789abcdef"
 PATH = "/calls/captions"
 RATE_HZ = 24_000
 SAMPLES = bytes(range(250)) * 40
-TURNS = (("hello one", 0.0, 1.5), (" two three", 1.75, 3.25))
-TEXT = "".join(text for text, _, _ in TURNS)
+TURNS = (("hello one.", 0.0, 1.5), ("two three", 1.75, 3.25))
+TEXT = " ".join(text for text, _, _ in TURNS)
 SERVER_TIMING = "gateway;dur=2.5, tunnel;dur=1, wait;dur=10, infer;dur=80"
 
 
@@ -78,11 +78,13 @@ class GatewayStandIn:
     async def _lines(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
-        for text, start, end in TURNS:
-            line = {"text": text, "start": start, "end": end, "is_final": True}
-            await response.write(json.dumps(line).encode() + b"\n")
+        for text, start, end in ((f" {text}" if start else text, start, end) for text, start, end in TURNS):
+            await response.write(_line(text[:3], None, None))
+            await response.write(_line(text[3:], start, end))
         if self.fails_late:
             await response.write(json.dumps({"error": {"message": "the lane's process ended"}}).encode() + b"\n")
+        else:
+            await response.write(_line("", 3.25, 3.25, is_final=True))
         return response
 
     async def _speech(self, request: web.Request) -> web.StreamResponse:
@@ -120,8 +122,13 @@ class GatewayStandIn:
             await socket.send_json({"type": "delta", "delta": text[:3]})
             await socket.send_json({"type": "delta", "delta": text[3:]})
             await socket.send_json({"type": "complete", "text": text, "start": start, "end": end, "is_partial": False})
+        await socket.send_json({"type": "complete", "text": "", "is_partial": False})
         await socket.close(code=1013 if self.fails_late else 1000)
         return socket
+
+
+def _line(text: str, start: float | None, end: float | None, *, is_final: bool = False) -> bytes:
+    return json.dumps({"text": text, "start": start, "end": end, "is_final": is_final}).encode() + b"\n"
 
 
 def endless_header(rate_hz: int) -> bytes:

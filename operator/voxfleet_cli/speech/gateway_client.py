@@ -209,16 +209,15 @@ def _piece(line: bytes) -> Piece:
     content = _object(line)
     if failure := late_failure(content):
         raise failure
-    return Piece(
-        _text(content, "text"), _seconds(content, "start"), _seconds(content, "end"), content.get("is_final") is True
-    )
+    end = _seconds(content, "end")
+    return Piece(_text(content, "text"), _seconds(content, "start"), end, ends_turn=end is not None)
 
 
 def _live_piece(content: Mapping[str, object]) -> Piece | None:
     """Deltas add up to a turn's text; its end says when it was spoken, where the endpoint knows."""
     kind = content.get("type")
     if kind == "delta":
-        return Piece(_text(content, "delta"), is_final=False)
+        return Piece(_text(content, "delta"), ends_turn=False)
     if kind == "complete":
         return Piece("", _seconds(content, "start"), _seconds(content, "end"))
     return None

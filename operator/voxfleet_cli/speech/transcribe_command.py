@@ -28,7 +28,7 @@ from voxfleet_cli.speech.endpoint_call import (
 from voxfleet_cli.speech.gateway_client import GatewayClient, Recording
 from voxfleet_cli.speech.recordings import STDIN, bare_samples, extension_of, opened_recording
 from voxfleet_cli.speech.sound_device import NoSoundDevice, microphone
-from voxfleet_cli.speech.transcript_cues import RESPONSE_FORMATS, Piece, TranscriptFormat, document, joined
+from voxfleet_cli.speech.transcript_cues import RESPONSE_FORMATS, Piece, TranscriptFormat, document
 from voxfleet_cli.speech.upload_progress import upload_progress
 
 MICROPHONE_HZ = 16_000
@@ -164,12 +164,16 @@ async def _pieces(source: AsyncIterator[Piece], asked: Asked) -> Exit:
     """Prints them as they come, where that is asked for; otherwise what they add up to."""
     shown_live = asked.stream and asked.output_file is None and asked.format is TranscriptFormat.TXT
     pieces: list[Piece] = []
+    open_line = False
     async for piece in source:
         pieces.append(piece)
         if shown_live:
-            print(piece.text, end="\n" if asked.is_live and piece.is_final else "", flush=True)
+            open_line = open_line or bool(piece.text)
+            ends_line = open_line and piece.ends_turn and asked.is_live
+            print(piece.text, end="\n" if ends_line else "", flush=True)
+            open_line = open_line and not ends_line
     if shown_live:
-        if not asked.is_live or not joined(pieces):
+        if open_line:
             print(flush=True)
         return Exit.OK
     try:

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from voxfleet_api.rows import TimedText
+from voxfleet_api.subtitle_cues import cues
+from voxfleet_api.subtitle_files import srt, vtt
+
 
 class TranscriptFormat(StrEnum):
     TXT = "txt"
@@ -26,74 +30,57 @@ RESPONSE_FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text, and from when to when it was spoken, in seconds, where that is known."""
+    """Text, and from when to when its turn was spoken, in seconds, where that is known."""
 
     text: str
     start_seconds: float | None = None
     end_seconds: float | None = None
-    is_final: bool = True
+    ends_turn: bool = True
     """False: more of the same turn follows."""
-
-    @property
-    def is_timed(self) -> bool:
-        return self.start_seconds is not None and self.end_seconds is not None
 
 
 def whole_text(pieces: Sequence[Piece]) -> str:
-    return "".join(piece.text for piece in pieces).strip()
+    """The pieces one after the other, and a space between turns that bring none."""
+    text = ""
+    for turn in joined(pieces):
+        missing = text and not text[-1].isspace() and not turn.text[0].isspace()
+        text += f" {turn.text}" if missing else turn.text
+    return text.strip()
 
 
 def document(pieces: Sequence[Piece], format_: TranscriptFormat) -> str:
-    """Ends with a line feed. Raises ValueError for subtitles of pieces without times."""
-    turns = joined(pieces)
+    """Raises ValueError for subtitles of turns without times."""
     if format_ is TranscriptFormat.TXT:
         return f"{whole_text(pieces)}\n"
+    turns = joined(pieces)
     if format_ is TranscriptFormat.JSON:
         segments = [{"text": turn.text.strip(), "start": turn.start_seconds, "end": turn.end_seconds} for turn in turns]
         return json.dumps({"text": whole_text(pieces), "segments": segments}, ensure_ascii=False) + "\n"
-    cues = [cue(number, turn, format_) for number, turn in enumerate(turns, 1)]
-    head = "WEBVTT\n\n" if format_ is TranscriptFormat.VTT else ""
-    return head + "\n".join(cues)
+    segments_ = [_timed(turn) for turn in turns]
+    subtitles = cues(segments_, (), max((segment.end_milliseconds for segment in segments_), default=0))
+    return (srt if format_ is TranscriptFormat.SRT else vtt)(subtitles).decode()
 
 
 def joined(pieces: Sequence[Piece]) -> list[Piece]:
     """One piece a turn, of those that hold text."""
     turns: list[Piece] = []
     open_turn: list[Piece] = []
-    for piece in pieces:
+    for number, piece in enumerate(pieces, 1):
         open_turn.append(piece)
-        if piece.is_final:
+        if piece.ends_turn or number == len(pieces):
             turns.append(_as_one(open_turn))
             open_turn = []
-    if open_turn:
-        turns.append(_as_one(open_turn))
     return [turn for turn in turns if turn.text.strip()]
-
-
-def cue(number: int, turn: Piece, format_: TranscriptFormat) -> str:
-    """A subtitle. Raises ValueError for a turn without times."""
-    if turn.start_seconds is None or turn.end_seconds is None:
-        raise ValueError("the endpoint tells no times of this text, so that it makes no subtitles; write --format txt")
-    point = "," if format_ is TranscriptFormat.SRT else "."
-    times = f"{clock(turn.start_seconds, point)} --> {clock(max(turn.start_seconds, turn.end_seconds), point)}"
-    # An arrow would end the text and begin another cue's times.
-    text = " ".join(turn.text.split()).replace("-->", "->")
-    if format_ is TranscriptFormat.VTT:
-        text = text.replace("&", "&amp;").replace("<", "&lt;")
-    return f"{number}\n{times}\n{text}\n"
-
-
-def clock(seconds: float, point: str) -> str:
-    whole, milliseconds = divmod(round(seconds * 1000), 1000)
-    minutes, second = divmod(whole, 60)
-    return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}{point}{milliseconds:03d}"
 
 
 def _as_one(pieces: Sequence[Piece]) -> Piece:
     starts = [piece.start_seconds for piece in pieces if piece.start_seconds is not None]
     ends = [piece.end_seconds for piece in pieces if piece.end_seconds is not None]
-    return Piece(
-        "".join(piece.text for piece in pieces),
-        min(starts) if starts else None,
-        max(ends) if ends else None,
-    )
+    return Piece("".join(piece.text for piece in pieces), min(starts) if starts else None, max(ends) if ends else None)
+
+
+def _timed(turn: Piece) -> TimedText:
+    if turn.start_seconds is None or turn.end_seconds is None:
+        raise ValueError("the endpoint tells no times of this text, so that it makes no subtitles; write --format txt")
+    start, end = round(turn.start_seconds * 1000), round(turn.end_seconds * 1000)
+    return TimedText(start_milliseconds=start, end_milliseconds=max(start, end), text=turn.text)

@@ -99,7 +99,7 @@ def test_the_microphone_is_heard_until_ctrl_c_and_its_tail_is_told(
     gateway: GatewayStandIn, with_devices: Callable[..., StandInLibrary]
 ) -> None:
     library = with_devices("input")
-    assert invoke(gateway, "transcribe", "--mic", "--stream", "--rate", "8000").stdout == "hello one\n two three\n"
+    assert invoke(gateway, "transcribe", "--mic", "--stream", "--rate", "8000").stdout == "hello one.\ntwo three\n"
     assert gateway.audio == b"".join(bytes([number]) * 320 for number in range(FRAMES))
     assert library.stopped == 1
 

@@ -82,9 +82,7 @@ def test_a_folder_gets_a_file_of_the_recordings_name(gateway: GatewayStandIn, tm
 def test_a_stream_prints_pieces_or_makes_subtitles_of_them(gateway: GatewayStandIn) -> None:
     assert invoke(gateway, "transcribe", CLIP, "--stream").stdout == f"{TEXT}\n"
     cues = invoke(gateway, "transcribe", CLIP, "--stream", "--format", "vtt").stdout
-    assert cues == (
-        "WEBVTT\n\n1\n00:00:00.000 --> 00:00:01.500\nhello one\n\n2\n00:00:01.750 --> 00:00:03.250\ntwo three\n"
-    )
+    assert cues == ("WEBVTT\n\n00:00:00.000 --> 00:00:01.500\nhello one.\n\n00:00:01.750 --> 00:00:03.250\ntwo three\n")
 
 
 def test_a_late_failure_is_none_of_the_callers(gateway: GatewayStandIn) -> None:
@@ -102,7 +100,7 @@ def test_a_long_upload_tells_how_far_it_is(gateway: GatewayStandIn, tmp_path: Pa
 
 def test_bare_samples_are_sent_as_they_come(gateway: GatewayStandIn) -> None:
     words = ("transcribe", "-", "--rate", "8000")
-    assert invoke(gateway, *words, "--stream", said=SAMPLES).stdout == "hello one\n two three\n"
+    assert invoke(gateway, *words, "--stream", said=SAMPLES).stdout == "hello one.\ntwo three\n"
     assert gateway.audio == SAMPLES and gateway.fields == {"sample_rate": "8000", "streaming": "True"}
     assert "00:00:01.500" in invoke(gateway, *words, "--format", "vtt", said=SAMPLES).stdout
     gateway.fails_late = True

@@ -22,35 +22,20 @@ from voxfleet_cli.speech.recordings import extension_of
 from voxfleet_cli.speech.streamed_wav import UNKNOWN_BYTES, NoStreamedWav, StreamedWav, header
 from voxfleet_cli.speech.transcript_cues import Piece, TranscriptFormat, document, joined, whole_text
 
-TEXTS = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20).filter(str.strip)
+TURNS = [Piece("hello & <one>.", 0.0, 1.5), Piece("two --> three", 3661.0, 3662.25)]
 
 
-@st.composite
-def turns(draw: st.DrawFn) -> list[Piece]:
-    """Each with a moment of its own, the later ones later."""
-    pieces, now = [], 0.0
-    for text in draw(st.lists(TEXTS, min_size=1, max_size=5)):
-        length = draw(st.integers(1, 5_000_000)) / 1000
-        pieces.append(Piece(text, now, now + length))
-        now += length
-    return pieces
-
-
-@given(turns())
-def test_other_programs_read_the_subtitles(pieces: list[Piece]) -> None:
-    read = list(srt.parse(document(pieces, TranscriptFormat.SRT)))
-    assert [(cue.index, cue.start.total_seconds(), cue.end.total_seconds()) for cue in read] == [
-        (number, round(piece.start_seconds or 0, 3), round(piece.end_seconds or 0, 3))
-        for number, piece in enumerate(pieces, 1)
-    ]
-    assert [cue.content for cue in read] == [piece.text.replace("-->", "->") for piece in pieces]
-    captions = webvtt.from_string(document(pieces, TranscriptFormat.VTT)).captions
-    assert len(captions) == len(pieces)
+def test_other_programs_read_the_subtitles() -> None:
+    read = list(srt.parse(document(TURNS, TranscriptFormat.SRT)))
+    assert (read[0].index, read[0].start.total_seconds(), read[0].content) == (1, 0.0, "hello & <one>.")
+    assert (read[1].end.total_seconds(), read[1].content) == (3662.25, "two -> three")
+    captions = webvtt.from_string(document(TURNS, TranscriptFormat.VTT)).captions
+    assert (captions[0].raw_text, captions[1].end) == ("hello &amp; &lt;one&gt;.", "01:01:02.250")
 
 
 def test_deltas_of_a_turn_are_one_cue_with_the_turns_times() -> None:
-    pieces = [Piece("he", is_final=False), Piece("llo", is_final=False), Piece("", 0.5, 1.0), Piece(" two", 1.0, 2.0)]
-    assert joined(pieces) == [Piece("hello", 0.5, 1.0), Piece(" two", 1.0, 2.0)]
+    pieces = [Piece("he", ends_turn=False), Piece("llo", ends_turn=False), Piece("", 0.5, 1.0), Piece("two", 1.0, 2.0)]
+    assert joined(pieces) == [Piece("hello", 0.5, 1.0), Piece("two", 1.0, 2.0)]
     assert whole_text(pieces) == "hello two"
     told = json.loads(document(pieces, TranscriptFormat.JSON))
     assert told == {
@@ -63,7 +48,13 @@ def test_text_without_times_makes_no_subtitles() -> None:
     with pytest.raises(ValueError, match="tells no times"):
         document([Piece("hello")], TranscriptFormat.SRT)
     assert document([Piece("hello")], TranscriptFormat.TXT) == "hello\n"
-    assert document([], TranscriptFormat.VTT).startswith("WEBVTT")
+    assert document([], TranscriptFormat.VTT) == "WEBVTT\n"
+
+
+@given(st.lists(st.tuples(st.text(max_size=5), st.booleans())))
+def test_text_loses_nothing_between_its_turns(parts: list[tuple[str, bool]]) -> None:
+    pieces = [Piece(text, ends_turn=ends) for text, ends in parts]
+    assert "".join(whole_text(pieces).split()) == "".join("".join(text for text, _ in parts).split())
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(1, 60), min_size=1, max_size=50))
