@@ -123,6 +123,7 @@ class AudioHeard(SpecModel):
 
 class LatencyKind(StrEnum):
     FINAL_TEXT = "FinalText"  # from the last voiced sample's arrival at the gateway to the final text written
+    FIRST_TEXT = "FirstText"  # of a turn: from its first sample's arrival at the gateway to its first delta written
     UPLOADED_TEXT = "UploadedText"  # from an upload's last byte to the first line written
     FIRST_AUDIO = "FirstAudio"  # from the request to the first byte of audio written
 
