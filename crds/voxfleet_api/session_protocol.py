@@ -210,6 +210,8 @@ class TurnDone(StatusModel):
     language: str | None = None
     segments: tuple[TimedText, ...] | None = None
     """Of a file's piece, where the model tells times; from the first sample of the file."""
+    revisions: int = 0
+    """How often a pass contradicted text of the turn that had been sent, which stands."""
     wait_milliseconds: int = 0
     """From the turn's end until the model took it up."""
     infer_milliseconds: int = 0

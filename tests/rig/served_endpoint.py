@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -82,13 +83,21 @@ async def serving(served: ServedEndpoint, routes: Iterable[ApiRoute]) -> AsyncIt
         app.router.add_route(route.method, f"/radio/captions{route.path}", partial(_handle, served, route))
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    await web.SockSite(runner, _listener()).start()
     try:
         host, port = runner.addresses[0][:2]
         yield f"http://{host}:{port}/radio/captions"
     finally:
         await runner.cleanup()
+
+
+def _listener() -> socket.socket:
+    """Its connections hold little, so that a test need not send much until nothing more goes through."""
+    listener = socket.socket()
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        listener.setsockopt(socket.SOL_SOCKET, option, 2**16)
+    listener.bind(("127.0.0.1", 0))
+    return listener
 
 
 async def _handle(served: ServedEndpoint, route: ApiRoute, request: web.Request) -> web.StreamResponse:

@@ -215,8 +215,8 @@ class MacAgentSpec(
     session_token_secret_ref: Annotated[
         SecretKeyRef | None,
         Field(
-            description="The agent's token for sessions of endpoints, in the operator's namespace: gateways have it, and"
-            " it opens sessions and nothing else. Absent: no gateway reaches this Mac."
+            description="The token for sessions of endpoints, in the operator's namespace: gateways have it, and it"
+            " opens sessions and nothing else. Absent: no gateway reaches this Mac."
         ),
     ] = None
     ledger_public_key: Annotated[
