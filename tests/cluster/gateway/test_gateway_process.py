@@ -16,6 +16,7 @@ from tests.rig.session_agent import TOKEN, SessionAgent
 
 from voxfleet_api import API_VERSION
 from voxfleet_api.endpoint_lanes import LaneKey
+from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.gateway_process import GatewayAccount, GatewayProcess
 from voxfleet_dev.sshd import Sshd
@@ -36,6 +37,7 @@ class Site:
         self.account = GatewayAccount(control_plane, namespace, {"fleetSecrets": fleet, "keySecrets": keys})
         self.gateway = GatewayProcess(folder, self.account, ["--drain-seconds", "0.5"])
         self._folder = folder
+        self._documents: list[Mapping[str, object]] = []
 
     async def start(self, stack: AsyncExitStack) -> None:
         port = await stack.enter_async_context(self.agent.on_port())
@@ -45,9 +47,9 @@ class Site:
         await asyncio.to_thread(self.gateway.start)
 
     def _apply(self, sshd: Sshd, agent_port: int) -> None:
-        self._secret("ssh", {"id": sshd.identity_pem})
-        self._secret("sessions", {"token": TOKEN})
-        self._secret("keys", {"team-a": f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}\n"})
+        self._add_secret("ssh", {"id": sshd.identity_pem})
+        self._add_secret("sessions", {"token": TOKEN})
+        self._add_secret("keys", {"team-a": f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}\n"})
         mac = f"mac-{self.namespace}"
         ssh = {
             "host": "127.0.0.1",
@@ -63,15 +65,28 @@ class Site:
             "sessionTokenSecretRef": {"name": "sessions", "key": "token"},
             "ledgerPublicKey": self.agent.public_key,
         }
-        self._object("MacAgent", mac, spec)
+        self._add_object("MacAgent", mac, spec)
         spec = {
             "contractRef": {"name": "contract"},
             "model": {"builtin": {"name": "commands"}},
             "memoryCap": "1Gi",
             "auth": {"keysSecretRef": {"name": "keys"}, "serviceAccounts": ["robot", "stranger"]},
         }
-        self._object("VoiceEndpoint", "captions", spec)
-        contract = {"input": {"containers": ["wav"], "sampleRatesHz": [16000], "channels": [1]}}
+        self._add_object("VoiceEndpoint", "captions", spec)
+        rule = {"apiGroups": ["voxfleet.dev"], "resources": ["voiceendpoints"], "verbs": ["use"]}
+        rbac, robot = "rbac.authorization.k8s.io", {"kind": "ServiceAccount", "name": "robot"}
+        role = {"apiGroup": rbac, "kind": "Role", "name": "uses-captions"}
+        for document in (
+            {"apiVersion": f"{rbac}/v1", "kind": "Role", "rules": [{**rule, "resourceNames": ["captions"]}]},
+            {"apiVersion": f"{rbac}/v1", "kind": "RoleBinding", "roleRef": role, "subjects": [robot]},
+        ):
+            self._add({**document, "metadata": {"name": "uses-captions"}})
+        for name in ("robot", "stranger"):
+            self._add({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
+        self._applied()
+        clips = {"minClip": "100ms", "maxClip": "10m", "maxClipBytes": "200Mi"}
+        wanted = {"input": {"containers": ["wav"], "sampleRatesHz": [16000], "channels": [1], **clips}}
+        contract = VoiceContractSpec.load(wanted).model_dump(mode="json", by_alias=True, exclude_none=True)
         lane = {"mac": mac, "generation": 1, "specDigest": DIGEST, "state": "Warm", "since": "2026-11-30T10:00:00Z"}
         status = {
             "observedGeneration": 1,
@@ -83,16 +98,6 @@ class Site:
         stored = admin.call("GET", path)
         admin.call("PUT", f"{path}/status", {**stored, "status": status})
         self.agent.lanes.add(LaneKey(stored["metadata"]["uid"], 1))
-        rule = {"apiGroups": ["voxfleet.dev"], "resources": ["voiceendpoints"], "verbs": ["use"]}
-        rbac, robot = "rbac.authorization.k8s.io", {"kind": "ServiceAccount", "name": "robot"}
-        role = {"apiGroup": rbac, "kind": "Role", "name": "uses-captions"}
-        for document in (
-            {"apiVersion": f"{rbac}/v1", "kind": "Role", "rules": [{**rule, "resourceNames": ["captions"]}]},
-            {"apiVersion": f"{rbac}/v1", "kind": "RoleBinding", "roleRef": role, "subjects": [robot]},
-        ):
-            self._apply_here({**document, "metadata": {"name": "uses-captions"}})
-        for name in ("robot", "stranger"):
-            self._apply_here({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}})
         self.account.grant()
 
     def token(self, account: str, *audiences: str) -> str:
@@ -101,15 +106,20 @@ class Site:
         token: str = self.control_plane.admin().call("POST", path, request)["status"]["token"]
         return token
 
-    def _secret(self, name: str, data: Mapping[str, str]) -> None:
+    def _add_secret(self, name: str, data: Mapping[str, str]) -> None:
         encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
-        self._apply_here({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded})
+        self._add({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded})
 
-    def _object(self, kind: str, name: str, spec: Mapping[str, object]) -> None:
-        self._apply_here({"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec})
+    def _add_object(self, kind: str, name: str, spec: Mapping[str, object]) -> None:
+        self._add({"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec})
 
-    def _apply_here(self, document: Mapping[str, object]) -> None:
-        self.control_plane.apply(dict(document), namespace=self.namespace)
+    def _add(self, document: Mapping[str, object]) -> None:
+        self._documents.append(document)
+
+    def _applied(self) -> None:
+        """All at once: each kubectl takes its time."""
+        listed = {"apiVersion": "v1", "kind": "List", "items": self._documents}
+        self.control_plane.apply(listed, namespace=self.namespace)
 
 
 @pytest.fixture
