@@ -18,6 +18,7 @@ from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.endpoint_lanes.admission import KnownLane, LanePutFacts, RepeatedLanePut, decide_lane_put
 from voxfleet_agent.endpoint_lanes.lane_check import check_lane
 from voxfleet_agent.endpoint_lanes.lane_holding import LaneHolding
+from voxfleet_agent.endpoint_lanes.latencies import LaneLatencies
 from voxfleet_agent.endpoint_lanes.live_lane import LiveLane
 from voxfleet_agent.endpoint_lanes.state_machine import LaneEvent, lane_transition
 from voxfleet_agent.journal import lane_tombstones
@@ -26,6 +27,7 @@ from voxfleet_api.endpoint_lanes import EndpointLaneSpec, LaneKey, LaneRequest, 
 from voxfleet_api.order_age import ClockReading
 from voxfleet_api.protocol import TOMBSTONE_DAYS, Problem
 from voxfleet_api.quantities import quantity_bytes
+from voxfleet_api.session_protocol import TurnMeasured
 
 WATCH_SECONDS = 1.0
 SWEEP_SECONDS = 300.0
@@ -121,6 +123,12 @@ class EndpointLanes:
                 self._holding.end(live, LaneEvent.DELETE)
             return not ending
 
+    def measured(self, key: LaneKey, turn: TurnMeasured) -> None:
+        """Counts what a session's caller measured; nothing, if the lane is no more."""
+        live = self._live.get(key)
+        if live is not None:
+            live.latencies.measured(turn, self._services.clock.lease_seconds())
+
     # Calls that only read
 
     def lane(self, key: LaneKey) -> InteractiveLane | None:
@@ -211,7 +219,7 @@ class EndpointLanes:
         )
 
     def _start(self, spec: EndpointLaneSpec, request: LaneRequest, older: list[LiveLane]) -> LaneStatus:
-        live = LiveLane(spec, request.spec_digest)
+        live = LiveLane(spec, request.spec_digest, LaneLatencies(spec.contract, self._services.clock.wall()))
         self._lease(live, request)
         heir = max(older, key=lambda one: one.key.generation, default=None)
         if not self._holding.take(live, heir):

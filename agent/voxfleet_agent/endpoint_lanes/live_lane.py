@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from voxfleet_agent.attempts.leases import lease_is_over
+from voxfleet_agent.endpoint_lanes.latencies import LaneLatencies
 from voxfleet_agent.endpoint_lanes.warm_lane_meter import WarmLaneMeter
 from voxfleet_agent.journal.lane_holds import EndpointHolder
 from voxfleet_agent.lanes.interactive_lane import InteractiveLane
@@ -21,6 +22,8 @@ _MESSAGE_LIMIT = 1024
 class LiveLane:
     spec: EndpointLaneSpec
     spec_digest: str
+    latencies: LaneLatencies
+    """Of its turns, over all children that it has."""
     state: LaneState = LaneState.LOADING
     lease_seconds: int = 0
     renewed_at_seconds: float = 0.0
@@ -88,6 +91,7 @@ class LiveLane:
             sample_rate_hz=self.sample_rate_hz,
             sessions=self.open_sessions,
             failure=self._failure(),
+            latency=self.latencies.told(),
         )
 
     def _failure(self) -> AttemptFailure | None:
