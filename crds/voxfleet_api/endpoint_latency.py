@@ -26,6 +26,8 @@ BOUNDS_MILLISECONDS = (
 different versions count in the same ones."""
 BUCKETS = len(BOUNDS_MILLISECONDS) + 1
 MOST_KINDS = 8
+HELD_TO_TARGET = frozenset({"FinalText", "UploadedText", "FirstAudio"})
+"""The LatencyKinds that `slo.interactiveP95` is about; others are only counted."""
 MOST_SLOW_PERCENT = 5
 """Of turns, so many may take longer than the target: that is what a p95 promises."""
 FEWEST_TURNS = 5
@@ -60,7 +62,7 @@ class KindLatency(StatusModel):
     """A LatencyKind, or one of a newer side."""
     turns: Count = 0
     slow: Count = 0
-    """Turns that took longer than the contract's `slo.interactiveP95`; 0 without one."""
+    """Turns that took longer than the contract's `slo.interactiveP95`; 0 without one, and for kinds beside it."""
     stalls: Count = 0
     """Chunks of speech that came later than playback needed them."""
     total: Histogram = Histogram()

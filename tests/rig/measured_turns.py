@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from tests.unit.operator.decisions.bodies import contract
@@ -41,9 +42,14 @@ def a_turn(
     )
 
 
-def counted(*turns: TurnMeasured | int, target: str | None = "1s", begun: datetime = BEGUN) -> LaneLatencies:
+def counted(
+    *turns: TurnMeasured | int,
+    target: str | None = "1s",
+    begun: datetime = BEGUN,
+    seconds: Callable[[], float] = lambda: 0.0,
+) -> LaneLatencies:
     """An int: a turn of so many milliseconds, of which nothing else is known."""
-    latencies = LaneLatencies(promising(target), begun)
+    latencies = LaneLatencies(promising(target), begun, seconds)
     for turn in turns:
-        latencies.measured(a_turn(turn) if isinstance(turn, int) else turn, 0.0)
+        latencies.measured(a_turn(turn) if isinstance(turn, int) else turn)
     return latencies

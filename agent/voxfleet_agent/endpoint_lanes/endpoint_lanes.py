@@ -20,6 +20,8 @@ from voxfleet_agent.endpoint_lanes.lane_check import check_lane
 from voxfleet_agent.endpoint_lanes.lane_holding import LaneHolding
 from voxfleet_agent.endpoint_lanes.latencies import LaneLatencies
 from voxfleet_agent.endpoint_lanes.live_lane import LiveLane
+from voxfleet_agent.endpoint_lanes.session_admission import SessionFacts, decide_session
+from voxfleet_agent.endpoint_lanes.session_place import SessionPlace
 from voxfleet_agent.endpoint_lanes.state_machine import LaneEvent, lane_transition
 from voxfleet_agent.journal import lane_tombstones
 from voxfleet_agent.lanes.interactive_lane import InteractiveLane
@@ -27,7 +29,6 @@ from voxfleet_api.endpoint_lanes import EndpointLaneSpec, LaneKey, LaneRequest, 
 from voxfleet_api.order_age import ClockReading
 from voxfleet_api.protocol import TOMBSTONE_DAYS, Problem
 from voxfleet_api.quantities import quantity_bytes
-from voxfleet_api.session_protocol import TurnMeasured
 
 WATCH_SECONDS = 1.0
 SWEEP_SECONDS = 300.0
@@ -123,18 +124,36 @@ class EndpointLanes:
                 self._holding.end(live, LaneEvent.DELETE)
             return not ending
 
-    def measured(self, key: LaneKey, turn: TurnMeasured) -> None:
-        """Counts what a session's caller measured; nothing, if the lane is no more."""
+    # Sessions
+
+    def place(self, key: LaneKey) -> SessionPlace | Refusal:
+        """A place for a session on the lane, for who enters it at once."""
         live = self._live.get(key)
-        if live is not None:
-            live.latencies.measured(turn, self._services.clock.lease_seconds())
+        if live is None or live.gone.is_set():
+            facts = SessionFacts(None, False, self._draining, 0, 0, 0, 0)
+        else:
+            facts = SessionFacts(
+                state=live.state,
+                warm=live.warm,
+                stopping=self._draining,
+                open_sessions=live.open_sessions,
+                awaited_sessions=live.awaited_sessions,
+                sockets=live.sockets,
+                most_sessions=live.spec.max_sessions,
+            )
+        refusal = decide_session(facts)
+        if refusal is not None:
+            return refusal
+        if live is None:
+            raise RuntimeError("a session was let in without a lane")
+        return SessionPlace(live)
 
     # Calls that only read
 
     def lane(self, key: LaneKey) -> InteractiveLane | None:
         """The lane of a pool that is ready for this endpoint's sessions; None without one."""
         live = self._live.get(key)
-        return live.lane if live is not None and live.state is LaneState.READY else None
+        return None if live is None else live.lane_for_sessions
 
     def status(self, key: LaneKey) -> LaneStatus | None:
         live = self._live.get(key)
@@ -219,7 +238,9 @@ class EndpointLanes:
         )
 
     def _start(self, spec: EndpointLaneSpec, request: LaneRequest, older: list[LiveLane]) -> LaneStatus:
-        live = LiveLane(spec, request.spec_digest, LaneLatencies(spec.contract, self._services.clock.wall()))
+        clock = self._services.clock
+        latencies = LaneLatencies(spec.contract, clock.wall(), clock.lease_seconds)
+        live = LiveLane(spec, request.spec_digest, latencies)
         self._lease(live, request)
         heir = max(older, key=lambda one: one.key.generation, default=None)
         if not self._holding.take(live, heir):

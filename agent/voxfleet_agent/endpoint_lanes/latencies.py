@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from voxfleet_agent.clock import timestamp
 from voxfleet_api.endpoint_latency import (
     BUCKETS,
     FEWEST_TURNS,
+    HELD_TO_TARGET,
     MOST_KINDS,
     Histogram,
     KindLatency,
@@ -38,34 +39,37 @@ class RecentTurn(NamedTuple):
 
 
 class LaneLatencies:
-    """All counts only grow. `now`: when the lane came to be, for whoever looks at the counts."""
+    """All counts only grow."""
 
-    def __init__(self, contract: VoiceContractSpec, now: datetime) -> None:
+    def __init__(self, contract: VoiceContractSpec, since: datetime, seconds: Callable[[], float]) -> None:
+        """`since`: when the lane came to be, for whoever looks at the counts. `seconds`: the lease clock."""
         self._target_milliseconds = target_milliseconds(contract)
-        self._since = timestamp(now)
+        self._since = timestamp(since)
+        self._seconds = seconds
         self._kinds: dict[str, _Kind] = {}
         self._recent: deque[RecentTurn] = deque(maxlen=KEPT_TURNS)
 
-    def measured(self, turn: TurnMeasured, now_seconds: float) -> None:
-        """`now_seconds`: on the lease clock."""
+    def measured(self, turn: TurnMeasured) -> None:
         kind = self._kinds.get(turn.latency)
         if kind is None:
             if len(self._kinds) >= MOST_KINDS:
                 return
             kind = self._kinds[turn.latency] = _Kind(turn.latency)
         target = self._target_milliseconds
-        slow = target is not None and turn.total_milliseconds > target
+        held = turn.latency in HELD_TO_TARGET
+        slow = held and target is not None and turn.total_milliseconds > target
         kind.count(turn, slow)
-        self._recent.append(RecentTurn(now_seconds, slow))
+        if held:
+            self._recent.append(RecentTurn(self._seconds(), slow))
 
     def told(self) -> LaneLatency:
         return LaneLatency(since=self._since, kinds=tuple(kind.told() for kind in self._kinds.values()))
 
-    def burning_since_seconds(self, now_seconds: float) -> float | None:
+    def burning_since_seconds(self) -> float | None:
         """Since when, on the lease clock, more turns are slower than the target than its p95 allows; None: it is kept,
         there is no target, or nobody has spoken lately.
         """
-        return burning_since_seconds(self._recent, now_seconds)
+        return burning_since_seconds(self._recent, self._seconds())
 
 
 def target_milliseconds(contract: VoiceContractSpec) -> int | None:

@@ -46,6 +46,10 @@ class LiveLane:
     """As those rows name it."""
     sample_rate_hz: int | None = None
     """Of the model that it has loaded."""
+    awaited_sessions: int = 0
+    """Connections that have a place, and whose first message has not come."""
+    sockets: int = 0
+    """Connections of sessions, also of those that have ended."""
     task: asyncio.Task[None] | None = None
     """The first load, then the end."""
     failure: AttemptFailure | None = None
@@ -72,6 +76,11 @@ class LiveLane:
     @property
     def warm(self) -> bool:
         return self._own_lane is not None and self._own_lane.warm
+
+    @property
+    def lane_for_sessions(self) -> InteractiveLane | None:
+        """The lane while it is ready for this endpoint's sessions."""
+        return self.lane if self.state is LaneState.READY else None
 
     @property
     def open_sessions(self) -> int:

@@ -19,6 +19,7 @@ from voxfleet_api.base import (
     list_unique,
     validations,
 )
+from voxfleet_api.kinds.endpoint_auth import EndpointAuth
 from voxfleet_api.kinds.endpoint_session import SessionLimits, Streaming, TurnDetection
 from voxfleet_api.kinds.endpoint_status import MAX_LANES, VoiceEndpointStatus
 from voxfleet_api.kinds.job_model import ModelSource
@@ -92,8 +93,7 @@ class VoiceEndpointSpec(
         Field(
             max_length=16,
             json_schema_extra=list_set(),
-            description="Other names that clients may write for the model, beside the endpoint's own. Not acted on yet:"
-            " they will count once a gateway serves them.",
+            description="Other names that clients may write for the model, beside the endpoint's own.",
         ),
     ] = ()
     transcription: Annotated[Transcription, Field(description="How the model transcribes.")] = Transcription()
@@ -150,6 +150,7 @@ class VoiceEndpointSpec(
             json_schema_extra={**between("1m", "1h"), **NOT_FILLED_IN},
         ),
     ] = "5m"
+    auth: Annotated[EndpointAuth | None, Field(description="Who may call it through a gateway; absent: nobody.")] = None
     billing_key: Annotated[
         str | None,
         Field(min_length=1, max_length=63, description="The cost centre that the machine-hour rows carry."),

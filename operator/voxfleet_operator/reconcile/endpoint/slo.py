@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from voxfleet_api.conditions import Reason
 from voxfleet_api.endpoint_latency import (
     FEWEST_TURNS,
+    HELD_TO_TARGET,
     MOST_SLOW_PERCENT,
     KindLatency,
     LatencyPart,
@@ -36,7 +37,9 @@ class RecentTurns:
     """Whether this process has looked for a whole window."""
 
     def total(self) -> KindLatency:
-        return summed((kind for kinds in self.by_mac.values() for kind in kinds.values()), ALL)
+        """Those that the contract's target is about."""
+        kinds = (kind for kinds in self.by_mac.values() for kind in kinds.values())
+        return summed((kind for kind in kinds if kind.latency in HELD_TO_TARGET), ALL)
 
 
 def endpoint_slo(old: EndpointSlo | None, target: str | None, turns: RecentTurns) -> EndpointSlo | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +14,7 @@ from voxfleet_agent.endpoint_lanes.latencies import (
     RecentTurn,
     burning_since_seconds,
 )
-from voxfleet_api.endpoint_latency import LaneLatency, LatencyPart, bucket_of
+from voxfleet_api.endpoint_latency import HELD_TO_TARGET, LaneLatency, LatencyPart, bucket_of
 from voxfleet_api.session_protocol import LatencyKind
 
 
@@ -90,9 +88,19 @@ def test_a_burn_begins_with_a_turn_and_needs_a_slow_one(steps: list[tuple[float,
 
 
 def test_a_lane_knows_since_when_it_burns() -> None:
-    latencies = counted()
-    turn: dict[str, Any] = {"wait": 1_000}
+    clock = [0.0]
+    latencies = counted(seconds=lambda: clock[0])
     for second in range(8):
-        latencies.measured(a_turn(1_500, **turn), float(second))
-    assert latencies.burning_since_seconds(8.0) == 4.0
-    assert latencies.burning_since_seconds(8.0 + BURN_WINDOW_SECONDS) is None
+        clock[0] = float(second)
+        latencies.measured(a_turn(1_500))
+    assert latencies.burning_since_seconds() == 4.0
+    clock[0] += BURN_WINDOW_SECONDS
+    assert latencies.burning_since_seconds() is None
+
+
+def test_a_first_delta_is_counted_and_held_to_no_target() -> None:
+    latencies = counted(*[a_turn(5_000, kind=LatencyKind.FIRST_TEXT)] * 9)
+    (kind,) = latencies.told().kinds
+    assert (kind.latency, kind.turns, kind.slow) == ("FirstText", 9, 0)
+    assert latencies.burning_since_seconds() is None
+    assert {*LatencyKind} - HELD_TO_TARGET == {LatencyKind.FIRST_TEXT} and {*LatencyKind} > HELD_TO_TARGET

@@ -170,7 +170,7 @@ class LaneMac:
             renewed_seconds=self.clock.seconds,
             cap_bytes=fitting[0],
             model=str(spec.model.path),
-            latencies=LaneLatencies(spec.contract, self.clock.now()),
+            latencies=LaneLatencies(spec.contract, self.clock.now(), self.clock.monotonic),
         )
         self.lanes[key.endpoint_uid] = lane
         self.most_held = max(self.most_held, len(self.lanes))
@@ -362,7 +362,7 @@ class EndpointWorld:
         """An int: a turn of so many milliseconds, of which nothing else is known."""
         lane = self.macs[mac].lanes[self.endpoint().metadata.uid]
         for turn in turns:
-            lane.latencies.measured(a_turn(turn) if isinstance(turn, int) else turn, self.clock.seconds)
+            lane.latencies.measured(a_turn(turn) if isinstance(turn, int) else turn)
 
     def states(self, name: str = "captions") -> dict[str, str]:
         """By Mac."""

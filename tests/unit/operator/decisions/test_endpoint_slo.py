@@ -65,6 +65,10 @@ def test_a_contract_without_a_target_promises_nothing() -> None:
     assert verdict(took({"a": [90_000] * 10}), target=None) == "absent"
 
 
+def test_a_first_delta_is_of_no_verdict() -> None:
+    assert verdict(took({"a": [a_turn(9_000, kind=LatencyKind.FIRST_TEXT)] * 9})).startswith("None NoTurns")
+
+
 SLOW: dict[str, tuple[dict[str, list[TurnMeasured | int]], tuple[str, str, int] | None]] = {
     "no turn is slow": ({"a": [a_turn(900, wait=900)]}, None),
     "nothing is known of the slow ones": ({"a": [1_500]}, None),

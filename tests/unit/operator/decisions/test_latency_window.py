@@ -38,7 +38,7 @@ class Watched:
         self.lane = counted(begun=BEGUN + timedelta(seconds=self.restarts))
 
     def speak(self, milliseconds: int = 400) -> None:
-        self.lane.measured(a_turn(milliseconds), 0.0)
+        self.lane.measured(a_turn(milliseconds))
         self.spoken.append(self.now)
 
     def look(self) -> int:
@@ -116,8 +116,8 @@ def test_counts_that_go_back_without_another_beginning_are_counted_anew(turns: l
 
 def test_kinds_are_kept_apart_and_added_by_kind() -> None:
     lane = counted()
-    lane.measured(a_turn(400), 0.0)
-    lane.measured(a_turn(500, kind=LatencyKind.UPLOADED_TEXT), 0.0)
+    lane.measured(a_turn(400))
+    lane.measured(a_turn(500, kind=LatencyKind.UPLOADED_TEXT))
     kinds = {kind.latency: kind for kind in lane.told().kinds}
     both = added((kinds, kinds))
     assert {name: kind.turns for name, kind in both.items()} == {"FinalText": 2, "UploadedText": 2}
