@@ -35,6 +35,7 @@ from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.server.tls import TlsFiles
 from voxfleet_agent.stages.stage_runner import STAGES
 from voxfleet_agent.storage import Mounts, Storage
+from voxfleet_agent.yielding.batch_yield import BatchYield
 from voxfleet_api.machine_messages import ReservedFacts
 from voxfleet_api.protocol import S3Credentials
 
@@ -83,6 +84,7 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger,
         lanes=LaneSlots(local.pools),
         pools=local.pools,
         interactive=local.pools.interactive,
+        batch_lanes=local.pools.lanes,
         pace=PaceWatch(serves_sessions=lambda: local.pools.interactive.open_sessions > 0),
         reserved=tuple(ReservedFacts(name=one.name, memory_bytes=one.memory_bytes) for one in config.reserved),
         unload_after_seconds=config.cached_models.unload_after_seconds,
@@ -112,6 +114,10 @@ async def _serve(
     lanes = EndpointLanes(services, supervisor.closing, supervisor.fail, lambda: supervisor.bound.control_plane)
     supervisor.share_scratch_with(lanes.scratch_owners)
     await lanes.start()
+    batch_yield = None
+    if config.batches_yield:
+        batch_yield = BatchYield(services, lanes.live_lanes, supervisor.fail)
+        batch_yield.start()
     metrics = metrics_of(supervisor, lanes, services)
     routes = Routes(services, supervisor, lanes, Authenticator(token), metrics)
     server = build_server(build_app(routes, supervisor.clock), tls)
@@ -126,6 +132,8 @@ async def _serve(
             return
         supervisor.failed.result()
     finally:
+        if batch_yield is not None:
+            batch_yield.stop()
         signalled.cancel()
         serving.cancel()
         listener.close()

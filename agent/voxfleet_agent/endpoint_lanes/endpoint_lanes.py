@@ -128,6 +128,9 @@ class EndpointLanes:
         live = self._live.get(key)
         return live.lane if live is not None and live.state is LaneState.READY else None
 
+    def live_lanes(self) -> list[LiveLane]:
+        return list(self._live.values())
+
     def status(self, key: LaneKey) -> LaneStatus | None:
         live = self._live.get(key)
         return None if live is None or live.gone.is_set() else live.status()

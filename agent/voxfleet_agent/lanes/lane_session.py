@@ -17,6 +17,7 @@ from voxfleet_agent.lane_protocol.session_messages import (
     GrantRoom,
     HearAudio,
     SessionEnded,
+    SpeechStarted,
     SpokenAudio,
     TurnCommitted,
     TurnDone,
@@ -59,6 +60,16 @@ class LaneSession(ABC):
         self._over = asyncio.Event()
         self._ending_since_seconds: float | None = None
         self._owed_since_seconds: float | None = now_seconds()
+        self.moved: Callable[[], None] = lambda: None
+        """Called when `speaking` may have changed."""
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a person waits for the model, or is about to.
+
+        From the onset of speech until the turn's text was told, or until a text was spoken.
+        """
+        return not self.ended
 
     @property
     def ended(self) -> bool:
@@ -137,6 +148,7 @@ class LaneSession(ABC):
         end = SessionEnded(session=self.number, failure_class=failure_class, reason=reason[:REASON_CHARACTERS])
         self._queue.finish(end, drop=drop)
         self._over.set()
+        self.moved()
 
     def _send_within_bounds(self, message: HearAudio | CommitTurn | ClearTurn | GrantRoom, more_bytes: int = 0) -> None:
         """`more_bytes`: of the audio in the message."""
@@ -162,7 +174,14 @@ class LaneSession(ABC):
 
 
 class HearingSession(LaneSession):
+    detects_turns = True
+    """Whether speech is told apart from silence; else any audio begins a turn."""
     _turns_without_text = 0
+    _turn_is_open = False
+
+    @property
+    def speaking(self) -> bool:
+        return not self.ended and (self._turn_is_open or self._turns_without_text > 0)
 
     def send_audio(self, pcm: bytes) -> None:
         """`pcm`: 16-bit little-endian samples of one channel, whole ones. Raises ValueError for half a sample.
@@ -172,6 +191,8 @@ class HearingSession(LaneSession):
         if len(pcm) % SAMPLE_BYTES:
             raise ValueError("audio ends in the middle of a sample")
         self._send_within_bounds(HearAudio(session=self.number, pcm=pcm), len(pcm))
+        if not self.detects_turns:
+            self._open_turn(is_open=True)
 
     def commit(self) -> None:
         """The open turn ends here."""
@@ -180,14 +201,24 @@ class HearingSession(LaneSession):
     def clear(self) -> None:
         """The open turn never was."""
         self._send_within_bounds(ClearTurn(session=self.number))
+        self._open_turn(is_open=False)
+
+    def _open_turn(self, *, is_open: bool) -> None:
+        if self._turn_is_open != is_open:
+            self._turn_is_open = is_open
+            self.moved()
 
     def _settle(self, event: SessionEvent) -> None:
         """Between a turn's commit and its text the child owes more; whatever it tells is a sign that it works."""
         match event:
+            case SpeechStarted():
+                self._open_turn(is_open=True)
             case TurnCommitted():
                 self._turns_without_text += 1
+                self._open_turn(is_open=False)
             case TurnDone():
                 self._turns_without_text = max(0, self._turns_without_text - 1)
+                self.moved()
         self._owed_since_seconds = self._now_seconds() if self._turns_without_text else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from voxfleet_agent.lane_protocol.session_messages import (
@@ -42,10 +42,17 @@ class SessionTable:
         """What is left of the audio of the long step that the child is in."""
         self._step_ended_seconds = 0.0
         """When the last long step ended: nobody was passed over before that."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when a session opens or ends, and when `speaking` may have changed."""
 
     @property
     def open_count(self) -> int:
         return len(self._sessions)
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a person waits for the model, or is about to."""
+        return any(session.speaking for session in self._sessions.values())
 
     def open_hearing(
         self,
@@ -64,7 +71,9 @@ class SessionTable:
             partial_milliseconds=partial_milliseconds,
             max_turn_milliseconds=max_turn_milliseconds,
         )
-        return self._open(request, HearingSession(number, self._child, self._bounds, self._now_seconds))
+        session = HearingSession(number, self._child, self._bounds, self._now_seconds)
+        session.detects_turns = turn_detection is not None
+        return self._open(request, session)
 
     def open_speaking(self, text: str, *, synthesis: Synthesis | None, room_samples: int) -> SpeakingSession:
         """Raises VoxFleetError(THROTTLED), and INVALID_INPUT for a text beyond MAX_TEXT_CHARACTERS."""
@@ -92,6 +101,7 @@ class SessionTable:
         session.told(answer)
         if isinstance(answer, SessionEnded):
             del self._sessions[answer.session]
+            self.changed()
 
     def end_all(self, failure_class: FailureClass, reason: str) -> int:
         """Ends the sessions of a child that is gone, and returns how many had not ended."""
@@ -99,6 +109,7 @@ class SessionTable:
         for session in ended:
             session.lane_ended(failure_class, reason)
         self._sessions.clear()
+        self.changed()
         return len(ended)
 
     def silence(self) -> ChildSilence:
@@ -136,4 +147,6 @@ class SessionTable:
     def _open(self, request: OpenHearing | OpenSpeaking, session: S) -> S:
         self._child.send(request)
         self._sessions[session.number] = session
+        session.moved = lambda: self.changed()
+        self.changed()
         return session

@@ -9,6 +9,7 @@ from pydantic import Field
 from voxfleet_api.base import Size, SpecModel, TimeZoneName, cel, list_atomic, list_set, list_unique, validations
 from voxfleet_api.kinds.endpoint_session import SessionLimits, Streaming, TurnDetection
 from voxfleet_api.kinds.endpoint_status import MAX_LANES, VoiceEndpointStatus
+from voxfleet_api.kinds.endpoint_yield import Yield
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.mac_availability import Window
@@ -130,6 +131,10 @@ class VoiceEndpointSpec(
     turn_detection: Annotated[TurnDetection, Field(description="When a turn of speech begins and ends.")] = (
         TurnDetection()
     )
+    yield_: Annotated[
+        Yield,
+        Field(alias="yield", description="How batches on the same Mac give way. A change loads the lanes anew."),
+    ] = Yield()
     billing_key: Annotated[
         str | None,
         Field(min_length=1, max_length=63, description="The cost centre that the machine-hour rows carry."),
