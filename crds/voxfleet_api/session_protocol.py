@@ -2,8 +2,10 @@
 
 The caller's first message opens the session; the agent answers with Opened, or with Ended. Text messages are the JSON
 below, told apart by `kind`. Binary messages are audio: PCM16 (little-endian samples of one channel, whole ones), or
-the bytes of a file where OpenUpload opened the session. The last text message of the agent is Ended, after which it
-closes the socket; a socket that closes without one lost its session. A caller that closes the socket cancels.
+the bytes of a file where OpenUpload opened the session. The last text message of the agent is Ended, with which the
+session's place is free; a socket that closes without one lost its session. The caller closes the socket then, after a
+last TurnMeasured: of a text its parts and stalls are known only now. The agent closes it itself CLOSING_SECONDS after
+the session ended and all its speech was counted as heard. A caller that closes the socket earlier cancels.
 
 Nobody sends ahead without a bound. The caller has at most `Opened.window_bytes` of audio on the way that no AudioTaken
 has counted, and the agent at most `OpenSpeaking.window_bytes` that no AudioHeard has counted. Both counts are totals
@@ -31,6 +33,9 @@ MAX_CONTROL_BYTES = 2**20
 """Of a text message, either way."""
 MAX_AUDIO_MESSAGE_BYTES = 2**16
 """Of a binary message, either way: others' messages wait no longer than for one of them."""
+
+CLOSING_SECONDS = 5.0
+"""How long an agent waits for the caller to close the socket of a session that ended."""
 
 Milliseconds = Annotated[int, Field(ge=0, le=2**40)]
 SessionLanguage = Annotated[str, Field(min_length=1, max_length=64)]
@@ -118,6 +123,7 @@ class AudioHeard(SpecModel):
 
 class LatencyKind(StrEnum):
     FINAL_TEXT = "FinalText"  # from the last voiced sample's arrival at the gateway to the final text written
+    FIRST_TEXT = "FirstText"  # of a turn: from its first sample's arrival at the gateway to its first delta written
     UPLOADED_TEXT = "UploadedText"  # from an upload's last byte to the first line written
     FIRST_AUDIO = "FirstAudio"  # from the request to the first byte of audio written
 
@@ -204,6 +210,8 @@ class TurnDone(StatusModel):
     language: str | None = None
     segments: tuple[TimedText, ...] | None = None
     """Of a file's piece, where the model tells times; from the first sample of the file."""
+    revisions: int = 0
+    """How often a pass contradicted text of the turn that had been sent, which stands."""
     wait_milliseconds: int = 0
     """From the turn's end until the model took it up."""
     infer_milliseconds: int = 0

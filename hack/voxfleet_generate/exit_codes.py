@@ -21,9 +21,19 @@ EXIT_CODES: tuple[tuple[str, int, str], ...] = (
         Exit.FAILED_JOB,
         "The job has failed, the request was refused, or a bill does not fit; the message says why.",
     ),
-    (CLI, Exit.USAGE, "Wrong usage: an option, a name, a kind, or a file that cannot be read."),
-    (CLI, Exit.NOT_FOUND, "There is no such object."),
-    (CLI, Exit.UNAVAILABLE, "The cluster or the ledger archive gave no answer, or there is no access to one."),
+    (
+        CLI,
+        Exit.USAGE,
+        "Wrong usage: an option, a name, a kind, a file that cannot be read; `speak`, `transcribe`: no audio device.",
+    ),
+    (CLI, Exit.NOT_FOUND, "There is no such object, or no such endpoint for this key."),
+    (
+        CLI,
+        Exit.UNAVAILABLE,
+        "The cluster, the ledger archive or the gateway gave no answer, or there is no access to one; an endpoint has"
+        " no room, or lost the session. The same command may succeed later.",
+    ),
+    (CLI, Exit.INTERRUPTED, "`transcribe`, `speak`, `endpoint probe`: interrupted."),
     (OPERATOR, 0, "It was told to end (SIGTERM, SIGINT)."),
     (
         OPERATOR,

@@ -22,6 +22,10 @@ from voxfleet_operator.command import operator
 
 ENVIRONMENT: Mapping[str, tuple[str, str]] = {
     "KUBECONFIG": ("voxfleet, operator", "The kubeconfig, unless --kubeconfig names one."),
+    "VOXFLEET_API_KEY": (
+        "`voxfleet transcribe`, `speak`, `endpoint probe`",
+        "The key for an endpoint, unless --key-file or --service-account says otherwise.",
+    ),
     TMPDIR: ("`voxfleet-agent run`", "Scratch of a run without -c."),
     SAMPLE_RATE: ("`voxfleet-agent run`", "The rate in Hz, where the contract is silent."),
     BATCH_SIZE: ("`voxfleet-agent run`", "The batch size until a ladder is measured, 1 to 8."),

@@ -33,6 +33,9 @@ from voxfleet_cli.plan_command import add_plan
 from voxfleet_cli.render import Output, document, print_explanation
 from voxfleet_cli.report.command import add_report
 from voxfleet_cli.schedule_commands import add_schedule_verbs
+from voxfleet_cli.speech.probe_command import endpoint_app
+from voxfleet_cli.speech.speak_command import add_speak
+from voxfleet_cli.speech.transcribe_command import add_transcribe
 from voxfleet_cli.surroundings import read_surroundings
 from voxfleet_operator.command import operator
 from voxfleet_operator.kube import Kube
@@ -101,6 +104,9 @@ add_report(app)
 add_job_verbs(app)
 add_mac_verbs(app)
 add_schedule_verbs(app)
+add_transcribe(app)
+add_speak(app)
+app.add_typer(endpoint_app, name="endpoint")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(bill_app, name="bill")
 app.add_typer(accept_app, name="accept")

@@ -59,7 +59,9 @@ class LaneSession(Protocol):
         """The listener took so much more of the speech."""
         ...
 
-    async def measured(self, turn: TurnMeasured) -> None: ...
+    async def measured(self, turn: TurnMeasured) -> None:
+        """Also after Ended, until the context is left: of a text its parts and stalls are known only then."""
+        ...
 
     def events(self) -> AsyncIterator[SessionEvent]:
         """What the session tells, in its order; the last is its Ended, also when the Mac was lost (Transport)."""

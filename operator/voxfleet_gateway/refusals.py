@@ -24,3 +24,19 @@ class CallRefused(Exception):
         self.message = message
         self.param = param
         self.retry_after_seconds = retry_after_seconds
+
+    def error_object(self) -> dict[str, dict[str, str | None]]:
+        """As OpenAI's API writes errors."""
+        return {
+            "error": {"message": self.message, "type": _error_type(self.status), "param": self.param, "code": self.code}
+        }
+
+
+def _error_type(status: int) -> str:
+    if status == 401:
+        return "authentication_error"
+    if status == 403:
+        return "permission_error"
+    if status == 429:
+        return "rate_limit_error"
+    return "server_error" if status >= 500 else "invalid_request_error"

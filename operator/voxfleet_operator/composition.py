@@ -10,17 +10,16 @@ from functools import partial
 
 import structlog
 
-from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import Resource, VoiceEndpoint
 from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
 from voxfleet_operator.fleet.fleet import MacFleet
-from voxfleet_operator.fleet.mac_view import AgentUnreachable, SecretMissing
+from voxfleet_operator.fleet.mac_view import AgentUnreachable
 from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.kube import Kube
-from voxfleet_operator.kube_errors import KubeError, SecretForbidden, SecretNotFound
+from voxfleet_operator.kube_errors import KubeError
 from voxfleet_operator.leader import Leader, NotLeader
 from voxfleet_operator.ledger_archive import LedgerArchive
 from voxfleet_operator.metering.budget_accounts import BudgetAccounts
@@ -155,21 +154,3 @@ def acting_epoch(leader: Leader) -> int:
     except NotLeader as error:
         raise AgentUnreachable(str(error)) from error
     return leader.epoch
-
-
-def secret_reader(kube: Kube, namespace: str) -> SecretReader:
-    async def read(name: str, key: str) -> bytes:
-        try:
-            data = await kube.secret(namespace, name)
-        except SecretNotFound as error:
-            raise SecretMissing(f"{error} with the key {key}") from error
-        except SecretForbidden as error:
-            raise SecretMissing(str(error), Reason.SECRET_FORBIDDEN) from error
-        except KubeError as error:
-            message = f"Secret {namespace}/{name} cannot be read now: {error}"
-            raise SecretMissing(message, Reason.SECRET_UNREADABLE) from error
-        if key not in data:
-            raise SecretMissing(f"Secret {namespace}/{name} has no key {key}; add it", Reason.SECRET_INCOMPLETE)
-        return data[key]
-
-    return read

@@ -17,11 +17,12 @@ from voxfleet_billing.archive_store import ArchiveError, open_archive
 from voxfleet_billing.nights import NightClock, night_clock
 from voxfleet_operator.background import BackgroundEnded, BackgroundTasks
 from voxfleet_operator.cache import Cache
-from voxfleet_operator.composition import OperatorEnvironment, compose, secret_reader, wake_by_change
+from voxfleet_operator.composition import OperatorEnvironment, compose, wake_by_change
 from voxfleet_operator.crd_age import tell_of_older_crds
 from voxfleet_operator.events import EventRecorder
 from voxfleet_operator.first_calls import patiently
 from voxfleet_operator.fleet.dialer import Dialer, SecretReader
+from voxfleet_operator.fleet.fleet_secrets import secret_reader
 from voxfleet_operator.fleet.transports import Transports
 from voxfleet_operator.health import HealthServer
 from voxfleet_operator.heartbeat import Heartbeat

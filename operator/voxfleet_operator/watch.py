@@ -54,13 +54,20 @@ class Watch:
         on_namespaces: Callable[[], None] = lambda: None,
         *,
         namespaces: Sequence[str] = (),
+        kinds: Sequence[type[Resource]] = KINDS,
+        namespace_labels: bool = True,
     ) -> None:
-        """`namespaces`: where objects are watched that belong to one; empty for everywhere."""
+        """`namespaces`: where objects are watched that belong to one; empty for everywhere. `kinds`: of which objects
+        the cache is to know. `namespace_labels`: whether it is to know those, too.
+        """
         self._kube = kube
         self._cache = cache
         self._on_change = on_change
         self._on_namespaces = on_namespaces
-        self.health = WatchHealth((NAMESPACES, *(kind.crd.plural for kind in KINDS)), time.monotonic)
+        self._kinds = tuple(kinds)
+        self._namespace_labels = namespace_labels
+        watched = (*((NAMESPACES,) if namespace_labels else ()), *(kind.crd.plural for kind in kinds))
+        self.health = WatchHealth(watched, time.monotonic)
         self._namespaces = tuple(dict.fromkeys(namespaces))
         self.synced = asyncio.Event()
         """Set once every kind has been listed while the watches are running."""
@@ -112,9 +119,11 @@ class Watch:
         return self.health.stale() if self.synced.is_set() else "the caches are not synced yet"
 
     async def relist(self) -> None:
-        """Updates the cache with a full list of every kind. Raises KubeError."""
-        for kind in KINDS:
+        """Updates the cache with a full list of every watched kind. Raises KubeError."""
+        for kind in self._kinds:
             await self._relist_kind(kind)
+        if not self._namespace_labels:
+            return
         items, _ = await self._kube.list_objects("/api/v1/namespaces")
         labels = {item["metadata"]["name"]: item["metadata"].get("labels") or {} for item in items}
         if self._cache.replace_namespaces(labels):
@@ -165,7 +174,7 @@ class Watch:
             pause_seconds = RELIST_SECONDS
 
     async def _check_crds(self) -> None:
-        for kind in KINDS:
+        for kind in self._kinds:
             try:
                 await self._kube.request("GET", self._paths(kind)[0], query={"limit": "1"})
             except NotFound as error:
@@ -192,8 +201,9 @@ class Watch:
             return handler
 
         kopf.on.login(registry=registry)(login)
-        kopf.on.event("", "v1", NAMESPACES, registry=registry, id=NAMESPACES)(hand_over(self._observe_namespace))
-        for kind in KINDS:
+        if self._namespace_labels:
+            kopf.on.event("", "v1", NAMESPACES, registry=registry, id=NAMESPACES)(hand_over(self._observe_namespace))
+        for kind in self._kinds:
             handler = hand_over(partial(self._observe, kind))
             kopf.on.event(GROUP, VERSION, kind.crd.plural, registry=registry, id=kind.crd.plural)(handler)
         return registry

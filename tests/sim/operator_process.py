@@ -17,8 +17,9 @@ from tests.sim.virtual_loop import Process
 from tests.sim.watching import SimWatch
 
 from voxfleet_operator.cache import Cache
-from voxfleet_operator.composition import OperatorEnvironment, compose, secret_reader, wake_by_change
+from voxfleet_operator.composition import OperatorEnvironment, compose, wake_by_change
 from voxfleet_operator.events import EventRecorder
+from voxfleet_operator.fleet.fleet_secrets import secret_reader
 from voxfleet_operator.fleet.session_context import SessionTiming
 from voxfleet_operator.heartbeat import STALL_SECONDS, Heartbeat
 from voxfleet_operator.kube import Kube

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from numbers import Real
 
 from voxfleet_api.rows import TimedText
+from voxfleet_api.time_shares import shares
 
 MILLISECONDS_PER_CHARACTER = 65
 """How long a character takes to say where the transcript itself does not tell: 150 English words a minute."""
@@ -76,19 +77,6 @@ def in_order(parts: Sequence[ReportedText], *, overlapping: bool = False) -> tup
         timed.append(TimedText(start_milliseconds=start, end_milliseconds=end, text=part.text.strip()))
         reached = end
     return tuple(timed)
-
-
-def shares(parts: Sequence[str], start_milliseconds: int, end_milliseconds: int) -> list[TimedText]:
-    """The parts of a text whose parts have no times: each takes a share of its time by its number of characters."""
-    length, span = sum(len(part) for part in parts), max(0, end_milliseconds - start_milliseconds)
-    shared: list[TimedText] = []
-    before, start = 0, start_milliseconds
-    for part in parts:
-        before += len(part)
-        end = start_milliseconds + round(span * before / length)
-        shared.append(TimedText(start_milliseconds=start, end_milliseconds=end, text=part))
-        start = end
-    return shared
 
 
 def spread(text: TimedText) -> list[ReportedText]:

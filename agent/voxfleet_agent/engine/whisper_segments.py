@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from voxfleet_agent.engine.reported_times import seconds, shares
+from voxfleet_agent.engine.reported_times import seconds
 from voxfleet_agent.engine.whisper_progress import TIMESTAMP_MILLISECONDS
+from voxfleet_api.time_shares import shares
 
 APART_MILLISECONDS = 500
 """mlx-audio has the same tolerance. It moves the first or the last word of a segment to the written times, but only

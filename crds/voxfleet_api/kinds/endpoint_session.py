@@ -15,12 +15,10 @@ NOT_YET = "Not acted on yet: it will bound sessions once a gateway serves them."
 class SessionLimits(SpecModel):
     """What one session may take."""
 
-    max_seconds: Annotated[int, Field(ge=1, le=86_400, description=f"The longest session, in seconds. {NOT_YET}")] = (
-        3600
-    )
+    max_seconds: Annotated[int, Field(ge=1, le=86_400, description="The longest session, in seconds.")] = 3600
     idle_seconds: Annotated[
         int,
-        Field(ge=1, le=3600, description=f"How long a session may be silent on both sides, in seconds. {NOT_YET}"),
+        Field(ge=1, le=3600, description="How long a session may be silent on both sides, in seconds."),
     ] = 60
     max_turn_seconds: Annotated[
         int,
@@ -34,10 +32,10 @@ class SessionLimits(SpecModel):
     ] = 30
     max_per_lane: Annotated[int, Field(ge=1, le=64, description="How many sessions share a lane.")] = 4
     max_frame_bytes: Annotated[
-        int, Field(ge=1024, le=16 * 2**20, description=f"The largest frame of a socket, in bytes. {NOT_YET}")
+        int, Field(ge=1024, le=16 * 2**20, description="The largest frame of a socket, in bytes.")
     ] = 2**20
     max_upload_bytes: Annotated[
-        int, Field(ge=1024, le=2**30, description=f"The largest uploaded recording, in bytes. {NOT_YET}")
+        int, Field(ge=1024, le=2**30, description="The largest uploaded recording, in bytes.")
     ] = 25 * 2**20
 
 

@@ -105,6 +105,13 @@ class VoiceEndpointStatus(StatusModel):
 
     observed_generation: ObservedGeneration = -1
     conditions: Conditions = ()
+    url: Annotated[
+        str | None,
+        Field(
+            max_length=512,
+            description="Where clients call it: the base of `/v1/...`. Absent: the operator knows of no gateway.",
+        ),
+    ] = None
     contract: Annotated[EndpointContract | None, Field(description="The contract as accepted.")] = None
     lane_spec_digest: Annotated[
         Digest | None,

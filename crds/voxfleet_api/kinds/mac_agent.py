@@ -212,6 +212,13 @@ class MacAgentSpec(
     token_secret_ref: Annotated[
         SecretKeyRef, Field(description="The agent's bearer token, in the operator's namespace.")
     ]
+    session_token_secret_ref: Annotated[
+        SecretKeyRef | None,
+        Field(
+            description="The token for sessions of endpoints, in the operator's namespace: gateways have it, and it"
+            " opens sessions and nothing else. Absent: no gateway reaches this Mac."
+        ),
+    ] = None
     ledger_public_key: Annotated[
         str,
         Field(

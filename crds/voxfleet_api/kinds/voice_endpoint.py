@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from voxfleet_api.base import Size, SpecModel, TimeZoneName, cel, list_atomic, list_set, list_unique, validations
+from voxfleet_api.kinds.endpoint_auth import EndpointAuth
 from voxfleet_api.kinds.endpoint_session import SessionLimits, Streaming, TurnDetection
 from voxfleet_api.kinds.endpoint_status import MAX_LANES, VoiceEndpointStatus
 from voxfleet_api.kinds.endpoint_yield import Yield
@@ -81,8 +82,7 @@ class VoiceEndpointSpec(
         Field(
             max_length=16,
             json_schema_extra=list_set(),
-            description="Other names that clients may write for the model, beside the endpoint's own. Not acted on yet:"
-            " they will count once a gateway serves them.",
+            description="Other names that clients may write for the model, beside the endpoint's own.",
         ),
     ] = ()
     transcription: Annotated[Transcription, Field(description="How the model transcribes.")] = Transcription()
@@ -135,6 +135,7 @@ class VoiceEndpointSpec(
         Yield,
         Field(alias="yield", description="How batches on the same Mac give way. A change loads the lanes anew."),
     ] = Yield()
+    auth: Annotated[EndpointAuth | None, Field(description="Who may call it through a gateway; absent: nobody.")] = None
     billing_key: Annotated[
         str | None,
         Field(min_length=1, max_length=63, description="The cost centre that the machine-hour rows carry."),

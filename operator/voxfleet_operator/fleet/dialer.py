@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import httpx
@@ -11,9 +14,9 @@ import httpx
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 
-CONNECTION_LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=8, keepalive_expiry=60.0)
-"""The limits of the HTTP connections to one agent, over any transport. One that is free stays open until the next
-renewal, or each would open another one, and with it a channel of the tunnel; the agent closes it after 75 s."""
+KEEPALIVE_SECONDS = 60.0
+MAX_CONNECTIONS = 8
+"""Of the operator to one agent, over any transport."""
 
 SecretReader = Callable[[str, str], Awaitable[bytes]]
 """Reads a key of a Secret, by (name, key), in the operator's namespace. Raises SecretMissing."""
@@ -26,6 +29,37 @@ class DialError(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+
+def connection_limits(max_connections: int) -> httpx.Limits:
+    """A connection that is free stays open until the next renewal, or each would open another one, and with it a
+    channel of the tunnel; the agent closes it after 75 s.
+    """
+    return httpx.Limits(
+        max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=KEEPALIVE_SECONDS
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSocket:
+    """A unix socket of this machine, behind which the agent has proven itself on each new connection."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TlsListener:
+    """The agent's own listener, whose certificate proves it."""
+
+    host: str
+    """The name that the certificate must have."""
+    port: int
+    addresses: tuple[str, ...]
+    """Of the host, at least one, as found when it was dialled."""
+    context: ssl.SSLContext = field(repr=False)
+
+
+AgentAddress = LocalSocket | TlsListener
 
 
 class AgentConnection(Protocol):
@@ -45,6 +79,20 @@ class AgentConnection(Protocol):
     @property
     def refusal(self) -> DialError | None:
         """Why the newest attempt to reach the agent failed; None once one succeeded."""
+        ...
+
+
+class AddressedConnection(AgentConnection, Protocol):
+    """One that other clients than httpx may use, too."""
+
+    @property
+    def address(self) -> AgentAddress:
+        """Where they find the agent, for as long as the connection is open."""
+        ...
+
+    @property
+    def ended(self) -> DialError | None:
+        """Why it takes no new request, so that the Mac is to be dialled anew; None while it does."""
         ...
 
 

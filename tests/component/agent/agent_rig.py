@@ -13,6 +13,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from voxfleet_agent.agent_tokens import AgentTokens
 from voxfleet_agent.attempts.lane_yields import LaneYields
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
@@ -66,6 +67,7 @@ from voxfleet_api.run_record import LaneReadings
 TIMEOUT_SECONDS = 30.0
 """Makes a test fail, instead of hanging, when an event never comes."""
 TOKEN = "a-token-of-some-length"
+SESSION_TOKEN = "another-token-for-sessions"
 CONTROL_PLANE = "control-plane-1"
 CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)))
 MODEL = ResolvedModel(Path("/nowhere"), "sha256:" + "0" * 64)
@@ -303,6 +305,7 @@ async def running_agent(
     pace: PaceWatch | None = None,
     memory_short: Callable[[], bool] = lambda: False,
     burning_seconds: Callable[[], float] = lambda: 0.0,
+    session_token: str | None = SESSION_TOKEN,
 ) -> AsyncIterator[Agent]:
     """Runs an agent, and stops it in order, as SIGTERM does."""
     clock = clock or ManualClock()
@@ -365,7 +368,7 @@ async def running_agent(
         ),
         services.clip_metrics,
     )
-    routes = Routes(services, supervisor, endpoint_lanes, Authenticator(TOKEN), metrics)
+    routes = Routes(services, supervisor, endpoint_lanes, Authenticator(AgentTokens(TOKEN, session_token)), metrics)
     listener = listen_on(Listen(port=0))
     server = build_server(build_app(routes, supervisor.clock))
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -13,6 +13,7 @@ from tests.component.agent.agent_rig import request_for as attempt_request
 from tests.component.agent.test_endpoint_lanes import agent_with_lanes, lane_request, put, until
 
 from voxfleet_agent.journal import lane_holds
+from voxfleet_agent.lane_protocol.session_messages import OpenSpeaking
 from voxfleet_agent.lanes.giving_way import GivingWay
 from voxfleet_agent.lanes.lane_session import SpeakingSession
 from voxfleet_agent.yielding import batch_yield
@@ -36,7 +37,7 @@ async def speech(agent: Agent) -> SpeakingSession:
     """One whose listener has heard as much as it has room for, so that it waits."""
     lane = agent.lanes.lane(LaneKey("endpoint-1", 1))
     assert lane is not None
-    return lane.open_speaking("x" * 2 * ROOM, room_samples=ROOM)
+    return lane.open_speaking(OpenSpeaking(session=0, text="x" * 2 * ROOM, room_samples=ROOM))
 
 
 async def spoken(session: SpeakingSession) -> None:

@@ -34,6 +34,7 @@ from pathlib import Path
 from voxfleet_agent.lane_protocol.channel import LENGTH, REQUEST, LaneRequest, frame
 from voxfleet_agent.lane_protocol.messages import BatchDone, Load, Loaded, Message, WorkerRefusal
 from voxfleet_agent.lane_protocol.session_messages import (
+    AudioTaken,
     CancelSession,
     ClearTurn,
     CommitTurn,
@@ -54,6 +55,7 @@ from voxfleet_api.failures import FailureClass
 
 RATE_HZ = 16_000
 CHUNK_SAMPLES = 100
+WINDOW_BYTES = 2**20
 _kept: list[bytearray] = []
 
 
@@ -61,6 +63,7 @@ class Hearing:
     def __init__(self) -> None:
         self.samples = 0
         self.turn = 0
+        self.taken_bytes = 0
 
 
 class Speaking:
@@ -96,7 +99,7 @@ class StandIn:
                 self._load(request)
             case OpenHearing():
                 self._hearing[request.session] = Hearing()
-                self._send(SessionOpened(session=request.session, sample_rate_hz=RATE_HZ))
+                self._send(SessionOpened(session=request.session, sample_rate_hz=RATE_HZ, window_bytes=WINDOW_BYTES))
             case HearAudio() if "deaf" in self._behaviours.get("hear", []):
                 threading.Event().wait()
             case HearAudio():
@@ -155,6 +158,8 @@ class StandIn:
             if not hearing.samples:
                 self._send(SpeechStarted(session=request.session, turn=hearing.turn, audio_milliseconds=0))
             hearing.samples += len(request.pcm) // 2
+            hearing.taken_bytes += len(request.pcm)
+            self._send(AudioTaken(session=request.session, total_bytes=hearing.taken_bytes))
 
     def _end_turn(self, session: int) -> None:
         hearing = self._hearing[session]

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
-from voxfleet_agent.stages.finalize.subtitle_cues import Cue, cues
+from voxfleet_api import subtitle_files
 from voxfleet_api.digest import canonical_json
 from voxfleet_api.kinds.contract_output import OutputFormat
 from voxfleet_api.rows import ResultRow
-
-_ARROW = re.compile(r"-{2,}>")
+from voxfleet_api.subtitle_cues import Cue, cues
 
 
 def srt(row: ResultRow) -> bytes:
-    """SubRip: cues numbered from 1, a comma before the milliseconds, one empty line after each cue.
-
-    SubRip has no escapes: `<` and `&` stand for themselves. An arrow in the text, which would look like a line of
-    times, keeps one dash.
-    """
-    blocks = [
-        f"{number}\n{_cue_time(cue.start_milliseconds, ',')} --> {_cue_time(cue.end_milliseconds, ',')}\n"
-        f"{_ARROW.sub('->', cue.text)}\n\n"
-        for number, cue in enumerate(_cues(row), start=1)
-    ]
-    return "".join(blocks).encode()
+    return subtitle_files.srt(_cues(row))
 
 
 def vtt(row: ResultRow) -> bytes:
-    """WebVTT (W3C): the signature line, then cues. Their text is escaped, so that nothing looks like a tag or arrow."""
-    blocks = ["WEBVTT\n"] + [
-        f"\n{_cue_time(cue.start_milliseconds, '.')} --> {_cue_time(cue.end_milliseconds, '.')}\n{_escaped(cue.text)}\n"
-        for cue in _cues(row)
-    ]
-    return "".join(blocks).encode()
+    return subtitle_files.vtt(_cues(row))
 
 
 def txt(row: ResultRow) -> bytes:
@@ -64,14 +47,3 @@ def transcript_name(index: int, output_format: OutputFormat) -> str:
 
 def _cues(row: ResultRow) -> list[Cue]:
     return cues(row.segments or row.words or (), row.words or (), row.audio_milliseconds)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _cue_time(milliseconds: int, separator: str) -> str:
-    seconds, thousandths = divmod(milliseconds, 1000)
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{seconds:02d}{separator}{thousandths:03d}"

@@ -13,7 +13,14 @@ import httpx
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import HttpsAccess
-from voxfleet_operator.fleet.dialer import CONNECTION_LIMITS, AgentConnection, DialError, SecretReader
+from voxfleet_operator.fleet.dialer import (
+    MAX_CONNECTIONS,
+    AddressedConnection,
+    DialError,
+    SecretReader,
+    TlsListener,
+    connection_limits,
+)
 from voxfleet_operator.fleet.https.causes import refusal
 from voxfleet_operator.fleet.https.client_tls import TlsMaterial, client_context, read_material
 from voxfleet_operator.fleet.https.lookup import Lookup
@@ -22,13 +29,21 @@ from voxfleet_operator.fleet.mac_view import SecretMissing
 CONNECT_SECONDS = 4.0
 """To find the host, for the connection, and again for the handshake: a call has time for two of them, and then says
 why it failed."""
+HTTPS_PORT = 443
 RELOAD_SECONDS = 300.0
 """How often a connected Mac's Secrets are read again."""
 
 
 class HttpsDialer:
-    def __init__(self, secrets: SecretReader, reload_seconds: float = RELOAD_SECONDS) -> None:
+    def __init__(
+        self,
+        secrets: SecretReader,
+        reload_seconds: float = RELOAD_SECONDS,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
         self._secrets = secrets
+        self._limits = connection_limits(max_connections)
         self._reload_seconds = reload_seconds
         self._lookup = Lookup()
 
@@ -38,7 +53,7 @@ class HttpsDialer:
     def connected_message(self, mac: MacAgent) -> str:
         return f"connected to {_access(mac).url}"
 
-    async def dial(self, mac: MacAgent) -> AbstractAsyncContextManager[AgentConnection]:
+    async def dial(self, mac: MacAgent) -> AbstractAsyncContextManager[AddressedConnection]:
         access = _access(mac)
         return self._open(access, await read_material(access, self._secrets))
 
@@ -46,15 +61,17 @@ class HttpsDialer:
         self._lookup.close()
 
     @asynccontextmanager
-    async def _open(self, access: HttpsAccess, material: TlsMaterial) -> AsyncIterator[AgentConnection]:
+    async def _open(self, access: HttpsAccess, material: TlsMaterial) -> AsyncIterator[AddressedConnection]:
         context = await asyncio.to_thread(client_context, material, access)
+        url = httpx.URL(access.url)
         try:
-            addresses = await self._lookup.addresses(httpx.URL(access.url).host, CONNECT_SECONDS)
+            addresses = await self._lookup.addresses(url.host, CONNECT_SECONDS)
         except OSError as error:
             raise refusal(error, access) from error
         # Each new connection is proven by TLS: whoever only takes the agent's port lacks the key of its certificate.
-        inner = httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=CONNECTION_LIMITS)
-        connection = _HttpsConnection(access, addresses, inner)
+        inner = httpx.AsyncHTTPTransport(verify=context, trust_env=False, retries=0, limits=self._limits)
+        listener = TlsListener(url.host, url.port or HTTPS_PORT, addresses, context)
+        connection = _HttpsConnection(access, listener, inner)
         reloading = asyncio.create_task(self._end_when_replaced(access, material, connection))
         try:
             yield connection
@@ -81,12 +98,12 @@ class _HttpsConnection(httpx.AsyncBaseTransport):
     It raises nothing but what httpx documents.
     """
 
-    def __init__(self, access: HttpsAccess, addresses: tuple[str, ...], inner: httpx.AsyncHTTPTransport) -> None:
-        """`addresses`: at least one."""
+    def __init__(self, access: HttpsAccess, listener: TlsListener, inner: httpx.AsyncHTTPTransport) -> None:
+        self.address = listener
         self._access = access
-        self._addresses = addresses
+        self._addresses = listener.addresses
         self._inner = inner
-        self._ended: DialError | None = None
+        self.ended: DialError | None = None
         self.refusal: DialError | None = None
         self.base_url = access.url.rstrip("/")
 
@@ -96,12 +113,12 @@ class _HttpsConnection(httpx.AsyncBaseTransport):
 
     def end(self, why: DialError) -> None:
         """Fails every later request, and with it the conversation."""
-        self._ended = why
+        self.ended = why
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if self._ended is not None:
-            self.refusal = self._ended
-            raise httpx.ConnectError(self._ended.message)
+        if self.ended is not None:
+            self.refusal = self.ended
+            raise httpx.ConnectError(self.ended.message)
         timeout = request.extensions.get("timeout", {})
         request.extensions["timeout"] = {**timeout, "connect": CONNECT_SECONDS}
         try:

@@ -15,7 +15,14 @@ import httpx
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import SshAccess
-from voxfleet_operator.fleet.dialer import CONNECTION_LIMITS, AgentConnection, DialError, SecretReader
+from voxfleet_operator.fleet.dialer import (
+    MAX_CONNECTIONS,
+    AddressedConnection,
+    DialError,
+    LocalSocket,
+    SecretReader,
+    connection_limits,
+)
 from voxfleet_operator.fleet.ssh.connection_proof import HOST, ConnectionProof
 from voxfleet_operator.fleet.ssh.transport import SshTimeouts
 from voxfleet_operator.fleet.ssh.tunnel import SshThreads, Tunnel, open_tunnel
@@ -31,15 +38,32 @@ class _TunnelConnection:
     base_url: str = f"http://{HOST}"
 
     @property
+    def address(self) -> LocalSocket:
+        return LocalSocket(self.tunnel.socket_path)
+
+    @property
     def refusal(self) -> DialError | None:
         return self.tunnel.refusal
+
+    @property
+    def ended(self) -> DialError | None:
+        if self.tunnel.is_alive():
+            return None
+        return DialError(Reason.SSH_UNREACHABLE, "the SSH connection broke; the Mac is dialled anew")
 
 
 class SshDialer:
     """Owns the threads that wait for paramiko, and the directory of the tunnels' sockets."""
 
-    def __init__(self, secrets: SecretReader, timeouts: SshTimeouts | None = None) -> None:
+    def __init__(
+        self,
+        secrets: SecretReader,
+        timeouts: SshTimeouts | None = None,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
         self._secrets = secrets
+        self._limits = connection_limits(max_connections)
         self._timeouts = timeouts or SshTimeouts()
         self._threads = SshThreads()
         self._socket_directory = Path(tempfile.mkdtemp(prefix="voxfleet-"))
@@ -50,7 +74,7 @@ class SshDialer:
     def connected_message(self, mac: MacAgent) -> str:
         return f"connected to {_access(mac).host} over SSH"
 
-    async def dial(self, mac: MacAgent) -> AbstractAsyncContextManager[AgentConnection]:
+    async def dial(self, mac: MacAgent) -> AbstractAsyncContextManager[AddressedConnection]:
         access = _access(mac)
         identity_pem = await self._secrets(access.identity_secret_ref.name, access.identity_secret_ref.key)
         proof = ConnectionProof(
@@ -65,12 +89,12 @@ class SshDialer:
     @asynccontextmanager
     async def _open(
         self, access: SshAccess, identity_pem: bytes, proof: ConnectionProof
-    ) -> AsyncIterator[AgentConnection]:
+    ) -> AsyncIterator[AddressedConnection]:
         async with open_tunnel(
             access, identity_pem, proof, self._socket_directory, self._threads, self._timeouts
         ) as tunnel:
             transport = httpx.AsyncHTTPTransport(
-                uds=str(tunnel.socket_path), verify=_UNUSED_TLS, retries=0, limits=CONNECTION_LIMITS
+                uds=str(tunnel.socket_path), verify=_UNUSED_TLS, retries=0, limits=self._limits
             )
             yield _TunnelConnection(tunnel, transport)
 

@@ -50,6 +50,8 @@ class SshThreads:
 @dataclass(slots=True)
 class Tunnel:
     socket_path: Path
+    is_alive: Callable[[], bool]
+    """False once the SSH connection is gone, and with it all that went through it."""
     refusal: DialError | None = None
     """Why the newest connection to the socket could not be forwarded to the agent, or was not; None once one was."""
 
@@ -66,7 +68,7 @@ async def open_tunnel(
     """Keeps a tunnel open as long as the context. `directory` has mode 0700. Raises DialError."""
     async with connect(access, identity_pem, threads.dial, timeouts) as transport:
         # The name is short because a unix socket's path holds 104 bytes on macOS.
-        tunnel = Tunnel(directory / f"{secrets.token_hex(6)}.sock")
+        tunnel = Tunnel(directory / f"{secrets.token_hex(6)}.sock", transport.is_active)
         bridges: set[asyncio.Task[None]] = set()
         slots = asyncio.Semaphore(THREADS_PER_MAC)
 

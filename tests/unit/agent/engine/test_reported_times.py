@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxfleet_agent.engine.completeness import shortfall
-from voxfleet_agent.engine.reported_times import ReportedText, in_order, seconds, shares, spread
+from voxfleet_agent.engine.reported_times import ReportedText, in_order, seconds, spread
 from voxfleet_agent.engine.transcription_families import TRANSCRIPTION_FAMILIES
 from voxfleet_agent.engine.transcripts import Transcript, budget_is_spent, read_output
 from voxfleet_api.rows import TimedText
+from voxfleet_api.time_shares import shares
 
 WHISPER = TRANSCRIPTION_FAMILIES["whisper"]
 DIARIZING = TRANSCRIPTION_FAMILIES["vibevoice_asr"]

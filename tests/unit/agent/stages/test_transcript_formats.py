@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxfleet_agent.stages.finalize import transcript_formats
-from voxfleet_agent.stages.finalize.subtitle_cues import Cue, cues
 from voxfleet_api.rows import ClipStatus, ResultRow, TimedText
+from voxfleet_api.subtitle_cues import Cue, cues
 
 AUDIO_MILLISECONDS = 1_000_000_000
 

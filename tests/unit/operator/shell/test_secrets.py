@@ -8,7 +8,7 @@ import pytest
 from tests.unit.operator.decisions.job_objects import a_job
 
 from voxfleet_api.conditions import Reason
-from voxfleet_operator.composition import secret_reader
+from voxfleet_operator.fleet.fleet_secrets import secret_reader
 from voxfleet_operator.fleet.mac_view import SecretMissing
 from voxfleet_operator.kube import Kube
 from voxfleet_operator.kube_errors import ApiUnavailable, KubeError, SecretForbidden, SecretNotFound

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voxfleet_agent.stages.finalize.subtitle_cues import (
+from voxfleet_api.rows import TimedText
+from voxfleet_api.subtitle_cues import (
     LINE_COLUMNS,
     LONGEST_MILLISECONDS,
     SHORTEST_MILLISECONDS,
     Cue,
     cues,
 )
-from voxfleet_api.rows import TimedText
 
 
 def at(start: int, end: int, text: str) -> TimedText:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from voxfleet_agent.engine.reported_times import shares
 from voxfleet_api.rows import TimedText
+from voxfleet_api.time_shares import shares
 
 SHORTEST_MILLISECONDS = 833
 LONGEST_MILLISECONDS = 7000

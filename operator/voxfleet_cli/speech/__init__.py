@@ -1,0 +1,1 @@
+"""`voxfleet transcribe`, `speak` and `endpoint probe`: speech in and out through the gateway."""
