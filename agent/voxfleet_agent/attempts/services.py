@@ -36,6 +36,8 @@ class AttemptServices(StageServices):
     """Memory of others on this Mac."""
     shared_ladders: SharedLadders
     pace: PaceWatch = field(default_factory=PaceWatch)
+    batches_yield: bool = True
+    """Whether lanes for batches give way to sessions."""
     yields: LaneYields = field(default_factory=LaneYields)
     """How lanes for batches give way to sessions."""
     open_storage: Callable[[S3Credentials | None, Sequence[str] | None], Storage]

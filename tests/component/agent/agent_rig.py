@@ -19,6 +19,7 @@ from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.config import Listen
+from voxfleet_agent.daemon import yield_reading
 from voxfleet_agent.endpoint_lanes.endpoint_lanes import EndpointLanes
 from voxfleet_agent.engine.compute_dtype import FLOAT32
 from voxfleet_agent.journal.journal import Journal
@@ -365,6 +366,7 @@ async def running_agent(
             endpoint_lanes.states(),
             endpoint_lanes.open_sessions(),
             services.pace.readings(),
+            yield_reading(services.yields),
         ),
         services.clip_metrics,
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from tests.component.agent.agent_rig import COMMIT, REQUEST, TIMEOUT_SECONDS, Agent, ManualClock, process_spec
 from tests.component.agent.agent_rig import request_for as attempt_request
 from tests.component.agent.test_endpoint_lanes import agent_with_lanes, lane_request, put, until
@@ -74,6 +75,8 @@ async def test_what_a_batch_stands_still_for_is_the_endpoints_to_the_millisecond
         await at_work(agent)
         clock.advance(10)
         one = await speech(agent)
+        giving_way(agent).step_ended(251)
+        giving_way(agent).step_ended(250)
         assert giving_way(agent).still
         clock.advance(1.5)
         await agent.supervisor.tick()
@@ -98,7 +101,14 @@ async def test_what_a_batch_stands_still_for_is_the_endpoints_to_the_millisecond
         assert (paused.shard_uid, paused.attempt, paused.billing_key) == ("endpoint-1", 1, "captions")
         assert (paused.held_for.name, paused.price_class) == ("captions", "Offline")
         assert of_lane[1].wall_end == paused.wall_start and paused.wall_end == of_lane[3].wall_start
-        assert agent.yields.of("offline-0").paused_seconds > 0
+        text = (await agent.http.get("/metrics", headers={"Authorization": ""})).text
+        samples = {
+            (sample.name.removeprefix("voxfleet_agent_lane_"), sample.labels.get("lane")): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+        assert samples["long_steps_total", "offline-0"] == 1 and samples["paused", "offline-0"] == 0
+        assert samples["paused_seconds_total", "offline-0"] > 0
 
 
 async def test_an_open_session_makes_quanta_and_its_end_undoes_them(tmp_path: Path) -> None:
