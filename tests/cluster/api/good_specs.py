@@ -37,6 +37,7 @@ GOOD: dict[str, Json] = {
             "spec.session": {"maxSeconds": 600, "maxPerLane": 8, "maxFrameBytes": 65536},
             "spec.streaming": {"interval": "1s", "partial": "250ms"},
             "spec.turnDetection": {"type": "None", "thresholdPercent": 60, "silence": "1s"},
+            "spec.yield": {"mode": "Evict", "quantum": "100ms"},
             "spec.billingKey": "calls",
             "spec.suspend": True,
         },
