@@ -13,6 +13,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 
 from voxfleet_api.base import OPEN_VALUE, Digest, Name, Size, SpecModel, StatusModel, Uid, open_enum
+from voxfleet_api.endpoint_latency import LaneLatency
 from voxfleet_api.kinds.endpoint_yield import Yield
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
@@ -114,6 +115,8 @@ class LaneStatus(StatusModel):
     """That are open now."""
     failure: AttemptFailure | None = None
     """Why it is not ready: of a Failed lane, and of one whose child ended."""
+    latency: LaneLatency | None = None
+    """How long its turns took; None: an agent that does not say."""
 
     @property
     def key(self) -> LaneKey:

@@ -34,10 +34,11 @@ class BatchYield:
         failed: Callable[[BaseException], None],
         *,
         memory_short: Callable[[], bool] = memory_is_short,
-        burning_seconds: Callable[[LiveLane], float] = lambda _: 0.0,
+        burning_since_seconds: Callable[[LiveLane], float | None] = lambda live: live.latencies.burning_since_seconds(),
     ) -> None:
-        """`live_lanes`: those of endpoints. `failed` hears of an error that must end the agent. `burning_seconds`: for
-        how long the turns of a lane have been later than its target.
+        """`live_lanes`: those of endpoints. `failed` hears of an error that must end the agent.
+
+        `burning_since_seconds`: since when, on the lease clock, the turns of a lane have been later than its target.
         """
         self._batch_lanes = services.batch_lanes
         self._session_lanes = services.interactive.lanes
@@ -46,7 +47,8 @@ class BatchYield:
         self._yields = services.yields
         self._pace = services.pace
         self._memory_short = memory_short
-        self._burning_seconds = burning_seconds
+        self._burning_since_seconds = burning_since_seconds
+        self._lease_seconds = services.clock.lease_seconds
         self._background = BackgroundTasks(failed)
         self._now_seconds = asyncio.get_running_loop().time
         self._standing = Standing(at_seconds=self._now_seconds())
@@ -97,6 +99,7 @@ class BatchYield:
             lane = live.lane
             if lane is None or live.holder is None or not live.warm:
                 continue
+            burning_since = self._burning_since_seconds(live)
             self._payers[lane.name] = Payer(AttemptKey(*live.key), live.holder)
             serving.append(
                 ServingLane(
@@ -105,7 +108,7 @@ class BatchYield:
                     quantum_milliseconds=live.spec.yield_.quantum_milliseconds,
                     open_sessions=lane.open_sessions,
                     speaking=lane.speaking,
-                    burning_seconds=self._burning_seconds(live),
+                    burning_seconds=0.0 if burning_since is None else self._lease_seconds() - burning_since,
                 )
             )
         self._is_short = bool(serving) and self._memory_short()

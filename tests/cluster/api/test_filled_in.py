@@ -43,7 +43,6 @@ FILLED_IN: dict[str, tuple[Json, str]] = {
         spec.session.maxTurnSeconds spec.session.maxUploadBytes spec.streaming.interval spec.streaming.partial
         spec.suspend spec.task spec.tolerations spec.transcription spec.turnDetection.prefixPadding
         spec.turnDetection.silence spec.turnDetection.thresholdPercent spec.turnDetection.type spec.windows
-        spec.yield.mode spec.yield.quantum
         """,
     ),
     "shard": (SHARD, ""),

@@ -350,7 +350,7 @@ async def running_agent(
         endpoint_lanes.live_lanes,
         supervisor.fail,
         memory_short=memory_short,
-        burning_seconds=lambda _: burning_seconds(),
+        burning_since_seconds=lambda _: clock.lease_seconds() - burning_seconds(),
     )
     batch_yield.start()
     metrics = AgentMetrics(
