@@ -13,10 +13,12 @@ from tests.component.agent.agent_rig import COMMIT, REQUEST, TIMEOUT_SECONDS, Ag
 from tests.component.agent.agent_rig import request_for as attempt_request
 from tests.component.agent.test_endpoint_lanes import agent_with_lanes, lane_request, put, until
 
-from voxfleet_agent.journal import lane_holds
+from voxfleet_agent.attempts.recovery import seal_left_holds
+from voxfleet_agent.journal import attempt_table
 from voxfleet_agent.lane_protocol.session_messages import OpenSpeaking
 from voxfleet_agent.lanes.giving_way import GivingWay
 from voxfleet_agent.lanes.lane_session import SpeakingSession
+from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
 from voxfleet_agent.yielding import batch_yield
 from voxfleet_api.endpoint_lanes import LaneKey
 from voxfleet_api.kinds.endpoint_yield import Yield, YieldMode
@@ -25,9 +27,15 @@ from voxfleet_api.ledger import Activity, LedgerRow, verify
 ROOM = 100
 
 
-def held_milliseconds(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
-    """What the journal has, by lane and activity: after a crash, this is what is signed."""
-    return {(hold.lane, hold.activity): hold.milliseconds for hold in lane_holds.load_all(db)}
+async def rows_after_a_kill(agent: Agent) -> list[LedgerRow]:
+    """What the next process signs, from the journal as it is now."""
+    db = sqlite3.connect(":memory:", check_same_thread=False)
+    await agent.journal.read(lambda journal: journal.backup(db))
+    chain_id = open_chain(db, public_key_text(agent.key))
+    attempts = {record.key: record for record in attempt_table.load_all(db)}
+    signed = seal_left_holds(db, Ledger(agent.key, chain_id, "hw-1"), attempts)
+    assert seal_left_holds(db, Ledger(agent.key, chain_id, "hw-1"), attempts) == []
+    return [one.row for one in signed]
 
 
 def giving_way(agent: Agent) -> GivingWay:
@@ -160,5 +168,10 @@ async def test_time_that_a_lane_stood_still_outlives_a_crash(tmp_path: Path) -> 
         await speech(agent)
         clock.advance(5)
         await agent.supervisor.tick()
-        left = await agent.journal.read(held_milliseconds)
-        assert left[("offline-0", "Work")] == 7_000 and left[("offline-0", "Paused")] == 5_000
+        clock.advance(1)  # what comes after the last tick is lost
+        of_lane = [row for row in await rows_after_a_kill(agent) if row.lane == "offline-0"]
+        assert [(row.activity, row.held_for.kind, row.monotonic_milliseconds) for row in of_lane] == [
+            (Activity.WORK, "AudioBatchJob", 7_000),
+            (Activity.PAUSED, "VoiceEndpoint", 5_000),
+        ]
+        assert of_lane[0].wall_end == of_lane[1].wall_start
