@@ -236,6 +236,8 @@ class AgentConfig(SpecModel):
     """Where the agent answers."""
     token_file: AbsolutePath
     """The bearer token, of 16 characters or more; nobody else may read it."""
+    session_token_file: AbsolutePath | None = None
+    """Another token, as long, that opens sessions of endpoints and nothing else; absent: no session is taken."""
     ledger_key_file: AbsolutePath
     """The Ed25519 key that signs machine-hours; nobody else may read it."""
     scratch: ScratchConfig
@@ -279,6 +281,16 @@ class AgentConfig(SpecModel):
     def offline_pools(self) -> tuple[PoolConfig, ...]:
         """Those whose lanes work on jobs."""
         return tuple(pool for pool in self.pools if pool.kind is PoolKind.OFFLINE)
+
+    @property
+    def secret_files(self) -> dict[str, Path]:
+        """What nobody but the agent's user may read, lanes least of all, by the option that names it."""
+        named = {
+            "tokenFile": self.token_file,
+            "sessionTokenFile": self.session_token_file,
+            "ledgerKeyFile": self.ledger_key_file,
+        }
+        return {option: file for option, file in named.items() if file is not None}
 
     @property
     def lane_dir(self) -> Path:
@@ -342,14 +354,6 @@ def read_private_file(file: Path, field: str, advice: str = "`voxfleet-agent ini
             return opened.read()
     finally:
         os.close(descriptor)
-
-
-def read_token(config: AgentConfig) -> str:
-    """Reads the bearer token. Raises ConfigError."""
-    token = read_private_file(config.token_file, "tokenFile").decode("ascii", errors="replace").strip()
-    if len(token) < 16:
-        raise ConfigError(f"tokenFile: {config.token_file} holds no token of at least 16 characters")
-    return token
 
 
 def create_private_file(file: Path, content: bytes) -> bool:

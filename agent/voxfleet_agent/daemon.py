@@ -10,10 +10,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from voxfleet_agent import ledger as ledgers
 from voxfleet_agent.addresses import AllowList
+from voxfleet_agent.agent_tokens import AgentTokens, read_tokens
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
-from voxfleet_agent.config import AgentConfig, ConfigError, read_token
+from voxfleet_agent.config import AgentConfig, ConfigError
 from voxfleet_agent.endpoint_lanes.endpoint_lanes import EndpointLanes
 from voxfleet_agent.ladder.pace_watch import PaceWatch
 from voxfleet_agent.ladder.shared_ladders import SharedLadders
@@ -46,10 +47,10 @@ async def run_agent(config: AgentConfig, stopping: Callable[[], None]) -> None:
 
     Raises ConfigError, FolderInUseError or JournalError before it serves, and afterwards whatever error ends the agent.
     """
-    token = read_token(config)
+    tokens = read_tokens(config)
     tls = None if config.listen.tls is None else TlsFiles(config.listen.tls)
     async with open_agent(config) as services:
-        await _serve(config, services, token, listen_on(config.listen), tls, stopping)
+        await _serve(config, services, tokens, listen_on(config.listen), tls, stopping)
 
 
 @asynccontextmanager
@@ -99,7 +100,7 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger,
 async def _serve(
     config: AgentConfig,
     services: AttemptServices,
-    token: str,
+    tokens: AgentTokens,
     listener: socket.socket,
     tls: TlsFiles | None,
     stopping: Callable[[], None],
@@ -113,7 +114,7 @@ async def _serve(
     supervisor.share_scratch_with(lanes.scratch_owners)
     await lanes.start()
     metrics = metrics_of(supervisor, lanes, services)
-    routes = Routes(services, supervisor, lanes, Authenticator(token), metrics)
+    routes = Routes(services, supervisor, lanes, Authenticator(tokens), metrics)
     server = build_server(build_app(routes, supervisor.clock), tls)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     signalled = asyncio.create_task(_signalled())

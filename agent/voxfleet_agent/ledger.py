@@ -26,6 +26,7 @@ from voxfleet_api.digest import canonical_json
 from voxfleet_api.ledger import (
     GENESIS_HASH,
     IDENTITY_CONTEXT,
+    Activity,
     ChainHead,
     LedgerError,
     LedgerRow,
@@ -72,28 +73,36 @@ class Ledger:
     def seal(
         self, db: sqlite3.Connection, holds: Sequence[lane_holds.LaneHold], holder: lane_holds.LaneHolder
     ) -> list[SignedRow]:
-        """Turns the holds of one activity, one for each month, into signed rows and their events.
+        """Turns the holds of one activity, one for each month, into signed rows and their events, and with them
+        those of the endpoints that the lane stood still for meanwhile.
 
         Returns no row if they were already sealed: the journal has the activity's time under one key.
         """
         if not holds or not lane_holds.remove(db, holds[0]):
             return []
-        return [self._append(db, hold, holder) for hold in holds]
+        for hold in holds:
+            if hold.key != holds[0].key:
+                lane_holds.remove(db, hold)
+        return [self._append(db, hold, hold.holder or holder) for hold in holds]
 
     def tick(
         self,
         db: sqlite3.Connection,
         ended: Sequence[lane_holds.LaneHold],
-        running: lane_holds.LaneHold,
+        running: Sequence[lane_holds.LaneHold],
         holder: lane_holds.LaneHolder,
     ) -> None:
         """Records an activity up to now. What `ended`, of it with a month or as another activity begins, gets its
         rows.
         """
+        first, *paused = running
         if not ended:
-            lane_holds.tick(db, running)
-        elif self.seal(db, ended, holder):
-            lane_holds.save(db, running)
+            goes_on = lane_holds.tick(db, first)
+        elif goes_on := bool(self.seal(db, ended, holder)):
+            lane_holds.save(db, first)
+        if goes_on:
+            for hold in paused:
+                lane_holds.save(db, hold)
 
     def _append(self, db: sqlite3.Connection, hold: lane_holds.LaneHold, holder: lane_holds.LaneHolder) -> SignedRow:
         signed = sign(row_of(hold, holder, chain_head(db, self.chain_id), self.hardware_id), self._key)
@@ -180,6 +189,7 @@ def row_of(hold: lane_holds.LaneHold, holder: lane_holds.LaneHolder, head: Chain
         monotonic_milliseconds=hold.milliseconds,
         audio_milliseconds=hold.audio_milliseconds,
         clips=hold.clips,
+        paused_milliseconds=hold.milliseconds if hold.activity == Activity.PAUSED else 0,
     )
 
 

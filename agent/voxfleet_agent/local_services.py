@@ -102,7 +102,7 @@ class ServiceSettings:
             pools=config.pools,
             reserved=config.reserved,
             lane_user=config.lane_user,
-            secrets={"tokenFile": config.token_file, "ledgerKeyFile": config.ledger_key_file},
+            secrets=config.secret_files,
         )
 
 

@@ -54,18 +54,18 @@ app.command(epilog=INSTALL_EXAMPLES)(install)
     epilog="Example: voxfleet-agent init --config agent.yaml\n\nA configuration file:\n\n\b\n" + EXAMPLE,
 )
 def init(config: ConfigOption) -> None:
-    """Creates the ledger key and the token (mode 0600) unless they exist; prints the public key.
+    """Creates the ledger key and the tokens (mode 0600) unless they exist; prints the public key.
 
-    Put the public key into MacAgent.spec.ledgerPublicKey, the token into the Secret of MacAgent.spec.tokenSecretRef.
+    Put the public key into MacAgent.spec.ledgerPublicKey, the token of tokenFile into the Secret of
+    MacAgent.spec.tokenSecretRef, and that of sessionTokenFile, where the file names one, into the Secret of
+    MacAgent.spec.sessionTokenSecretRef.
     """
     agent_config = loaded(config)
+    tokens = [file for file in (agent_config.token_file, agent_config.session_token_file) if file is not None]
     try:
         for file, created in (
             (agent_config.ledger_key_file, ledgers.create_key_file(agent_config.ledger_key_file)),
-            (
-                agent_config.token_file,
-                create_private_file(agent_config.token_file, secrets.token_urlsafe(32).encode() + b"\n"),
-            ),
+            *((file, create_private_file(file, secrets.token_urlsafe(32).encode() + b"\n")) for file in tokens),
         ):
             typer.echo(f"{'created' if created else 'kept'} {file}", err=True)
         typer.echo(ledgers.public_key_text(ledgers.load_key(agent_config.ledger_key_file)))

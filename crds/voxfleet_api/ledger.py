@@ -30,6 +30,7 @@ class Activity(StrEnum):
     WORK = "Work"
     CLEANUP = "Cleanup"
     IDLE = "Idle"  # an endpoint's lane is warm, and nobody uses it
+    PAUSED = "Paused"  # a batch's lane stood still for an endpoint, which is the owner
 
 
 class RowOwner(SpecModel):
@@ -44,9 +45,10 @@ class RowOwner(SpecModel):
 class LedgerRow(StoredForm):
     """One activity of one attempt, or of a VoiceEndpoint's warm lane, on one lane of a pool, within one month (UTC).
 
-    An attempt holds its lane from its start until its cleanup ends. Rows that older agents signed name a job in
-    `namespace`, `job_name` and `job_uid` instead of an owner. A row of a warm lane has the endpoint's UID as
-    `shard_uid` and the lane's number as `attempt`, so that older readers take it.
+    An attempt holds its lane from its start until its cleanup ends. What its lane stood still for an endpoint meanwhile
+    is in a row of that endpoint, Paused, which stands on the wall behind the attempt's own. Rows that older agents
+    signed name a job in `namespace`, `job_name` and `job_uid` instead of an owner. A row of an endpoint has its UID as
+    `shard_uid` and its lane's number as `attempt`, so that older readers take it.
     """
 
     chain_id: Annotated[str, Field(max_length=64)]
@@ -75,7 +77,7 @@ class LedgerRow(StoredForm):
     clips: Annotated[int, Field(ge=0)] = 0
     """Clips that got their row meanwhile."""
     paused_milliseconds: Annotated[int, Field(ge=0)] = 0
-    """Of the billed time, what the lane stood still for another."""
+    """Of the billed time, what the lane stood still for another: all of a row that is Paused, else nothing."""
 
     @model_validator(mode="after")
     def _has_one_owner(self) -> Self:

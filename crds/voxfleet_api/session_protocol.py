@@ -123,6 +123,7 @@ class AudioHeard(SpecModel):
 
 class LatencyKind(StrEnum):
     FINAL_TEXT = "FinalText"  # from the last voiced sample's arrival at the gateway to the final text written
+    FIRST_TEXT = "FirstText"  # of a turn: from its first sample's arrival at the gateway to its first delta written
     UPLOADED_TEXT = "UploadedText"  # from an upload's last byte to the first line written
     FIRST_AUDIO = "FirstAudio"  # from the request to the first byte of audio written
 
@@ -209,6 +210,8 @@ class TurnDone(StatusModel):
     language: str | None = None
     segments: tuple[TimedText, ...] | None = None
     """Of a file's piece, where the model tells times; from the first sample of the file."""
+    revisions: int = 0
+    """How often a pass contradicted text of the turn that had been sent, which stands."""
     wait_milliseconds: int = 0
     """From the turn's end until the model took it up."""
     infer_milliseconds: int = 0

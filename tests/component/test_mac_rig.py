@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from voxfleet_agent.config import load_config, read_token
+from voxfleet_agent.agent_tokens import read_tokens
+from voxfleet_agent.config import load_config
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.ledger import public_key
 from voxfleet_dev.mac import Mac
@@ -23,7 +24,7 @@ def test_agent_accepts_the_configuration(mac: Mac) -> None:
     config = load_config(mac.config_file)
     assert config.listen.port == mac.agent_port
     assert config.pools[0].lanes == 2
-    assert read_token(config) == mac.token
+    assert read_tokens(config).operator == mac.token
 
 
 def test_manifest_is_a_mac_agent(mac: Mac) -> None:

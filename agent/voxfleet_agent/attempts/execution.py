@@ -160,12 +160,12 @@ class Execution:
         step = transition(live.record.state, event)
         ledger = self._services.ledger
         record = change(replace(live.record, state=step.state))
-        began = live.meter.hold if live.meter is not None else None
+        running = [] if live.meter is None else live.meter.running
 
         def work(db: sqlite3.Connection) -> None:
             ledger.seal(db, seal, record)
-            if began is not None:
-                lane_holds.save(db, began)
+            for hold in running:
+                lane_holds.save(db, hold)
             also(db)
             attempt_table.save(db, record)
             append_status(db, ledger.chain_id, record)

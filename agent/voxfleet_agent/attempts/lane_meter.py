@@ -1,4 +1,4 @@
-"""Measures how long an attempt, or an endpoint, holds its lane, by activity and by month."""
+"""Measures how long an attempt, or an endpoint, holds its lane, by activity and by month, and who pays for it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from voxfleet_agent.attempts.meter_clock import MeterClock
 from voxfleet_agent.attempts.metered_span import Border, MeteredSpan, next_month, split_at
+from voxfleet_agent.attempts.paused_time import Payer, with_paused
 from voxfleet_agent.clock import timestamp
 from voxfleet_agent.journal.lane_holds import EndpointHolder, LaneHold
 from voxfleet_api.attempt_spec import AttemptKey
@@ -19,9 +20,9 @@ TICK_SECONDS = 3.0
 class LaneMeter:
     """Measures from its creation on; each hold starts at the millisecond at which the one before it ends.
 
-    Only `tick`, `switch` and `end` read the clocks. The holds that they return ended and are to be sealed: one for the
-    activity, or one for each month (or what else `border_after` says) if a border was passed. A wall clock that was set
-    back ends a hold, too.
+    Only `tick`, `switch`, `pay` and `end` read the clocks. The holds that they return ended and are to be sealed: one
+    for the activity, or one for each month (or what else `border_after` says) if a border was passed. A wall clock that
+    was set back ends a hold, too. Each is followed by those of the endpoints that it stood still for.
     """
 
     def __init__(
@@ -45,6 +46,9 @@ class LaneMeter:
         self._read = clock.read()
         self._ended: list[LaneHold] = []
         self._stopped = False
+        self._payer: Payer | None = None
+        self._paused_milliseconds: dict[Payer, int] = {}
+        """Of the current hold: what others pay for."""
         self.activity = Activity.SETUP
         self._hold = self._begun(MeteredSpan(self._read.wall, self._read.wall, 0))
 
@@ -55,10 +59,21 @@ class LaneMeter:
             hold, audio_milliseconds=hold.audio_milliseconds + audio_milliseconds, clips=hold.clips + clips
         )
 
+    def pay(self, payer: Payer | None) -> None:
+        """From now on the lane stands still for `payer`; None: whoever holds it uses it."""
+        if payer != self._payer:
+            self._measure()
+            self._payer = payer
+
     @property
     def hold(self) -> LaneHold:
         """The current one, up to the last reading."""
-        return self._hold
+        return self.running[0]
+
+    @property
+    def running(self) -> list[LaneHold]:
+        """The current hold, followed by those of the endpoints that it stood still for."""
+        return with_paused(self._hold, self._paused_milliseconds)
 
     def tick(self) -> list[LaneHold]:
         """Measures up to now."""
@@ -68,7 +83,7 @@ class LaneMeter:
     def switch(self, activity: Activity) -> list[LaneHold]:
         """Ends the current activity and begins the next."""
         self._measure()
-        self._ended.append(self._hold)
+        self._end_hold()
         self.activity = activity
         self._hold = self._begun(MeteredSpan(self._read.wall, self._read.wall, 0))
         return self._take_ended()
@@ -81,7 +96,7 @@ class LaneMeter:
     def end(self) -> list[LaneHold]:
         """Ends the measurement, and the current activity."""
         self.stop()
-        return [*self._take_ended(), self._hold]
+        return [*self._take_ended(), *self.running]
 
     def _measure(self) -> None:
         if self._stopped:
@@ -100,13 +115,24 @@ class LaneMeter:
         self._hold = replace(
             self._hold, wall_end=timestamp(first.wall_end), milliseconds=self._hold.milliseconds + first.milliseconds
         )
+        self._charge(first.milliseconds)
         for other in others:
-            self._ended.append(self._hold)
+            self._end_hold()
             self._hold = self._begun(other)
+            self._charge(other.milliseconds)
+
+    def _charge(self, milliseconds: int) -> None:
+        if self._payer is not None and milliseconds:
+            before = self._paused_milliseconds.get(self._payer, 0)
+            self._paused_milliseconds[self._payer] = before + milliseconds
+
+    def _end_hold(self) -> None:
+        self._ended += self.running
+        self._paused_milliseconds = {}
 
     def _begin_anew(self, wall: datetime) -> None:
         """The time so far keeps the dates that the clock had when it passed."""
-        self._ended.append(self._hold)
+        self._end_hold()
         self._hold = self._begun(MeteredSpan(wall, wall, 0))
 
     def _begun(self, span: MeteredSpan) -> LaneHold:

@@ -27,14 +27,17 @@ class MeterClock:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._last: MeterReading | None = None
+        self._last = self._look()  # a correction before the first lane is held is one, too
 
     def read(self) -> MeterReading:
-        now, shown = self._clock.metered_milliseconds(), self._clock.wall().astimezone(UTC)
+        now = self._look()
+        least = self._last.wall + timedelta(milliseconds=now.milliseconds - self._last.milliseconds)
+        if now.wall < least <= now.wall + LONGEST_CORRECTION:
+            now = MeterReading(now.milliseconds, least)
+        self._last = now
+        return now
+
+    def _look(self) -> MeterReading:
+        shown = self._clock.wall().astimezone(UTC)
         wall = shown.replace(microsecond=shown.microsecond // 1000 * 1000)
-        if self._last is not None:
-            least = self._last.wall + timedelta(milliseconds=now - self._last.milliseconds)
-            if wall < least <= wall + LONGEST_CORRECTION:
-                wall = least
-        self._last = MeterReading(now, wall)
-        return self._last
+        return MeterReading(self._clock.metered_milliseconds(), wall)

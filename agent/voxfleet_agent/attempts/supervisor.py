@@ -262,7 +262,9 @@ class Supervisor:
         """
         ledger = self._services.ledger
         ticks = [
-            (live.record, live.meter.tick(), live.meter.hold) for live in self._live.values() if live.meter is not None
+            (live.record, live.meter.tick(), live.meter.running)
+            for live in self._live.values()
+            if live.meter is not None
         ]
         if ticks:
 

@@ -1,10 +1,11 @@
-"""Checks the files that the agent needs to start: its token, its ledger key, and certificates to trust."""
+"""Checks the files that the agent needs to start: its tokens, its ledger key, and certificates to trust."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from voxfleet_agent.config import AgentConfig, ConfigError, read_token
+from voxfleet_agent.agent_tokens import read_tokens
+from voxfleet_agent.config import AgentConfig, ConfigError
 from voxfleet_agent.doctor.finding import Finding, fail, ok
 from voxfleet_agent.ledger import load_key
 
@@ -13,8 +14,8 @@ def check_secrets(config: AgentConfig) -> list[Finding]:
     """Reads the files as the agent does when it starts."""
     findings = [
         _check(
-            "token",
-            lambda: read_token(config),
+            "tokens",
+            lambda: read_tokens(config),
             "delete it and run voxfleet-agent init --config FILE, which makes another",
         ),
         _check(

@@ -166,7 +166,7 @@ def read_volume(path: Path) -> Volume:
 
 
 def _modes(config: AgentConfig) -> dict[Path, tuple[int, int]]:
-    paths = (config.token_file, config.ledger_key_file, config.state_dir, config.scratch.path)
+    paths = (*config.secret_files.values(), config.state_dir, config.scratch.path)
     statuses = {path: path.stat() for path in paths if path.exists()}
     return {path: (stat.S_IMODE(status.st_mode), status.st_uid) for path, status in statuses.items()}
 

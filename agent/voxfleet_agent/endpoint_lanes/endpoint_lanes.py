@@ -19,6 +19,8 @@ from voxfleet_agent.endpoint_lanes.admission import KnownLane, LanePutFacts, Rep
 from voxfleet_agent.endpoint_lanes.lane_check import check_lane
 from voxfleet_agent.endpoint_lanes.lane_holding import LaneHolding
 from voxfleet_agent.endpoint_lanes.live_lane import LiveLane
+from voxfleet_agent.endpoint_lanes.session_admission import SessionFacts, decide_session
+from voxfleet_agent.endpoint_lanes.session_place import SessionPlace
 from voxfleet_agent.endpoint_lanes.state_machine import LaneEvent, lane_transition
 from voxfleet_agent.journal import lane_tombstones
 from voxfleet_agent.lanes.interactive_lane import InteractiveLane
@@ -121,12 +123,36 @@ class EndpointLanes:
                 self._holding.end(live, LaneEvent.DELETE)
             return not ending
 
+    # Sessions
+
+    def place(self, key: LaneKey) -> SessionPlace | Refusal:
+        """A place for a session on the lane, for who enters it at once."""
+        live = self._live.get(key)
+        if live is None or live.gone.is_set():
+            facts = SessionFacts(None, False, self._draining, 0, 0, 0, 0)
+        else:
+            facts = SessionFacts(
+                state=live.state,
+                warm=live.warm,
+                stopping=self._draining,
+                open_sessions=live.open_sessions,
+                awaited_sessions=live.awaited_sessions,
+                sockets=live.sockets,
+                most_sessions=live.spec.max_sessions,
+            )
+        refusal = decide_session(facts)
+        if refusal is not None:
+            return refusal
+        if live is None:
+            raise RuntimeError("a session was let in without a lane")
+        return SessionPlace(live)
+
     # Calls that only read
 
     def lane(self, key: LaneKey) -> InteractiveLane | None:
         """The lane of a pool that is ready for this endpoint's sessions; None without one."""
         live = self._live.get(key)
-        return live.lane if live is not None and live.state is LaneState.READY else None
+        return None if live is None else live.lane_for_sessions
 
     def status(self, key: LaneKey) -> LaneStatus | None:
         live = self._live.get(key)

@@ -97,4 +97,4 @@ def write_change(db: sqlite3.Connection, ledger: Ledger, holder: EndpointHolder,
     if change.running is None:
         ledger.seal(db, change.ended, holder)
     else:
-        ledger.tick(db, change.ended, change.running, holder)
+        ledger.tick(db, change.ended, [change.running], holder)

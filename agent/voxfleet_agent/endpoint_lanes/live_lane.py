@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from voxfleet_agent.attempts.leases import lease_is_over
@@ -13,6 +13,7 @@ from voxfleet_agent.lanes.interactive_lane import InteractiveLane
 from voxfleet_agent.logs import Logger, logger
 from voxfleet_api.endpoint_lanes import EndpointLaneSpec, LaneKey, LaneState, LaneStatus
 from voxfleet_api.protocol import AttemptFailure, S3Credentials
+from voxfleet_api.session_protocol import TurnMeasured
 
 _MESSAGE_LIMIT = 1024
 
@@ -43,6 +44,12 @@ class LiveLane:
     """As those rows name it."""
     sample_rate_hz: int | None = None
     """Of the model that it has loaded."""
+    awaited_sessions: int = 0
+    """Connections that have a place, and whose first message has not come."""
+    sockets: int = 0
+    """Connections of sessions, also of those that have ended."""
+    measured: Callable[[TurnMeasured], None] = lambda turn: None
+    """Takes what callers of sessions measured of their turns."""
     task: asyncio.Task[None] | None = None
     """The first load, then the end."""
     failure: AttemptFailure | None = None
@@ -69,6 +76,11 @@ class LiveLane:
     @property
     def warm(self) -> bool:
         return self._own_lane is not None and self._own_lane.warm
+
+    @property
+    def lane_for_sessions(self) -> InteractiveLane | None:
+        """The lane while it is ready for this endpoint's sessions."""
+        return self.lane if self.state is LaneState.READY else None
 
     @property
     def open_sessions(self) -> int:

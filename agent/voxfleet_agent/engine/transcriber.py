@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 from collections.abc import Sequence
@@ -16,13 +17,14 @@ from mlx_audio.stt import load  # type: ignore[import-untyped] # it ships no typ
 
 from voxfleet_agent.engine.compute_dtype import FLOAT16
 from voxfleet_agent.engine.ctc_batches import exact_batches
-from voxfleet_agent.engine.languages import known_languages
+from voxfleet_agent.engine.languages import code_of, known_languages
 from voxfleet_agent.engine.mlx_memory import count_parameters
 from voxfleet_agent.engine.model_loading import dtype_of, family_of, load_model
 from voxfleet_agent.engine.native_stream import NativeStream
 from voxfleet_agent.engine.random_choices import RandomChoices
 from voxfleet_agent.engine.token_budget import TokenBudget
 from voxfleet_agent.engine.transcription_families import (
+    check_language,
     check_transcription,
     transcription_family_of,
     transcription_settings,
@@ -100,6 +102,19 @@ class MlxTranscriber:
         else:
             transcripts = iter([self._transcribe(clip, enlarged, heard) for clip in long_enough])
         return [next(transcripts) if len(clip) >= self._shortest_frames else self._empty for clip in clips]
+
+    def in_language(self, language: str) -> MlxTranscriber:
+        """This model as it hears a language, a code or a name, of one session; all else is shared.
+
+        Raises VoxFleetError(INVALID_INPUT) for a language that it cannot be told.
+        """
+        own = self._transcription.language
+        if own is not None and code_of(own) == code_of(language):
+            return self
+        check_language(self.family, self._family, language, self._languages)
+        other = copy.copy(self)
+        other._transcription = self._transcription.model_copy(update={"language": language})
+        return other
 
     def open_stream(self) -> NativeStream | None:
         """A turn that is heard as it is spoken; None: the family cannot. Raises what the model's own code raises."""

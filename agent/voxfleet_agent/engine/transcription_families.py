@@ -121,6 +121,16 @@ def check_transcription(
         raise VoxFleetError(failure_class, "; ".join(problems))
 
 
+def check_language(name: str, family: TranscriptionFamily, language: str, languages: Known | None) -> None:
+    """Refuses the language of a session that the model cannot be told. Raises VoxFleetError(INVALID_INPUT)."""
+    if family.language is None:
+        problem: str | None = f"language: a {name} model takes no language, and so not {language}; leave it out"
+    else:
+        problem = language_problem("language", name, language, languages)
+    if problem is not None:
+        raise VoxFleetError(FailureClass.INVALID_INPUT, problem)
+
+
 def _setting_problems(
     name: str, family: TranscriptionFamily, transcription: Transcription, languages: Known | None
 ) -> Iterator[str]:

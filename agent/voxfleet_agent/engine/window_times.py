@@ -23,8 +23,8 @@ def join_windows(windows: Sequence[tuple[int, Transcript]], audio_milliseconds: 
     )
     transcripts = [transcript for _, transcript in windows]
     wholes = [_whole(span, transcript.text) for span, transcript in zip(spans, transcripts, strict=True)]
-    segments = [_placed(span, transcript.segments) for span, transcript in zip(spans, transcripts, strict=True)]
-    words = [_placed(span, transcript.words) for span, transcript in zip(spans, transcripts, strict=True)]
+    segments = [placed(span, transcript.segments) for span, transcript in zip(spans, transcripts, strict=True)]
+    words = [placed(span, transcript.words) for span, transcript in zip(spans, transcripts, strict=True)]
     shared = [_shared(whole if timed is None else timed) for timed, whole in zip(segments, wholes, strict=True)]
     return Transcript(
         text=" ".join(transcript.text for transcript in transcripts if transcript.text),
@@ -43,7 +43,8 @@ def _joined(windows: Sequence[Times | None], stand_ins: Sequence[Times]) -> Time
     return tuple(part for timed in chosen for part in timed)
 
 
-def _placed(span: tuple[int, int], timed: Times | None) -> Times | None:
+def placed(span: tuple[int, int], timed: Times | None) -> Times | None:
+    """The times of a window from `span[0]` to `span[1]` of a clip, counted from the start of the clip."""
     start, end = span
     return timed and tuple(
         TimedText(

@@ -42,8 +42,8 @@ class EndpointHolder:
 
 @dataclass(frozen=True, slots=True)
 class LaneHold:
-    """One activity of one attempt, or one endpoint's lane, within one month, so far. After a crash, this is what is
-    billed.
+    """One activity of one attempt, or one endpoint's lane, within one month, so far; or what an attempt's lane stood
+    still for an endpoint meanwhile. After a crash, this is what is billed.
     """
 
     key: AttemptKey
@@ -79,9 +79,9 @@ def save(db: sqlite3.Connection, hold: LaneHold) -> None:
     )
 
 
-def tick(db: sqlite3.Connection, hold: LaneHold) -> None:
-    """Updates a hold; one that was sealed meanwhile stays sealed."""
-    db.execute(
+def tick(db: sqlite3.Connection, hold: LaneHold) -> bool:
+    """Updates a hold; one that was sealed meanwhile stays sealed, and the answer is False."""
+    updated = db.execute(
         "UPDATE lane_holds SET wall_end = ?, milliseconds = ?, audio_milliseconds = ?, clips = ?"
         " WHERE shard_uid = ? AND attempt = ? AND lane = ? AND activity = ?",
         (
@@ -94,6 +94,7 @@ def tick(db: sqlite3.Connection, hold: LaneHold) -> None:
             hold.activity,
         ),
     )
+    return updated.rowcount == 1
 
 
 def remove(db: sqlite3.Connection, hold: LaneHold) -> bool:
@@ -108,7 +109,7 @@ def remove(db: sqlite3.Connection, hold: LaneHold) -> bool:
 
 
 def load_all(db: sqlite3.Connection) -> list[LaneHold]:
-    stored = db.execute("SELECT * FROM lane_holds ORDER BY shard_uid, attempt, lane, activity")
+    stored = db.execute("SELECT * FROM lane_holds ORDER BY lane, wall_start, wall_end, shard_uid, attempt, activity")
     return [
         LaneHold(
             AttemptKey(uid, attempt),

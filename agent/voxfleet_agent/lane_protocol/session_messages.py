@@ -6,7 +6,11 @@ one SessionEnded for each session that was opened, after which the number means 
 on both sides. A session that fails ends alone, with a failure class. The parent never waits for the child here: what
 it sends is bounded by the session's own limits, and the child takes messages between two steps of inference.
 
-Audio is PCM: 16-bit little-endian samples of one channel, always whole ones.
+Audio is PCM: 16-bit little-endian samples of one channel, always whole ones. Or a session is opened for a recording, of
+which the bytes of its file come as they are.
+
+The parent has at most SessionOpened.window_bytes on the way that no AudioTaken has counted; one who sends more may lose
+the session (Throttled), and one who does not never does for its audio.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from pydantic import ConfigDict, Field
 from voxfleet_agent.lane_protocol.messages import Message
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_task import Synthesis
+from voxfleet_api.rows import TimedText
 
 
 class SessionMessage(Message):
@@ -43,15 +48,41 @@ class OpenHearing(SessionMessage):
     """Of the audio that will come."""
     turn_detection: TurnDetection | None = None
     """None: a turn ends with CommitTurn or EndSession alone."""
-    partial_milliseconds: int
-    """How often an open turn is decoded again by a model that does not stream."""
+    partial_milliseconds: int | None = None
+    """How often an open turn is decoded again by a model that does not stream; None: only at its end."""
     max_turn_milliseconds: int
     """A turn that reaches it ends by itself; earlier where the contract or the lane allows no turn so long."""
+    language: str | None = None
+    """A code or a name; None: as the lane was loaded for."""
 
 
 class HearAudio(SessionMessage):
     kind: Literal["HearAudio"] = "HearAudio"
     pcm: bytes
+
+
+class OpenFile(SessionMessage):
+    """A recording comes as the bytes of its file, until EndSession.
+
+    It is judged and cut as a clip of a batch. Each piece is a turn, whose times count from the start of the file. Texts
+    of pieces are joined by a space where both have one. A file that a batch would refuse ends the session with the same
+    class and reason.
+    """
+
+    kind: Literal["OpenFile"] = "OpenFile"
+    max_bytes: Annotated[int, Field(ge=1)]
+    """Of the file; a longer one ends the session as InvalidInput."""
+    extension: str = ""
+    """Of the file's name; only for messages, for the contract looks at the bytes."""
+    language: str | None = None
+    """As in OpenHearing."""
+
+
+class FileBytes(SessionMessage):
+    """The next bytes of the file."""
+
+    kind: Literal["FileBytes"] = "FileBytes"
+    content: bytes
 
 
 class CommitTurn(SessionMessage):
@@ -83,7 +114,7 @@ class GrantRoom(SessionMessage):
 
 
 class EndSession(SessionMessage):
-    """No more audio comes; the open turn is committed and its text told before the session ends."""
+    """No more audio comes; the open turn is committed and its text told before the session ends. Of a file, its end."""
 
     kind: Literal["EndSession"] = "EndSession"
 
@@ -108,6 +139,16 @@ class SessionOpened(SessionMessage):
     kind: Literal["SessionOpened"] = "SessionOpened"
     sample_rate_hz: int
     """Of the model, which is that of the audio that it speaks."""
+    window_bytes: int = 0
+    """How many bytes of HearAudio.pcm or FileBytes.content may be on the way that no AudioTaken has counted; 0 for a
+    session that speaks."""
+
+
+class AudioTaken(SessionMessage):
+    """So many of the bytes of audio have been taken since the session was opened, and wait for nothing any more."""
+
+    kind: Literal["AudioTaken"] = "AudioTaken"
+    total_bytes: int
 
 
 class SpeechStarted(SessionMessage):
@@ -146,8 +187,14 @@ class TurnDone(SessionMessage):
     reason: str = ""
     start_milliseconds: int = 0
     end_milliseconds: int = 0
-    """From the first sample of the session."""
+    """From the first sample of the session, or of the file."""
+    voiced_end_milliseconds: int | None = None
+    """The end of its last audible speech; None: nobody detects speech."""
     language: str | None = None
+    segments: tuple[TimedText, ...] | None = None
+    """Of a file's piece, where the model tells times; from the first sample of the file."""
+    revisions: int = 0
+    """How often a pass contradicted text of the turn that had been sent, which stands."""
     wait_milliseconds: int = 0
     """From the turn's end until the model took it up."""
     infer_milliseconds: int = 0
@@ -163,6 +210,12 @@ class SessionEnded(SessionMessage):
     kind: Literal["SessionEnded"] = "SessionEnded"
     failure_class: FailureClass | None = None
     reason: str = ""
+    audio_milliseconds: int | None = None
+    """Of a file, or of all that was spoken; None: not known."""
+    wait_milliseconds: int = 0
+    """Of a text: from its session's opening until the model took it up."""
+    infer_milliseconds: int = 0
+    """Of a text: for its first chunk."""
 
 
 class WorkingOnAudio(Message):
@@ -182,6 +235,8 @@ class BatchesPaused(Message):
 SessionRequest = (
     OpenHearing
     | HearAudio
+    | OpenFile
+    | FileBytes
     | CommitTurn
     | ClearTurn
     | OpenSpeaking
@@ -193,6 +248,7 @@ SessionRequest = (
 )
 SessionAnswer = (
     SessionOpened
+    | AudioTaken
     | SpeechStarted
     | SpeechStopped
     | TurnCommitted

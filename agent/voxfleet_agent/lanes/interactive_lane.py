@@ -12,12 +12,12 @@ import structlog
 
 from voxfleet_agent.confinement.confinement import Confinement, unconfined
 from voxfleet_agent.lane_protocol.messages import SessionLimits, WorkerReadings
-from voxfleet_agent.lane_protocol.session_messages import TurnDetection
+from voxfleet_agent.lane_protocol.session_messages import OpenFile, OpenHearing, OpenSpeaking
 from voxfleet_agent.lanes.child_exits import ChildEnd, load_failure_class
 from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
 from voxfleet_agent.lanes.child_start import WORKER, ChildStart
 from voxfleet_agent.lanes.lane_reports import ReadingsTotal
-from voxfleet_agent.lanes.lane_session import HearingSession, SessionBounds, SpeakingSession
+from voxfleet_agent.lanes.lane_session import FileSession, HearingSession, SessionBounds, SpeakingSession
 from voxfleet_agent.lanes.lane_types import LaneSpec, LoadedModel
 from voxfleet_agent.lanes.lane_user import LaneUser
 from voxfleet_agent.lanes.reload_backoff import early_ends, reload_delay_seconds
@@ -28,7 +28,6 @@ from voxfleet_agent.lanes.warm_up_clip import work_through_clip
 from voxfleet_agent.logs import frames
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.job_task import Synthesis
 from voxfleet_api.run_record import LaneReadings
 
 DEFAULT_LIMITS = SessionLimits(most_sessions=8, max_turn_milliseconds=30_000)
@@ -163,27 +162,24 @@ class InteractiveLane:
                 raise RuntimeError("a child that serves has loaded nothing")
             return loaded
 
-    def open_hearing(
-        self,
-        *,
-        sample_rate_hz: int,
-        turn_detection: TurnDetection | None,
-        partial_milliseconds: int,
-        max_turn_milliseconds: int,
-    ) -> HearingSession:
-        """Raises VoxFleetError(THROTTLED), with retry_after_seconds, while the lane is full or not warm."""
-        session = self._sessions().open_hearing(
-            sample_rate_hz=sample_rate_hz,
-            turn_detection=turn_detection,
-            partial_milliseconds=partial_milliseconds,
-            max_turn_milliseconds=max_turn_milliseconds,
-        )
+    def open_hearing(self, request: OpenHearing) -> HearingSession:
+        """The number in a request is replaced by one that the lane never had.
+
+        Raises VoxFleetError(THROTTLED), with retry_after_seconds, while the lane is full or not warm.
+        """
+        session = self._sessions().open_hearing(request)
         self.used()
         return session
 
-    def open_speaking(self, text: str, *, synthesis: Synthesis | None = None, room_samples: int) -> SpeakingSession:
+    def open_file(self, request: OpenFile) -> FileSession:
+        """Raises VoxFleetError(THROTTLED) as `open_hearing`."""
+        session = self._sessions().open_file(request)
+        self.used()
+        return session
+
+    def open_speaking(self, request: OpenSpeaking) -> SpeakingSession:
         """Raises VoxFleetError: THROTTLED as `open_hearing`, INVALID_INPUT for a text that is too long."""
-        session = self._sessions().open_speaking(text, synthesis=synthesis, room_samples=room_samples)
+        session = self._sessions().open_speaking(request)
         self.used()
         return session
 

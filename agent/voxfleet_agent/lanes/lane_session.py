@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from voxfleet_agent.lane_protocol.messages import REASON_CHARACTERS
 from voxfleet_agent.lane_protocol.session_messages import (
+    AudioTaken,
     CancelSession,
     ClearTurn,
     CommitTurn,
     EndSession,
     GrantRoom,
-    HearAudio,
     SessionEnded,
+    SessionOpened,
     SpokenAudio,
     TurnCommitted,
     TurnDone,
 )
-from voxfleet_agent.lanes.child_process import ChildProcess
+from voxfleet_agent.lanes.session_feed import AudioMessage, InOrder, SessionFeed, file_bytes, heard_audio
 from voxfleet_agent.lanes.session_queue import SessionEvent, SessionQueue
 from voxfleet_api.failures import FailureClass
 
 SAMPLE_BYTES = 2
+MOST_WAITING_REQUESTS = 1_000
+"""Of one session, that its child has not taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +35,23 @@ class SessionBounds:
 
     told_bytes: int = 2**18
     """Of what it told and its reader has not taken. A session that speaks holds its room besides."""
-    untaken_bytes: int = 2**20
-    """Of audio that the child has not taken: about 24 s at 16 kHz."""
+    window_bytes: int = 2**20
+    """Of audio that the child has not counted as taken: 32 s at 16 kHz. Less where the child says so."""
 
 
 class LaneSession(ABC):
     """Serves one caller, except for `events`, which serves another.
 
     It ends once, and `events` says how; what is sent afterwards is dropped, because the end may be on its way to the
-    caller. Nothing here waits for the child but `until_taken`.
+    caller. Nothing here waits for the child.
     """
 
-    def __init__(
-        self, number: int, child: ChildProcess, bounds: SessionBounds, now_seconds: Callable[[], float]
-    ) -> None:
+    def __init__(self, number: int, feed: SessionFeed, bounds: SessionBounds, now_seconds: Callable[[], float]) -> None:
         self.number = number
-        self._child = child
+        self._feed = feed
         self._bounds = bounds
         self._now_seconds = now_seconds
         self._queue = SessionQueue(bounds.told_bytes)
-        self._untaken: deque[tuple[int, int]] = deque()
-        """(the child's `sent_bytes` after a message of this session, its size), of those that it has not taken."""
-        self._untaken_bytes = 0
-        self._over = asyncio.Event()
         self._ending_since_seconds: float | None = None
         self._owed_since_seconds: float | None = now_seconds()
 
@@ -82,9 +77,9 @@ class LaneSession(ABC):
 
     def end(self) -> None:
         """No more audio comes. What was heard is still told."""
-        if not self.ended:
-            self._expect_end()
-            self._send(EndSession(session=self.number))
+        if not self.ended and self._ending_since_seconds is None:
+            self._ending_since_seconds = self._now_seconds()
+            self._feed.put(EndSession(session=self.number))
 
     def cancel(self) -> None:
         """Ends the session at once, whatever it has not told yet."""
@@ -93,21 +88,11 @@ class LaneSession(ABC):
     def close(self, failure_class: FailureClass | None, reason: str) -> None:
         """Ends the session for its reader now, and in the child after its current step."""
         if not self.ended:
-            self._expect_end()
-            self._send(CancelSession(session=self.number))
-            self._finish(failure_class, reason, drop=True)
-
-    async def until_taken(self, timeout_seconds: float) -> None:
-        """Waits until the child has taken most of what was sent, the session ends, or the time is over.
-
-        Whoever reads audio faster than the child takes it calls this before it reads on.
-        """
-        waits = {asyncio.ensure_future(self._child.until_taken()), asyncio.ensure_future(self._over.wait())}
-        try:
-            await asyncio.wait(waits, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+            if self._ending_since_seconds is None:
+                self._ending_since_seconds = self._now_seconds()
+            self._feed.forget(self.number)
+            self._feed.send_first(CancelSession(session=self.number))
+            self._finish(self._end(failure_class, reason), drop=True)
 
     # For the one who reads the child's answers
 
@@ -117,78 +102,105 @@ class LaneSession(ABC):
             self._ending_since_seconds = self._now_seconds()  # what was heard is being told
         self._settle(event)
         if isinstance(event, SessionEnded):
-            self._finish(event.failure_class, event.reason)
+            self._feed.forget(self.number)
+            self._finish(event.model_copy(update={"reason": event.reason[:REASON_CHARACTERS]}))
         elif not self._queue.put(event):
             self.close(FailureClass.TRANSPORT, "the reader did not take what the session told; read faster")
 
     def lane_ended(self, failure_class: FailureClass, reason: str) -> None:
         """The child is gone: the session ends with what it has told so far."""
-        self._finish(failure_class, reason)
+        self._feed.forget(self.number)
+        self._finish(self._end(failure_class, reason))
 
     @abstractmethod
     def _settle(self, event: SessionEvent) -> None:
         """Notes what the child still owes after this answer."""
 
-    def _expect_end(self) -> None:
-        if self._ending_since_seconds is None:
-            self._ending_since_seconds = self._now_seconds()
+    def _end(self, failure_class: FailureClass | None, reason: str) -> SessionEnded:
+        return SessionEnded(session=self.number, failure_class=failure_class, reason=reason[:REASON_CHARACTERS])
 
-    def _finish(self, failure_class: FailureClass | None, reason: str, *, drop: bool = False) -> None:
-        end = SessionEnded(session=self.number, failure_class=failure_class, reason=reason[:REASON_CHARACTERS])
+    def _finish(self, end: SessionEnded, *, drop: bool = False) -> None:
         self._queue.finish(end, drop=drop)
-        self._over.set()
 
-    def _send_within_bounds(self, message: HearAudio | CommitTurn | ClearTurn | GrantRoom, more_bytes: int = 0) -> None:
-        """`more_bytes`: of the audio in the message."""
+    def _takes_more(self) -> bool:
+        """Whether the session takes more of its caller. One that asks for more than the lane takes loses it."""
         if self.ended or self._ending_since_seconds is not None:
-            return
-        if self._has_room_for(more_bytes):
-            self._send(message)
-        else:
-            self.close(FailureClass.THROTTLED, "more came than the lane took; send no faster than the audio plays")
+            return False
+        if self._feed.waiting_requests(self.number) >= MOST_WAITING_REQUESTS:
+            self._throttle()
+            return False
+        return True
 
-    def _send(self, message: HearAudio | CommitTurn | ClearTurn | GrantRoom | EndSession | CancelSession) -> None:
-        before_bytes = self._child.sent_bytes
-        self._child.send(message)
-        size_bytes = self._child.sent_bytes - before_bytes
-        self._untaken.append((self._child.sent_bytes, size_bytes))
-        self._untaken_bytes += size_bytes
+    def _put(self, request: InOrder) -> None:
+        if self._takes_more():
+            self._feed.put(request)
 
-    def _has_room_for(self, size_bytes: int) -> bool:
-        taken_bytes = self._child.taken_bytes
-        while self._untaken and self._untaken[0][0] <= taken_bytes:
-            self._untaken_bytes -= self._untaken.popleft()[1]
-        return self._untaken_bytes + size_bytes <= self._bounds.untaken_bytes
+    def _throttle(self) -> None:
+        self.close(FailureClass.THROTTLED, "more came than the lane takes; send within the window that it opened with")
 
 
-class HearingSession(LaneSession):
-    _turns_without_text = 0
+class ListeningSession(LaneSession):
+    """Takes audio within a window: so much may be on its way that the child has not counted as taken."""
 
-    def send_audio(self, pcm: bytes) -> None:
-        """`pcm`: 16-bit little-endian samples of one channel, whole ones. Raises ValueError for half a sample.
+    def __init__(self, number: int, feed: SessionFeed, bounds: SessionBounds, now_seconds: Callable[[], float]) -> None:
+        super().__init__(number, feed, bounds, now_seconds)
+        self._window_bytes = bounds.window_bytes
+        self._sent_bytes = 0
+        self._taken_bytes = 0
+        self._turns_without_text = 0
 
-        Ends the session when the child has not taken what came before: it hangs, or audio comes faster than it may.
-        """
-        if len(pcm) % SAMPLE_BYTES:
-            raise ValueError("audio ends in the middle of a sample")
-        self._send_within_bounds(HearAudio(session=self.number, pcm=pcm), len(pcm))
+    def told(self, event: SessionEvent) -> None:
+        match event:
+            case SessionOpened(window_bytes=child_bytes):
+                self._window_bytes = min(child_bytes or self._window_bytes, self._window_bytes)
+                event = event.model_copy(update={"window_bytes": self._window_bytes})
+            case AudioTaken():
+                self._taken_bytes = min(event.total_bytes, self._sent_bytes)
+        super().told(event)
 
-    def commit(self) -> None:
-        """The open turn ends here."""
-        self._send_within_bounds(CommitTurn(session=self.number))
-
-    def clear(self) -> None:
-        """The open turn never was."""
-        self._send_within_bounds(ClearTurn(session=self.number))
+    def _send_audio(self, content: bytes, message: AudioMessage) -> None:
+        if self._takes_more() and content:
+            self._sent_bytes += len(content)
+            if self._sent_bytes - self._taken_bytes > self._window_bytes:
+                self._throttle()
+            else:
+                self._feed.put_audio(self.number, content, message)
 
     def _settle(self, event: SessionEvent) -> None:
         """Between a turn's commit and its text the child owes more; whatever it tells is a sign that it works."""
         match event:
+            case AudioTaken():
+                return  # it takes audio also of a session whose text it forgot
             case TurnCommitted():
                 self._turns_without_text += 1
             case TurnDone():
                 self._turns_without_text = max(0, self._turns_without_text - 1)
         self._owed_since_seconds = self._now_seconds() if self._turns_without_text else None
+
+
+class HearingSession(ListeningSession):
+    """Somebody speaks."""
+
+    def send_audio(self, pcm: bytes) -> None:
+        """`pcm`: 16-bit little-endian samples of one channel, whole ones. Raises ValueError for half a sample."""
+        if len(pcm) % SAMPLE_BYTES:
+            raise ValueError("audio ends in the middle of a sample")
+        self._send_audio(pcm, heard_audio)
+
+    def commit(self) -> None:
+        """The open turn ends here."""
+        self._put(CommitTurn(session=self.number))
+
+    def clear(self) -> None:
+        """The open turn never was."""
+        self._put(ClearTurn(session=self.number))
+
+
+class FileSession(ListeningSession):
+    """A recording is heard, whose file comes as its bytes."""
+
+    def send_bytes(self, content: bytes) -> None:
+        self._send_audio(content, file_bytes)
 
 
 class SpeakingSession(LaneSession):
@@ -197,12 +209,12 @@ class SpeakingSession(LaneSession):
     def __init__(
         self,
         number: int,
-        child: ChildProcess,
+        feed: SessionFeed,
         bounds: SessionBounds,
         now_seconds: Callable[[], float],
         room_samples: int,
     ) -> None:
-        super().__init__(number, child, bounds, now_seconds)
+        super().__init__(number, feed, bounds, now_seconds)
         self._queue.max_bytes += room_samples * SAMPLE_BYTES
         self._room_samples = room_samples
         self._ahead_samples = 0
@@ -223,7 +235,7 @@ class SpeakingSession(LaneSession):
             self._owed_since_seconds = self._now_seconds()
         self._room_samples += samples
         self._ahead_samples -= samples
-        self._send_within_bounds(GrantRoom(session=self.number, samples=samples))
+        self._put(GrantRoom(session=self.number, samples=samples))
 
     def _settle(self, event: SessionEvent) -> None:
         """The child owes more speech as long as it has room for some."""

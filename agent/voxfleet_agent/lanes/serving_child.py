@@ -1,4 +1,5 @@
-"""A child that has loaded its model and serves sessions, until it ends: one task reads it, one looks for hangs."""
+"""A child that has loaded its model and serves sessions, until it ends: one task reads it, one feeds it, one looks for
+hangs."""
 
 from __future__ import annotations
 
@@ -34,11 +35,12 @@ class ServingChild:
         await asyncio.wait({self._ended})
 
     async def _serve(self) -> ChildEnd:
-        watching = asyncio.create_task(self._watch())
+        beside = [asyncio.create_task(self._watch()), asyncio.create_task(self.sessions.feed.run())]
         try:
             return await self._read()
         finally:
-            watching.cancel()
+            for task in beside:
+                task.cancel()
 
     async def _read(self) -> ChildEnd:
         try:

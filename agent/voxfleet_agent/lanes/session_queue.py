@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 
 from voxfleet_agent.lane_protocol.session_messages import (
+    AudioTaken,
     SessionEnded,
     SessionOpened,
     SpeechStarted,
@@ -17,7 +18,15 @@ from voxfleet_agent.lane_protocol.session_messages import (
 )
 
 SessionEvent = (
-    SessionOpened | SpeechStarted | SpeechStopped | TurnCommitted | TextDelta | TurnDone | SpokenAudio | SessionEnded
+    SessionOpened
+    | AudioTaken
+    | SpeechStarted
+    | SpeechStopped
+    | TurnCommitted
+    | TextDelta
+    | TurnDone
+    | SpokenAudio
+    | SessionEnded
 )
 EVENT_BYTES = 256
 """What an event takes beside its text or audio."""
@@ -28,8 +37,11 @@ def event_bytes(event: SessionEvent) -> int:
     match event:
         case SpokenAudio():
             return EVENT_BYTES + len(event.pcm)
-        case TextDelta() | TurnDone():
+        case TextDelta():
             return EVENT_BYTES + 4 * len(event.text)
+        case TurnDone():
+            segments = event.segments or ()
+            return EVENT_BYTES + 4 * len(event.text) + sum(EVENT_BYTES + 4 * len(part.text) for part in segments)
         case _:
             return EVENT_BYTES
 
@@ -48,6 +60,9 @@ class SessionQueue:
     def put(self, event: SessionEvent) -> bool:
         """Returns whether there was room. Does nothing once the queue has finished."""
         if self.finished:
+            return True
+        if isinstance(event, AudioTaken) and self._events and isinstance(self._events[-1], AudioTaken):
+            self._events[-1] = event  # its total counts the one before, too
             return True
         size_bytes = event_bytes(event)
         if self.held_bytes + size_bytes > self.max_bytes:

@@ -8,18 +8,19 @@ from typing import TypeVar
 
 from voxfleet_agent.lane_protocol.session_messages import (
     BatchesPaused,
+    OpenFile,
     OpenHearing,
     OpenSpeaking,
     SessionAnswer,
     SessionEnded,
-    TurnDetection,
     WorkingOnAudio,
 )
 from voxfleet_agent.lanes.child_process import ChildProcess
-from voxfleet_agent.lanes.lane_session import HearingSession, LaneSession, SessionBounds, SpeakingSession
+from voxfleet_agent.lanes.lane_session import FileSession, HearingSession, LaneSession, SessionBounds, SpeakingSession
+from voxfleet_agent.lanes.session_feed import SessionFeed
 from voxfleet_agent.lanes.session_hangs import ChildSilence
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis
+from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS
 
 S = TypeVar("S", bound=LaneSession)
 
@@ -30,6 +31,7 @@ class SessionTable:
     def __init__(self, child: ChildProcess, numbers: Iterator[int], max_sessions: int, bounds: SessionBounds) -> None:
         """`numbers`: no number comes twice in the life of a lane, so what a dead child still told reaches nobody."""
         self._child = child
+        self.feed = SessionFeed(child)
         self._numbers = numbers
         self._bounds = bounds
         self.max_sessions = max_sessions
@@ -47,35 +49,25 @@ class SessionTable:
     def open_count(self) -> int:
         return len(self._sessions)
 
-    def open_hearing(
-        self,
-        *,
-        sample_rate_hz: int,
-        turn_detection: TurnDetection | None,
-        partial_milliseconds: int,
-        max_turn_milliseconds: int,
-    ) -> HearingSession:
-        """Raises VoxFleetError(THROTTLED) while the lane has as many sessions as it may."""
+    def open_hearing(self, request: OpenHearing) -> HearingSession:
+        """The number in a request is replaced. Raises VoxFleetError(THROTTLED) while all places are taken."""
         number = self._next_number()
-        request = OpenHearing(
-            session=number,
-            sample_rate_hz=sample_rate_hz,
-            turn_detection=turn_detection,
-            partial_milliseconds=partial_milliseconds,
-            max_turn_milliseconds=max_turn_milliseconds,
-        )
-        return self._open(request, HearingSession(number, self._child, self._bounds, self._now_seconds))
+        return self._open(request, HearingSession(number, self.feed, self._bounds, self._now_seconds))
 
-    def open_speaking(self, text: str, *, synthesis: Synthesis | None, room_samples: int) -> SpeakingSession:
+    def open_file(self, request: OpenFile) -> FileSession:
+        """Raises VoxFleetError(THROTTLED)."""
+        number = self._next_number()
+        return self._open(request, FileSession(number, self.feed, self._bounds, self._now_seconds))
+
+    def open_speaking(self, request: OpenSpeaking) -> SpeakingSession:
         """Raises VoxFleetError(THROTTLED), and INVALID_INPUT for a text beyond MAX_TEXT_CHARACTERS."""
-        if len(text) > MAX_TEXT_CHARACTERS:
+        if len(request.text) > MAX_TEXT_CHARACTERS:
             raise VoxFleetError(
                 FailureClass.INVALID_INPUT,
-                f"the text has {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are spoken in one session",
+                f"the text has {len(request.text)} characters; at most {MAX_TEXT_CHARACTERS} are spoken in one session",
             )
         number = self._next_number()
-        request = OpenSpeaking(session=number, text=text, synthesis=synthesis, room_samples=room_samples)
-        session = SpeakingSession(number, self._child, self._bounds, self._now_seconds, room_samples)
+        session = SpeakingSession(number, self.feed, self._bounds, self._now_seconds, request.room_samples)
         return self._open(request, session)
 
     def told(self, answer: SessionAnswer) -> None:
@@ -133,7 +125,7 @@ class SessionTable:
             )
         return next(self._numbers)
 
-    def _open(self, request: OpenHearing | OpenSpeaking, session: S) -> S:
-        self._child.send(request)
+    def _open(self, request: OpenHearing | OpenFile | OpenSpeaking, session: S) -> S:
+        self.feed.send_first(request.model_copy(update={"session": session.number}))
         self._sessions[session.number] = session
         return session

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 
-from voxfleet_agent.lane_protocol.session_messages import SessionEnded, SpokenAudio
+from voxfleet_agent.lane_protocol.session_messages import OpenHearing, OpenSpeaking, SessionEnded, SpokenAudio
 from voxfleet_agent.lanes.lane_session import LaneSession
 from voxfleet_agent.lanes.lane_types import LaneSpec, LoadedModel
 from voxfleet_agent.lanes.session_table import SessionTable
@@ -31,16 +31,18 @@ async def work_through_clip(sessions: SessionTable, spec: LaneSpec, loaded: Load
         # It takes tens of milliseconds, in which other lanes' sessions must not wait.
         pcm = await asyncio.to_thread(voice_like_pcm, rate_hz, CLIP_MILLISECONDS)
         hearing = session = sessions.open_hearing(
-            sample_rate_hz=rate_hz,
-            turn_detection=None,
-            partial_milliseconds=CLIP_MILLISECONDS,
-            max_turn_milliseconds=10 * CLIP_MILLISECONDS,
+            OpenHearing(
+                session=0,
+                sample_rate_hz=rate_hz,
+                partial_milliseconds=CLIP_MILLISECONDS,
+                max_turn_milliseconds=10 * CLIP_MILLISECONDS,
+            )
         )
         hearing.send_audio(pcm)
         hearing.end()
     else:
         room_samples = loaded.sample_rate_hz * CLIP_MILLISECONDS // 1000
-        session = sessions.open_speaking(TEXT, synthesis=None, room_samples=room_samples)
+        session = sessions.open_speaking(OpenSpeaking(session=0, text=TEXT, room_samples=room_samples))
     async for event in session.events():
         if isinstance(event, SpokenAudio):
             session.cancel()

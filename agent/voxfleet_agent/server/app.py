@@ -20,10 +20,12 @@ from voxfleet_agent.attempts.admission import Refusal
 from voxfleet_agent.config import ConfigError, Listen
 from voxfleet_agent.server.responses import RequestRefused, refusal_response
 from voxfleet_agent.server.routes import Routes
+from voxfleet_agent.server.session_socket import PING_SECONDS, SessionSocket
 from voxfleet_agent.server.tls import TlsFiles
 from voxfleet_agent.server.tls_listener import POLL_SECONDS, TlsListener
 from voxfleet_api.order_age import CLOCK_HEADER, ClockReading
 from voxfleet_api.protocol import Problem
+from voxfleet_api.session_protocol import MAX_CONTROL_BYTES
 
 GRACE_SECONDS = 3
 
@@ -37,7 +39,7 @@ class WithClock:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def answer(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 MutableHeaders(scope=message)[CLOCK_HEADER] = str(self._clock())
             await send(message)
 
@@ -102,7 +104,7 @@ class AgentServer(uvicorn.Server):
 
     def _cut(self) -> None:
         for connection in list(self.server_state.connections):
-            if isinstance(connection, H11Protocol):
+            if isinstance(connection, H11Protocol | SessionSocket):
                 connection.transport.abort()
 
     @contextlib.contextmanager
@@ -124,7 +126,11 @@ def build_server(app: ASGIApp, tls: TlsFiles | None = None) -> AgentServer:
         uvicorn.Config(
             app,
             http="h11",
-            ws="none",
+            ws=SessionSocket,
+            ws_max_size=MAX_CONTROL_BYTES,
+            ws_ping_interval=PING_SECONDS,
+            ws_ping_timeout=PING_SECONDS,
+            ws_per_message_deflate=False,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -11,9 +11,9 @@ from starlette.routing import Route
 
 from voxfleet_agent.attempts.admission import Refusal
 from voxfleet_agent.endpoint_lanes.endpoint_lanes import EndpointLanes
-from voxfleet_agent.server.requests import UID, good_until, parse_json
-from voxfleet_agent.server.responses import RequestRefused, json_response, read_body, whole_number
-from voxfleet_api.endpoint_lanes import LaneKey, LaneList, LaneRequest
+from voxfleet_agent.server.requests import good_until, lane_key, parse_json
+from voxfleet_agent.server.responses import RequestRefused, json_response, read_body
+from voxfleet_api.endpoint_lanes import LaneList, LaneRequest
 
 
 class LaneRoutes:
@@ -43,14 +43,14 @@ class LaneRoutes:
 
     async def lane(self, request: Request) -> Response:
         self._require_read(request)
-        status = self._lanes.status(_key(request))
+        status = self._lanes.status(lane_key(request))
         if status is None:
             raise RequestRefused.of(404, "this agent has no such lane")
         return json_response(status)
 
     async def put_lane(self, request: Request) -> Response:
         await self._require_change(request)
-        key, until = _key(request), good_until(request)
+        key, until = lane_key(request), good_until(request)
         try:
             body = LaneRequest.load(parse_json(await read_body(request)))
         except ValidationError as error:
@@ -63,12 +63,5 @@ class LaneRoutes:
 
     async def delete_lane(self, request: Request) -> Response:
         await self._require_change(request)
-        deleted = await self._lanes.delete(_key(request))
+        deleted = await self._lanes.delete(lane_key(request))
         return Response(status_code=204 if deleted else 202)
-
-
-def _key(request: Request) -> LaneKey:
-    endpoint_uid, generation = request.path_params["endpoint_uid"], request.path_params["generation"]
-    if not UID.fullmatch(endpoint_uid):
-        raise RequestRefused.of(400, "the endpoint's UID in the path is not a UID")
-    return LaneKey(endpoint_uid, whole_number(generation, "the generation in the path", least=1, most=2**53, default=0))

@@ -7,7 +7,7 @@ import asyncio
 from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from voxfleet_agent.attempts.admission import Caller, Refusal, decide_read
 from voxfleet_agent.attempts.event_feed import UnknownCursor
@@ -21,6 +21,7 @@ from voxfleet_agent.server.event_stream import stream
 from voxfleet_agent.server.lane_routes import LaneRoutes
 from voxfleet_agent.server.requests import UID, good_until, parse_json
 from voxfleet_agent.server.responses import RequestRefused, json_response, read_body, whole_number
+from voxfleet_agent.server.session_routes import SessionRoutes
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.machine_messages import Capability, MachineFacts, port_of_nonce
 from voxfleet_api.pools import usable_memory_bytes
@@ -48,7 +49,7 @@ class Routes:
         self._metrics = metrics
         self.closing = asyncio.Event()
 
-    def table(self) -> list[Route]:
+    def table(self) -> list[BaseRoute]:
         return [
             Route("/livez", self.livez, methods=["GET"]),
             Route("/readyz", self.readyz, methods=["GET"]),
@@ -66,6 +67,9 @@ class Routes:
             Route("/v1/ledger", self.ledger, methods=["GET"]),
             Route("/v1/ledger/chains", self.ledger_chains, methods=["GET"]),
             *LaneRoutes(self._lanes, self._require_read, self._require_change).table(),
+            *SessionRoutes(
+                self._lanes, self._authenticator, lambda: self._supervisor.bound, self._require_ready
+            ).table(),
         ]
 
     # Without authentication

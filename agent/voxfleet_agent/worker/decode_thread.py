@@ -183,14 +183,10 @@ class DecodeThread:
                 number += 1
             if number == 0 and not job.abandoned:
                 failure = VoxFleetError(FailureClass.DECODE_ERROR, "decodes to no audio")
-        except VoxFleetError as error:
-            failure = error
         except OSError:
             raise  # the disk is at fault, not the clip
-        except MemoryError:
-            failure = VoxFleetError(FailureClass.MEMORY_EXCEEDED, "there was no memory to decode the clip")
         except Exception as error:  # noqa: BLE001 - strangers' bytes must not end the lane; the verdict names the type
-            failure = VoxFleetError(FailureClass.DECODE_ERROR, f"the decoder raised {type(error).__name__}")
+            failure = decoding_failure(error)
         done = failure is None and decoder is not None
         self._emit(
             Decoded(
@@ -231,3 +227,12 @@ class DecodeThread:
         self._meter.restart()
         self._emit(Piece(job, number, slot, start_milliseconds, speech, written_ns, judge.note, took))
         return written_ns - started_ns
+
+
+def decoding_failure(error: Exception) -> VoxFleetError:
+    """What a clip has failed with whose decoding raised `error`. Pure."""
+    if isinstance(error, VoxFleetError):
+        return error
+    if isinstance(error, MemoryError):
+        return VoxFleetError(FailureClass.MEMORY_EXCEEDED, "there was no memory to decode the clip")
+    return VoxFleetError(FailureClass.DECODE_ERROR, f"the decoder raised {type(error).__name__}")

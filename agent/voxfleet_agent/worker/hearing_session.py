@@ -1,8 +1,8 @@
 """One session that listens: frames of audio come in, turns and their text go out.
 
 Audio stays in a ring of the longest turn and a fifth, and touches no disk. What does not fit, because ended turns still
-wait for the model, waits as it came in a backlog of the same length; a client that runs ahead of the model by more than
-that loses its session.
+wait for the model, waits as it came in a backlog; a client that sends beyond the window that it was told loses its
+session.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from voxfleet_agent.lane_protocol.session_messages import (
     ClearTurn,
     CommitTurn,
     EndSession,
+    FileBytes,
     GrantRoom,
     HearAudio,
     SessionMessage,
@@ -31,9 +32,12 @@ from voxfleet_agent.lane_protocol.session_messages import (
     TurnCommitted,
     TurnDone,
 )
+from voxfleet_agent.worker.audio_backlog import AudioBacklog, TakenAudio
+from voxfleet_agent.worker.interrupted_pass import Attend, InterruptedPasses, nobody_else
 from voxfleet_agent.worker.long_step import Reached, long_step
-from voxfleet_agent.worker.memory_needs import TURN_RING_PERCENT, turn_ring_frames
+from voxfleet_agent.worker.memory_needs import backlog_bytes, turn_ring_frames
 from voxfleet_agent.worker.session_audio import SAMPLE_BYTES, Samples, SessionAudio
+from voxfleet_agent.worker.session_summary import SessionSummary
 from voxfleet_agent.worker.step_order import StepKind, WaitingStep
 from voxfleet_agent.worker.turn_clock import LATE_MILLISECONDS, TurnClock
 from voxfleet_agent.worker.turn_hearing import TurnHearing, TurnStream
@@ -41,7 +45,6 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 
 MOST_WAITING_TURNS = 8
 """Ended turns that may wait for the model before audio has to wait."""
-_MOST_WAITING_REQUESTS = 1_000
 PARTIAL_REST_FACTOR = 4
 """After a pass over an open turn, the turn is left alone for this many times as long: a fifth of the lane for each."""
 MOST_PARTIAL_MILLISECONDS = 60_000
@@ -66,6 +69,7 @@ class _Turn:
     rests_until_ns: int = 0
     """No pass over it begins before."""
     end_frame: int = 0
+    voiced_end_frame: int | None = None
     ended_ns: int = 0
     taken_up_ns: int | None = None
     """When the model began with what counts as the final pass."""
@@ -82,20 +86,25 @@ class HearingSession:
         turns: TurnClock,
         *,
         sample_rate_hz: int,
-        partial_milliseconds: int,
+        partial_milliseconds: int | None,
         max_turn_milliseconds: int,
         detects: bool,
         send: Callable[[Message], None],
+        attend: Attend = nobody_else,
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """`sample_rate_hz`: of the client's audio. `detects`: the client is told where speech begins and stops."""
+        """`sample_rate_hz`: of the client's audio. `partial_milliseconds`: None: turns are heard at their end alone.
+        `detects`: the client is told where speech begins and stops. `attend`: is called between windows of a pass.
+        """
         self._number = number
         self._hearing = hearing
         self._audio = audio
         self._turns = turns
         self._rate_hz = hearing.sample_rate_hz
         self._client_rate_hz = sample_rate_hz
-        self._partial_frames = max(1, partial_milliseconds * self._rate_hz // 1000)
+        self._partial_frames = (
+            None if partial_milliseconds is None else max(1, partial_milliseconds * self._rate_hz // 1000)
+        )
         self._ring_frames = turn_ring_frames(max_turn_milliseconds, self._rate_hz)
         self._ring = TurnRing(self._ring_frames)
         self._detects = detects
@@ -107,30 +116,34 @@ class HearingSession:
         self._next_turn = 0
         self._last_text_ns = 0
         """When the last turn that ended had its text."""
-        self._backlog: deque[bytearray | SessionMessage] = deque()
-        self._backlog_bytes = 0
-        self._most_backlog_bytes = max_turn_milliseconds * TURN_RING_PERCENT * sample_rate_hz // 100_000 * SAMPLE_BYTES
-        self._slice_bytes = max(1, sample_rate_hz * _SLICE_MILLISECONDS // 1000) * SAMPLE_BYTES
+        slice_bytes = max(1, sample_rate_hz * _SLICE_MILLISECONDS // 1000) * SAMPLE_BYTES
+        self.window_bytes = backlog_bytes(max_turn_milliseconds, self._rate_hz)
+        """How much audio the client may have sent that `_taken` has not told of."""
+        self._backlog = AudioBacklog(self.window_bytes, slice_bytes)
+        self._taken = TakenAudio(number, self.window_bytes, send, now_ns)
+        self._passes = InterruptedPasses(number, StepKind.LISTEN, attend)
         self._longest_frame_milliseconds = 0
         self._last_audio_ns = 0
         self._closing = False
-        self.revisions = 0
-        """How often a pass contradicted text that was already sent."""
 
     def request(self, request: SessionMessage) -> None:
         """Takes what the client sends, in its order."""
         if self._closing:
             return
+        lags = bool(self._backlog)
         match request:
             case HearAudio():
                 self._take(request.pcm)
             case GrantRoom():
                 raise VoxFleetError(FailureClass.INVALID_INPUT, "a session that listens takes no room; leave it out")
+            case FileBytes():
+                raise VoxFleetError(
+                    FailureClass.INVALID_INPUT, "the session was opened for audio in frames; send HearAudio"
+                )
             case _:
-                if len(self._backlog) >= _MOST_WAITING_REQUESTS:
-                    raise _ahead("turns end faster than the model hears them; commit fewer of them")
-                self._backlog.append(request)
-        self._work_off_backlog()
+                self._backlog.add(request)
+        if not lags:  # else it waits for a step: whatever a client sends ahead, a cancel behind it is soon read
+            self._work_off_backlog(_STEP_SLICES)
 
     @property
     def ended(self) -> bool:
@@ -156,7 +169,7 @@ class HearingSession:
                 self._last_text_ns = self._now_ns()
                 self._drop_audio()
         elif self._backlog:
-            self._work_off_backlog()
+            self._work_off_backlog(_STEP_SLICES)
         elif self._open is not None:
             self._hear_so_far(self._open)
 
@@ -182,41 +195,31 @@ class HearingSession:
 
     def close(self) -> None:
         """Lets go of its audio."""
+        self._passes.cancelled = True
         self._ring.drop_before(self._ring.end_frame)
         self._backlog.clear()
+
+    def summary(self) -> SessionSummary:
+        return SessionSummary()
 
     def _take(self, pcm: bytes) -> None:
         if len(pcm) % SAMPLE_BYTES:
             raise VoxFleetError(
                 FailureClass.INVALID_INPUT, "HearAudio has half a sample; send whole samples of 16 bits"
             )
-        if self._backlog_bytes + len(pcm) > self._most_backlog_bytes:
-            raise _ahead("audio comes faster than the model hears it; send it at the pace of speech")
+        self._backlog.add_audio(pcm)
         self._last_audio_ns = self._now_ns()
         milliseconds = len(pcm) // SAMPLE_BYTES * 1000 // self._client_rate_hz
         self._longest_frame_milliseconds = max(self._longest_frame_milliseconds, milliseconds)
-        self._backlog_bytes += len(pcm)
-        last = self._backlog[-1] if self._backlog else None
-        if isinstance(last, bytearray):
-            last += pcm
-        else:
-            self._backlog.append(bytearray(pcm))
 
-    def _work_off_backlog(self) -> None:
-        for _ in range(_STEP_SLICES):
+    def _work_off_backlog(self, most_slices: int) -> None:
+        for _ in range(most_slices):
             if not self._backlog or not self._has_room():
                 return
-            first = self._backlog[0]
-            if isinstance(first, bytearray):
-                pcm = bytes(first[: self._slice_bytes])
-                del first[: self._slice_bytes]
-                self._backlog_bytes -= len(pcm)
-                if not first:
-                    self._backlog.popleft()
-                self._hear(self._audio.feed(pcm))
-                continue
-            self._backlog.popleft()
-            match first:
+            match self._backlog.take():
+                case bytes() as pcm:
+                    self._taken.add(len(pcm))
+                    self._hear(self._audio.feed(pcm))
                 case CommitTurn():
                     self._commit()
                 case ClearTurn():
@@ -226,6 +229,7 @@ class HearingSession:
                     self._hear(self._audio.flush())
                     self._follow(self._turns.finish())
                     self._closing = True
+                    self._taken.tell()
                     self._backlog.clear()
 
     def _has_room(self) -> bool:
@@ -251,6 +255,8 @@ class HearingSession:
 
     def _note_due(self, turn: _Turn) -> None:
         """Notes whether another pass over the open turn is due, now that audio has come."""
+        if self._partial_frames is None:
+            return
         if turn.stream is None and self._ring.end_frame - turn.start_frame > self._most_partial_frames:
             turn.due_since_ns = None
         elif turn.due_since_ns is None and self._ring.end_frame - turn.heard_to_frame >= self._partial_frames:
@@ -269,6 +275,7 @@ class HearingSession:
                         started = self._milliseconds(self._open.start_frame)
                         self._tell(SpeechStarted, turn=self._open.number, audio_milliseconds=started)
                 case SpeechEnded() if self._open is not None and self._detects:
+                    self._open.voiced_end_frame = event.end_frame
                     stopped = self._milliseconds(event.end_frame)
                     self._tell(SpeechStopped, turn=self._open.number, audio_milliseconds=stopped)
                 case TurnEnded() if self._open is not None:
@@ -321,7 +328,7 @@ class HearingSession:
             self._tell_text(turn, turn.text.finish(transcript.text))
         except VoxFleetError as error:
             failure = error
-        self.revisions += turn.text.revisions
+        voiced_end = turn.voiced_end_frame
         self._tell(
             TurnDone,
             turn=turn.number,
@@ -330,9 +337,11 @@ class HearingSession:
             reason="" if failure is None else failure.message[:REASON_CHARACTERS],
             start_milliseconds=self._milliseconds(turn.start_frame),
             end_milliseconds=self._milliseconds(turn.end_frame),
+            voiced_end_milliseconds=voiced_end and self._milliseconds(voiced_end),
             language=language,
+            revisions=turn.text.revisions,
             wait_milliseconds=(started_ns - turn.ended_ns) // 1_000_000,
-            infer_milliseconds=(self._now_ns() - started_ns) // 1_000_000,
+            infer_milliseconds=(self._now_ns() - started_ns - self._passes.take_away_ns()) // 1_000_000,
         )
         return True
 
@@ -341,7 +350,8 @@ class HearingSession:
         samples = self._ring.read(turn.start_frame, turn.end_frame)
         if turn.stream is None:
             with self._long_step(samples) as reached:
-                return self._hearing.final(samples, reached)
+                between = self._passes.between(reached, self._milliseconds(len(samples)))
+                return self._hearing.final(samples, between)
         if turn.heard_to_frame < turn.end_frame:
             turn.stream.feed(samples[turn.heard_to_frame - turn.start_frame :])
             turn.heard_to_frame = turn.end_frame
@@ -359,11 +369,8 @@ class HearingSession:
             self._tell(TextDelta, turn=turn.number, text=text)
 
     def _tell(self, answer: Callable[..., Message], **fields: object) -> None:
-        self._send(answer(session=self._number, **fields))
+        if not self._passes.cancelled:
+            self._send(answer(session=self._number, **fields))
 
     def _milliseconds(self, frame: int) -> int:
         return frame * 1000 // self._rate_hz
-
-
-def _ahead(reason: str) -> VoxFleetError:
-    return VoxFleetError(FailureClass.THROTTLED, reason)

@@ -6,6 +6,8 @@ import queue
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 
 from voxfleet_agent.lane_protocol.channel import LaneRequest
 from voxfleet_agent.lane_protocol.messages import BatchMessage, Load, Loaded, Message, WorkerRefusal
@@ -21,9 +23,15 @@ from voxfleet_agent.worker.decode_thread import Decoded, DecodeThreadFailed, Pie
 from voxfleet_agent.worker.model_in_memory import ModelInMemory
 from voxfleet_agent.worker.session_host import ModelSessions
 from voxfleet_agent.worker.sessions import Sessions
-from voxfleet_agent.worker.step_order import BATCH_STEP, WaitingStep, next_step
+from voxfleet_agent.worker.step_order import BATCH_STEP, StepKind, WaitingStep, next_step
 
-Item = LaneRequest | Piece | Decoded | DecodeThreadFailed
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A session has a step that it had not."""
+
+
+Item = LaneRequest | Piece | Decoded | DecodeThreadFailed | Wake
 
 LIFE_SECONDS = 5.0
 """How often a child whose batches are paused tells that it lives; a third of the least time that hangs take."""
@@ -105,6 +113,17 @@ class WorkerLoop:
         self._step_started_ns = time.monotonic_ns()
         return self._step_started_ns - started_ns
 
+    def _attend_others(self, number: int, latest: StepKind) -> int:
+        """Called in the middle of a session's step, where its model can be left alone: each other session gets a step,
+        unless it is less urgent than `latest`. Returns how long that took, in nanoseconds; 0: none was waiting."""
+        started_ns, served = time.monotonic_ns(), {number}
+        self._take_waiting()
+        while (step := self._sessions.next_step(latest, served)) is not None and step.session is not None:
+            served.add(step.session)
+            self._run(step)
+            self._take_waiting()
+        return time.monotonic_ns() - started_ns if len(served) > 1 else 0
+
     def _take_waiting(self) -> None:
         """Takes what is in the inbox, without waiting; what comes after a request to load waits until that is done."""
         until_seconds = time.monotonic() + _TAKING_SECONDS
@@ -139,6 +158,8 @@ class WorkerLoop:
         match item:
             case Load() | BatchMessage() | Piece() | Decoded() | DecodeThreadFailed():
                 self._batches.put(item)
+            case Wake():
+                pass  # whoever takes it looks for the next step
             case PauseBatches():
                 self._paused = True
                 self._send(BatchesPaused(step_milliseconds=self._step_milliseconds))
@@ -149,5 +170,8 @@ class WorkerLoop:
                 self._sessions.request(item)
 
     def _serve_sessions(self, answer: Loaded | WorkerRefusal) -> None:
-        host = ModelSessions(self._backends, self._model, self._send) if isinstance(answer, Loaded) else None
+        host = None
+        if isinstance(answer, Loaded):
+            wake = partial(self._inbox.put, Wake())
+            host = ModelSessions(self._backends, self._model, self._send, self._attend_others, wake)
         self._sessions.serve(host)

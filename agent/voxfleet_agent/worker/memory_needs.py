@@ -15,17 +15,28 @@ TURN_RING_PERCENT = 120
 LEAST_TURN_RING_MILLISECONDS = 2_000
 """A ring is for turns of this length at least: a fifth of it is how far audio may run ahead of the model."""
 SAMPLE_BYTES = 2
-"""Of the backlog, which holds audio as the client sent it."""
+_LEAST_BACKLOG_BYTES = 2**17
+"""Two of the largest messages: one is taken while the next one is on its way."""
+_MOST_BACKLOG_BYTES = 2**20
+"""Half a minute of audio at 16 kHz. More would wait here rather than with its sender, for nothing."""
 VAD_BYTES = 4 * _MIB
 """A detector of speech with its state, and the filter of a resample, rounded up: 3.2 and 0.2 MB were measured."""
 _ROOM_PERCENT = 25
 """Waiting audio may take this share of the memory that ring, decoding and model leave below the cap, and its batch as
 much again. The rest is for what longer audio takes, which only the ladder measures and the memory guard bounds."""
+_UPLOADS_PERCENT = 50
+"""Files that are uploaded to a lane for sessions may take this share of what the sessions leave below the cap."""
 
 
 def turn_ring_frames(max_turn_milliseconds: int, rate_hz: int) -> int:
     """How much audio a session holds, in frames at the model's rate."""
     return -(-max(max_turn_milliseconds, LEAST_TURN_RING_MILLISECONDS) * rate_hz * TURN_RING_PERCENT // 100_000)
+
+
+def backlog_bytes(max_turn_milliseconds: int, rate_hz: int) -> int:
+    """How much audio may wait for room in that ring, as the client sent it."""
+    ring_bytes = turn_ring_frames(max_turn_milliseconds, rate_hz) * SAMPLE_BYTES
+    return min(max(ring_bytes, _LEAST_BACKLOG_BYTES), _MOST_BACKLOG_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,11 @@ class MemoryNeeds:
         )
 
 
+def upload_bytes(max_bytes: int, contract: VoiceContractSpec, rate_hz: int, decode_bytes: int) -> int:
+    """What a file of at most `max_bytes` takes: its bytes, its decoding, and two pieces ahead of the model."""
+    return max_bytes + decode_bytes + 2 * piece_frames(contract, rate_hz) * BYTES_PER_FRAME
+
+
 @dataclass(frozen=True, slots=True)
 class SessionNeeds:
     """Memory of a lane that is loaded for sessions and gets no batches: the model, one step of it, and each session."""
@@ -107,8 +123,15 @@ class SessionNeeds:
 
     def mlx_limits(self, cap_bytes: int, interpreter_bytes: int, *, in_mlx: bool) -> MlxLimits:
         """What MLX may take under the cap. `in_mlx`: whether it is MLX that holds what sessions need."""
-        sessions_bytes = 0 if in_mlx else self.limits.most_sessions * self.session_bytes
-        return mlx_limits(cap_bytes, interpreter_bytes + sessions_bytes, cap_bytes - self.least_bytes)
+        outside_bytes = 0
+        if not in_mlx:
+            outside_bytes = self.limits.most_sessions * self.session_bytes + self.uploads_bytes(cap_bytes)
+        cache_bytes = cap_bytes - self.least_bytes - (0 if in_mlx else self.uploads_bytes(cap_bytes))
+        return mlx_limits(cap_bytes, interpreter_bytes + outside_bytes, cache_bytes)
+
+    def uploads_bytes(self, cap_bytes: int) -> int:
+        """What files that were uploaded may take together, with their decoding."""
+        return max(0, cap_bytes - self.least_bytes) * _UPLOADS_PERCENT // 100
 
     def refusal(self, cap_bytes: int) -> str | None:
         """Why the sessions do not fit the lane's memory cap, with the arithmetic; None when they do."""
@@ -131,9 +154,10 @@ def hearing_needs(
 ) -> SessionNeeds:
     """Each session has a full ring and a full backlog, and a detector of speech."""
     longest_milliseconds = min(limits.max_turn_milliseconds, longest_piece_milliseconds(contract))
-    ring_bytes = turn_ring_frames(longest_milliseconds, rate_hz) * (BYTES_PER_FRAME + SAMPLE_BYTES)
+    ring_bytes = turn_ring_frames(longest_milliseconds, rate_hz) * BYTES_PER_FRAME
+    audio_bytes = ring_bytes + backlog_bytes(longest_milliseconds, rate_hz)
     turn_bytes = -(-longest_milliseconds * rate_hz // 1000) * BYTES_PER_FRAME
-    return SessionNeeds(limits, model_bytes, work_bytes, ring_bytes + VAD_BYTES, turn_bytes)
+    return SessionNeeds(limits, model_bytes, work_bytes, audio_bytes + VAD_BYTES, turn_bytes)
 
 
 def _mib(size_bytes: int) -> str:

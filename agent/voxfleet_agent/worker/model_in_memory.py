@@ -50,6 +50,8 @@ class ModelInMemory:
         self.room_bytes = 0
         """The most audio of batches that waits outside of the ring."""
         self.session_limits: SessionLimits | None = None
+        self.uploads_bytes: int | None = None
+        """What uploads may take together; None: nobody has counted it."""
         self._second_opinion: AudibleSpeech | None = None
         """Loaded with the first model that transcribes, and kept: its memory counts as the model's."""
         self._interpreter_bytes = backends.memory.footprint_bytes()
@@ -63,7 +65,7 @@ class ModelInMemory:
         """Raises GpuFaultError."""
         os.environ.update(request.environment)
         self.ring, self.judge = None, None
-        self.contract, self.session_limits = request.contract, request.sessions
+        self.contract, self.session_limits, self.uploads_bytes = request.contract, request.sessions, None
         reset_peak()
         self._backends.memory.reset_metal_peak()
         self._backends.memory.set_limits(mlx_limits(request.memory_cap_bytes, self._interpreter_bytes))
@@ -177,6 +179,7 @@ class ModelInMemory:
         needs = hearing_needs(limits, request.contract, rate_hz, model_bytes=model_bytes, work_bytes=self._work_bytes)
         _refuse(needs.refusal(cap_bytes))
         self._backends.memory.set_limits(needs.mlx_limits(cap_bytes, self._interpreter_bytes, in_mlx=False))
+        self.uploads_bytes = needs.uploads_bytes(cap_bytes)
 
     def _prepare_to_speak(self, model: Synthesizer, request: Load, limits: SessionLimits) -> None:
         model_bytes, cap_bytes = self.resting_bytes(), request.memory_cap_bytes

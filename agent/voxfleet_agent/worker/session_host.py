@@ -12,15 +12,22 @@ from functools import partial
 from voxfleet_agent.audio.ring_buffer import longest_piece_milliseconds
 from voxfleet_agent.engine.turn_detection import TurnRules
 from voxfleet_agent.lane_protocol.messages import Message
-from voxfleet_agent.lane_protocol.session_messages import OpenHearing, OpenSpeaking, TurnDetection
+from voxfleet_agent.lane_protocol.session_messages import OpenFile, OpenHearing, OpenSpeaking, TurnDetection
 from voxfleet_agent.worker.backends import WorkerBackends
 from voxfleet_agent.worker.hearing_session import HearingSession
+from voxfleet_agent.worker.interrupted_pass import Attend
+from voxfleet_agent.worker.load_refusals import file_refusal
+from voxfleet_agent.worker.memory_needs import upload_bytes
 from voxfleet_agent.worker.model_in_memory import ModelInMemory
 from voxfleet_agent.worker.session_audio import VAD_RATE_HZ, SessionAudio, session_resample
 from voxfleet_agent.worker.speaking_session import SpeakingSession
 from voxfleet_agent.worker.synthesize import MILLISECONDS_PER_CHARACTER
 from voxfleet_agent.worker.turn_clock import CommittedTurns, DetectedTurns, ResampledTurns, TurnClock
-from voxfleet_agent.worker.turn_hearing import TurnHearing
+from voxfleet_agent.worker.turn_hearing import TurnHearing, in_language
+from voxfleet_agent.worker.upload_decoding import UploadDecoding
+from voxfleet_agent.worker.upload_room import UploadRoom
+from voxfleet_agent.worker.upload_session import UploadSession
+from voxfleet_agent.worker.uploaded_file import UploadedFile, open_uploaded_file
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
@@ -33,10 +40,23 @@ _LEAST_PARTIAL_MILLISECONDS = 50
 class ModelSessions:
     """The sessions.SessionHost of a model that was loaded."""
 
-    def __init__(self, backends: WorkerBackends, model: ModelInMemory, send: Callable[[Message], None]) -> None:
+    def __init__(
+        self,
+        backends: WorkerBackends,
+        model: ModelInMemory,
+        send: Callable[[Message], None],
+        attend: Attend,
+        wake: Callable[[], None],
+    ) -> None:
+        """`attend` is called where a session's step can be left alone. `wake`, which any thread may call, has the loop
+        look for steps anew.
+        """
         self._backends = backends
         self._model = model
         self._send = send
+        self._attend = attend
+        self._wake = wake
+        self._uploads = UploadRoom(model.uploads_bytes)
         limits = model.session_limits
         self.most_sessions = UNCOUNTED_SESSIONS if limits is None else limits.most_sessions
 
@@ -49,16 +69,15 @@ class ModelSessions:
         """Raises VoxFleetError: MODEL_UNAVAILABLE, INVALID_INPUT or CONTRACT_VIOLATION."""
         model, judge, contract = self._model.transcriber, self._model.judge, self._model.contract
         if model is None or judge is None or contract is None:
-            raise VoxFleetError(
-                FailureClass.MODEL_UNAVAILABLE, "the lane's model speaks; open a session that listens elsewhere"
-            )
+            raise _speaks()
         self._refuse_times(request)
+        hearing = TurnHearing(in_language(model, request.language), judge, self._backends.audible_speech)
         rate_hz = model.sample_rate_hz
         resample = session_resample(request.sample_rate_hz, contract, rate_hz)
         longest_milliseconds = self._longest_turn_milliseconds(request, contract)
         return HearingSession(
             request.session,
-            TurnHearing(model, judge, self._backends.audible_speech),
+            hearing,
             SessionAudio(request.sample_rate_hz, rate_hz, resample, self._backends.open_resampler),
             self._turns(request, longest_milliseconds, rate_hz),
             sample_rate_hz=request.sample_rate_hz,
@@ -66,6 +85,49 @@ class ModelSessions:
             max_turn_milliseconds=longest_milliseconds,
             detects=request.turn_detection is not None,
             send=self._send,
+            attend=self._attend,
+        )
+
+    def open_file(self, request: OpenFile) -> UploadSession:
+        """Raises VoxFleetError: MODEL_UNAVAILABLE, INVALID_INPUT, MEMORY_EXCEEDED, THROTTLED or SCRATCH_EXHAUSTED."""
+        model, judge, contract = self._model.transcriber, self._model.judge, self._model.contract
+        if model is None or judge is None or contract is None:
+            raise _speaks()
+        hearing = TurnHearing(in_language(model, request.language), judge, self._backends.audible_speech)
+        rate_hz, backends = model.sample_rate_hz, self._backends
+        size_bytes = upload_bytes(request.max_bytes, contract, rate_hz, backends.working_set_bytes(contract))
+        room = self._uploads
+        room.take(size_bytes)
+        try:
+            file = open_uploaded_file()
+        except OSError as error:
+            room.give_back(size_bytes)
+            refusal = file_refusal(error)
+            raise VoxFleetError(refusal.failure_class, refusal.message) from error
+
+        def start_decoding(file: UploadedFile) -> UploadDecoding:
+            def gone() -> None:
+                file.close()
+                room.give_back(size_bytes)
+
+            return UploadDecoding(
+                partial(backends.open_decoder, file.path, contract, rate_hz),
+                file.opened,
+                backends.audible_speech,
+                rate_hz,
+                self._wake,
+                gone,
+            )
+
+        return UploadSession(
+            request.session,
+            hearing,
+            file,
+            start_decoding,
+            max_bytes=request.max_bytes,
+            release=partial(room.give_back, size_bytes),
+            send=self._send,
+            attend=self._attend,
         )
 
     def open_speaking(self, request: OpenSpeaking) -> SpeakingSession:
@@ -90,10 +152,11 @@ class ModelSessions:
         )
 
     def _refuse_times(self, request: OpenHearing) -> None:
-        if request.partial_milliseconds < _LEAST_PARTIAL_MILLISECONDS:
+        partial_milliseconds = request.partial_milliseconds
+        if partial_milliseconds is not None and partial_milliseconds < _LEAST_PARTIAL_MILLISECONDS:
             raise VoxFleetError(
                 FailureClass.INVALID_INPUT,
-                f"partial_milliseconds: {request.partial_milliseconds}; at least {_LEAST_PARTIAL_MILLISECONDS}",
+                f"partial_milliseconds: {partial_milliseconds}; at least {_LEAST_PARTIAL_MILLISECONDS}",
             )
         if request.max_turn_milliseconds < 1:
             raise VoxFleetError(FailureClass.INVALID_INPUT, "max_turn_milliseconds: must be above 0")
@@ -115,6 +178,12 @@ class ModelSessions:
         if rate_hz == VAD_RATE_HZ:
             return turns
         return ResampledTurns(turns, partial(self._backends.open_resampler, rate_hz, VAD_RATE_HZ, "soxr_hq"), rate_hz)
+
+
+def _speaks() -> VoxFleetError:
+    return VoxFleetError(
+        FailureClass.MODEL_UNAVAILABLE, "the lane's model speaks; open a session that listens elsewhere"
+    )
 
 
 def _rules(detection: TurnDetection, max_turn_milliseconds: int) -> TurnRules:

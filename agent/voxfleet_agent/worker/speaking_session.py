@@ -6,6 +6,7 @@ memory of one chunk and no computation.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -16,6 +17,7 @@ from voxfleet_agent.lane_protocol.messages import Message
 from voxfleet_agent.lane_protocol.session_messages import EndSession, GrantRoom, SessionMessage, SpokenAudio
 from voxfleet_agent.worker.decode_thread import Samples
 from voxfleet_agent.worker.long_step import long_step
+from voxfleet_agent.worker.session_summary import SessionSummary
 from voxfleet_agent.worker.step_order import StepKind, WaitingStep
 from voxfleet_agent.worker.transcribe import GpuFaultError, inference_failure
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -26,6 +28,9 @@ _EMPTY = np.zeros(0, np.float32)
 
 class SpeakingSession:
     """On the thread that owns the model. Its methods raise VoxFleetError, with which the session ends."""
+
+    window_bytes = 0
+    """It takes no audio."""
 
     def __init__(
         self,
@@ -39,6 +44,7 @@ class SpeakingSession:
         clipping: Clipping,
         opened_ns: int,
         send: Callable[[Message], None],
+        now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """`chunks`: (N,) float32 each, made as they are taken. `most_samples`: the longest audio that is allowed.
         `text_milliseconds`: how long the text takes to speak, about; its chunks may all come at once.
@@ -52,7 +58,11 @@ class SpeakingSession:
         self._rate_hz = sample_rate_hz
         self._clipping = clipping
         self._opened_ns = opened_ns
+        self._taken_up_ns: int | None = None
+        """When the model began with the first chunk."""
+        self._first_audio_ns: int | None = None
         self._send = send
+        self._now_ns = now_ns
         self._unsent = _EMPTY
         self._made_samples = 0
         self._sent_samples = 0
@@ -84,6 +94,7 @@ class SpeakingSession:
 
     def run_step(self) -> None:
         """Makes a chunk, unless one is left, and sends as much of it as there is room. Raises GpuFaultError."""
+        self._taken_up_ns = self._taken_up_ns or self._now_ns()
         if not len(self._unsent):
             chunk = self._next_chunk()
             if chunk is None:
@@ -94,12 +105,24 @@ class SpeakingSession:
         self._room_samples -= len(sent)
         self._sent_samples += len(sent)
         self._send(SpokenAudio(session=self._number, pcm=pcm16(sent)))
+        self._first_audio_ns = self._first_audio_ns or self._now_ns()
 
     def close(self) -> None:
         """Ends generation, wherever it stands."""
         close = getattr(self._chunks, "close", None)
         if close is not None:
             close()
+
+    def summary(self) -> SessionSummary:
+        wait_ns = infer_ns = 0
+        if self._taken_up_ns is not None:
+            wait_ns = self._taken_up_ns - self._opened_ns
+            infer_ns = (self._first_audio_ns or self._taken_up_ns) - self._taken_up_ns
+        return SessionSummary(
+            audio_milliseconds=self._sent_samples * 1000 // self._rate_hz,
+            wait_milliseconds=wait_ns // 1_000_000,
+            infer_milliseconds=infer_ns // 1_000_000,
+        )
 
     def due_ns(self) -> int | None:
         """Nothing of it depends on the clock."""

@@ -16,7 +16,7 @@ from voxfleet_agent.lane_protocol.failure_marks import gpu_abort
 from voxfleet_agent.worker.decode_thread import AudibleSpeech, Mask, Samples
 from voxfleet_agent.worker.long_step import Reached
 from voxfleet_agent.worker.transcribe import GpuFaultError, Transcriber, inference_failure
-from voxfleet_agent.worker.transcript_judge import Judgement, TranscriptJudge, text_warnings
+from voxfleet_agent.worker.transcript_judge import JudgedAudio, Judgement, TranscriptJudge, text_warnings
 from voxfleet_api.failures import FailureClass, VoxFleetError
 
 T = TypeVar("T")
@@ -50,6 +50,26 @@ class StreamingTranscriber(Protocol):
     def open_stream(self) -> TurnStream | None: ...
 
 
+@runtime_checkable
+class MultilingualTranscriber(Protocol):
+    """A Transcriber that may be told another language for each of its passes."""
+
+    def in_language(self, language: str) -> Transcriber:
+        """Raises VoxFleetError(INVALID_INPUT) for a language that it cannot be told."""
+        ...
+
+
+def in_language(model: Transcriber, language: str | None) -> Transcriber:
+    """The model as it hears this language, a code or a name; None: the lane's. Raises VoxFleetError(INVALID_INPUT)."""
+    if language is None:
+        return model
+    if not isinstance(model, MultilingualTranscriber):
+        raise VoxFleetError(
+            FailureClass.INVALID_INPUT, f"language: the lane's model cannot be told {language}; leave it out"
+        )
+    return model.in_language(language)
+
+
 @dataclass(frozen=True, slots=True)
 class _HeardTurn:
     """A turn as the judge sees a piece."""
@@ -66,6 +86,8 @@ class TurnHearing:
         self._judge = judge
         self._audible_speech = audible_speech
         self.sample_rate_hz = model.sample_rate_hz
+        self.quarantines = judge.quarantines
+        """Whether text that nobody spoke fails what it was written for."""
 
     def open_stream(self) -> TurnStream | None:
         """A turn that is heard as it is spoken; None: the model hears it again and again.
@@ -104,20 +126,29 @@ class TurnHearing:
         quarantines such clips, or what the model failed with; and GpuFaultError.
         """
         turn = _HeardTurn(self._audible_speech(samples, self.sample_rate_hz))
-        transcript = self._transcribe(samples, reached, enlarged=False)
-        judgement = self._judge.judge(transcript, turn, samples)
-        if judgement.short is not None:
-            reached(0)
-            transcript = self._transcribe(samples, reached, enlarged=True)
-            judgement = self._judge.judge(transcript, turn, samples)
+        transcript, judgement = self.judged(samples, turn, reached)
         self._refuse(judgement, len(samples) * 1000 // self.sample_rate_hz)
         return transcript
 
-    def _refuse(self, judgement: Judgement, audio_milliseconds: int) -> None:
+    def judged(self, samples: Samples, audio: JudgedAudio, reached: Reached = _untold) -> tuple[Transcript, Judgement]:
+        """The transcript of audio, (N,) float32, and what of its text nobody spoke.
+
+        Raises VoxFleetError: TRUNCATED_OUTPUT for one that is cut short twice, or what the model failed with; and
+        GpuFaultError.
+        """
+        transcript = self._transcribe(samples, reached, enlarged=False)
+        judgement = self._judge.judge(transcript, audio, samples)
         if judgement.short is not None:
-            raise VoxFleetError(FailureClass.TRUNCATED_OUTPUT, judgement.short)
+            reached(0)
+            transcript = self._transcribe(samples, reached, enlarged=True)
+            judgement = self._judge.judge(transcript, audio, samples)
+            if judgement.short is not None:
+                raise VoxFleetError(FailureClass.TRUNCATED_OUTPUT, judgement.short)
+        return transcript, judgement
+
+    def _refuse(self, judgement: Judgement, audio_milliseconds: int) -> None:
         warnings = text_warnings(judgement.unspoken, judgement.repeated, audio_milliseconds)
-        if warnings and self._judge.quarantines:
+        if warnings and self.quarantines:
             raise VoxFleetError(FailureClass.UNSPOKEN_TEXT, "; ".join(warning.message for warning in warnings))
 
     def _transcribe(self, samples: Samples, reached: Reached, *, enlarged: bool) -> Transcript:

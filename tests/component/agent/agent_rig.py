@@ -13,6 +13,7 @@ import httpx
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from voxfleet_agent.agent_tokens import AgentTokens
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
@@ -63,6 +64,7 @@ from voxfleet_api.run_record import LaneReadings
 TIMEOUT_SECONDS = 30.0
 """Makes a test fail, instead of hanging, when an event never comes."""
 TOKEN = "a-token-of-some-length"
+SESSION_TOKEN = "another-token-for-sessions"
 CONTROL_PLANE = "control-plane-1"
 CONTRACT = VoiceContractSpec(input=ContractInput(containers=(Container.WAV,), sample_rates_hz=(16000,), channels=(1,)))
 MODEL = ResolvedModel(Path("/nowhere"), "sha256:" + "0" * 64)
@@ -188,6 +190,7 @@ class Agent:
     key: Ed25519PrivateKey
     http: httpx.AsyncClient
     lanes: EndpointLanes
+    routes: Routes
 
     def headers(self, control_plane: str = CONTROL_PLANE, epoch: int = 1, token: str = TOKEN) -> dict[str, str]:
         return {"Authorization": f"Bearer {token}", CONTROL_PLANE_HEADER: control_plane, EPOCH_HEADER: str(epoch)}
@@ -296,6 +299,7 @@ async def running_agent(
     models: ModelResolver | None = None,
     allow: Sequence[str] | None = None,
     pace: PaceWatch | None = None,
+    session_token: str | None = SESSION_TOKEN,
 ) -> AsyncIterator[Agent]:
     """Runs an agent, and stops it in order, as SIGTERM does."""
     clock = clock or ManualClock()
@@ -349,7 +353,7 @@ async def running_agent(
         ),
         services.clip_metrics,
     )
-    routes = Routes(services, supervisor, endpoint_lanes, Authenticator(TOKEN), metrics)
+    routes = Routes(services, supervisor, endpoint_lanes, Authenticator(AgentTokens(TOKEN, session_token)), metrics)
     listener = listen_on(Listen(port=0))
     server = build_server(build_app(routes, supervisor.clock))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -358,7 +362,7 @@ async def running_agent(
         base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=30.0
     )
     try:
-        yield Agent(folder, clock, stage, pools, supervisor, journal, scratch, key, client, endpoint_lanes)
+        yield Agent(folder, clock, stage, pools, supervisor, journal, scratch, key, client, endpoint_lanes, routes)
     finally:
         await asyncio.gather(supervisor.shut_down(), endpoint_lanes.shut_down())
         routes.closing.set()

@@ -24,6 +24,7 @@ def config(tmp_path: Path) -> Path:
                 "stateDir": str(tmp_path / "state"),
                 "listen": {"port": 0},
                 "tokenFile": str(tmp_path / "secrets" / "token"),
+                "sessionTokenFile": str(tmp_path / "secrets" / "session-token"),
                 "ledgerKeyFile": str(tmp_path / "secrets" / "ledger.pem"),
                 "scratch": {"path": str(tmp_path / "scratch"), "quota": "1Gi"},
             }
@@ -37,13 +38,14 @@ def started(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_init_makes_a_key_and_a_token_once(config: Path, tmp_path: Path) -> None:
+def test_init_makes_a_key_and_two_tokens_once(config: Path, tmp_path: Path) -> None:
     first, second = invoke("init", "--config", config), invoke("init", "--config", config)
     assert first.returncode == second.returncode == 0, first.stderr
     assert first.stdout == second.stdout
     public_key(first.stdout.strip())
     assert "created" in first.stderr and "created" not in second.stderr
-    for name in ("token", "ledger.pem"):
+    assert (tmp_path / "secrets" / "token").read_text() != (tmp_path / "secrets" / "session-token").read_text()
+    for name in ("token", "session-token", "ledger.pem"):
         assert (tmp_path / "secrets" / name).stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
 

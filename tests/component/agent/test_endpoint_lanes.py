@@ -21,6 +21,7 @@ from tests.component.agent.agent_rig import CONTRACT, MODEL, TIMEOUT_SECONDS, Ag
 from voxfleet_agent.config import PoolConfig
 from voxfleet_agent.endpoint_lanes import lane_holding
 from voxfleet_agent.journal import lane_holds
+from voxfleet_agent.lane_protocol.session_messages import OpenHearing
 from voxfleet_agent.lanes import interactive_lane
 from voxfleet_agent.lanes.interactive_pools import InteractivePools
 from voxfleet_agent.models.resolved_model import ResolvedModel
@@ -36,6 +37,7 @@ from voxfleet_api.machine_messages import Capability, MachineFacts
 from voxfleet_api.pools import PoolKind
 from voxfleet_api.protocol import TOMBSTONE_DAYS, Problem, RenewAnswer
 
+OPEN_HEARING = OpenHearing(session=0, sample_rate_hz=16_000, partial_milliseconds=500, max_turn_milliseconds=1000)
 STAND_IN = Path(__file__).parents[1] / "lanes" / "session_stand_in.py"
 
 
@@ -163,9 +165,7 @@ async def test_a_lane_is_loaded_once_serves_and_is_deleted(agent: Agent) -> None
     lane = agent.lanes.lane(LaneKey("endpoint-1", 1))
     assert lane is not None and lane.pid is not None
     pid = lane.pid
-    session = lane.open_hearing(
-        sample_rate_hz=16_000, turn_detection=None, partial_milliseconds=500, max_turn_milliseconds=1000
-    )
+    session = lane.open_hearing(OPEN_HEARING)
     facts = MachineFacts.load((await agent.http.get("/v1/machine")).json())
     assert Capability.ENDPOINT_LANES in facts.capabilities
     assert [(one.key, one.sessions) for one in facts.endpoint_lanes] == [(LaneKey("endpoint-1", 1), 1)]
@@ -278,9 +278,7 @@ async def test_a_newer_generation_is_never_told_with_the_olders_child(
             return await remove(key)
 
         monkeypatch.setattr(agent.scratch, "remove_attempt", note_and_remove)
-        session = lane.open_hearing(
-            sample_rate_hz=16_000, turn_detection=None, partial_milliseconds=500, max_turn_milliseconds=1000
-        )
+        session = lane.open_hearing(OPEN_HEARING)
         models.gate.clear()
         newer = lane_request(generation=2, max_sessions=5)
         at_once = LaneStatus.load((await put(agent, newer)).json())
@@ -525,9 +523,7 @@ async def test_the_time_of_a_lane_is_signed_by_what_it_was_held_for(tmp_path: Pa
         clock.advance(10)
         lane = agent.lanes.lane(LaneKey("endpoint-1", 2))
         assert lane is not None and lane.pid is not None
-        session = lane.open_hearing(
-            sample_rate_hz=16_000, turn_detection=None, partial_milliseconds=500, max_turn_milliseconds=1000
-        )
+        session = lane.open_hearing(OPEN_HEARING)
         await agent.lanes.tick()
         clock.advance(5)
         session.cancel()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.component.lanes.lane_rig import END_SECONDS, Examples, contract, transcribe_spec
 
-from voxfleet_agent.lane_protocol.session_messages import SessionEnded, TextDelta, TurnDone
+from voxfleet_agent.lane_protocol.session_messages import OpenHearing, SessionEnded, TextDelta, TurnDone
 from voxfleet_agent.lanes import warm_up_clip
 from voxfleet_agent.lanes.interactive_lane import InteractiveLane
 from voxfleet_agent.lanes.lane_session import HearingSession
@@ -37,7 +37,7 @@ def pcm_of(examples: Examples) -> tuple[bytes, str]:
 
 def opened(lane: InteractiveLane) -> HearingSession:
     return lane.open_hearing(
-        sample_rate_hz=16_000, turn_detection=None, partial_milliseconds=500, max_turn_milliseconds=30_000
+        OpenHearing(session=0, sample_rate_hz=16_000, partial_milliseconds=500, max_turn_milliseconds=30_000)
     )
 
 
@@ -48,7 +48,6 @@ async def heard(session: HearingSession, pcm: bytes) -> Heard:
     """(the text of all turns, all deltas, how the session ended)."""
     for start in range(0, len(pcm), FRAME_BYTES):
         session.send_audio(pcm[start : start + FRAME_BYTES])
-        await session.until_taken(END_SECONDS)
     session.end()
     async with asyncio.timeout(END_SECONDS):
         events = [event async for event in session.events()]

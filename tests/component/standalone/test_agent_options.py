@@ -20,8 +20,9 @@ from tests.component.standalone.conftest import EXAMPLES
 from tests.rig.agent_process import AgentProcess
 
 from voxfleet_agent import ledger as ledgers
+from voxfleet_agent.agent_tokens import read_tokens
 from voxfleet_agent.attempts.services import AttemptServices
-from voxfleet_agent.config import AgentConfig, ConfigError, ListenTls, create_private_file, load_config, read_token
+from voxfleet_agent.config import AgentConfig, ConfigError, ListenTls, create_private_file, load_config
 from voxfleet_agent.daemon import open_agent
 from voxfleet_agent.lanes.pools import LanePools
 from voxfleet_agent.models.store import builtin_model_folder
@@ -165,7 +166,11 @@ async def listen_port(opened: Opened) -> object:
 
 
 async def token_file(opened: Opened) -> object:
-    return read_token(opened.config)
+    return read_tokens(opened.config).operator
+
+
+async def session_token_file(opened: Opened) -> object:
+    return read_tokens(opened.config).session
 
 
 async def ledger_key_file(opened: Opened) -> object:
@@ -199,6 +204,7 @@ ROWS: dict[str, Row | Elsewhere] = {
         ),
     ),
     "tokenFile": Row(token_file, in_a_run=False),
+    "sessionTokenFile": Row(session_token_file, in_a_run=False),
     "ledgerKeyFile": Row(ledger_key_file, in_a_run=False),
     "scratch.path": Row(scratch_path),
     "scratch.quota": Row(scratch_quota),
@@ -276,12 +282,14 @@ def agent_yaml(folder: Path, number: int) -> Path:
     (folder / "data").mkdir()
     (folder / "no.pem").write_text("no certificate")
     create_private_file(folder / "token", b"0123456789abcdef" * (number + 1))
+    create_private_file(folder / "session-token", b"fedcba9876543210" * (number + 1))
     ledgers.create_key_file(folder / "ledger.pem")
     shared = [f"file://{builtin_model_folder(BuiltinName.COMMANDS)}/", *HOSTS]
     content = {
         "stateDir": f"{folder}/state",
         "listen": {"host": ("127.0.0.1", "127.0.0.2")[number], "port": free_port()},
         "tokenFile": f"{folder}/token",
+        "sessionTokenFile": f"{folder}/session-token",
         "ledgerKeyFile": f"{folder}/ledger.pem",
         "scratch": {
             "path": f"{folder}/scratch",

@@ -16,6 +16,7 @@ from tests.rig.fake_fleet.lanes import LANE_MEMORY_BYTES, SleepingLane, Sleeping
 from tests.rig.fake_fleet.stages import SleepingWork
 from tests.rig.fake_fleet.troubles import Trouble, WrongClock, troubled
 
+from voxfleet_agent.agent_tokens import AgentTokens
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
@@ -129,7 +130,7 @@ async def serve(
     await supervisor.start()
     lanes = EndpointLanes(services, supervisor.closing, supervisor.fail, lambda: supervisor.bound.control_plane)
     metrics = metrics_of(supervisor, lanes, services)
-    routes = Routes(services, supervisor, lanes, Authenticator(settings.token), metrics)
+    routes = Routes(services, supervisor, lanes, Authenticator(AgentTokens(settings.token)), metrics)
     server = build_server(troubled(settings.trouble, build_app(routes, supervisor.clock), supervisor))
     # uvicorn's own loop wakes ten times a second to keep the date: hundreds of servers would do nothing else.
     leaving = asyncio.Event()

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from voxfleet_agent.agent_tokens import AgentTokens, read_tokens
 from voxfleet_agent.config import (
     EXAMPLE,
     ConfigError,
@@ -165,6 +166,21 @@ def test_a_secret_that_others_may_read_is_refused(tmp_path: Path) -> None:
         read_private_file(file, "tokenFile")
     with pytest.raises(ConfigError, match="voxfleet-agent init --config FILE"):
         read_private_file(tmp_path / "none", "tokenFile")
+
+
+def test_the_tokens_of_operators_and_of_sessions_are_two(tmp_path: Path) -> None:
+    for name, token in (("token", b"0123456789abcdef"), ("other", b"fedcba9876543210"), ("short", b"0123456789")):
+        create_private_file(tmp_path / name, token + b"\n")
+    alone = load_config(write(tmp_path, tokenFile=str(tmp_path / "token")))
+    assert read_tokens(alone) == AgentTokens("0123456789abcdef", None)
+    both = load_config(write(tmp_path, tokenFile=str(tmp_path / "token"), sessionTokenFile=str(tmp_path / "other")))
+    assert read_tokens(both) == AgentTokens("0123456789abcdef", "fedcba9876543210")
+    assert "abcdef" not in repr(read_tokens(both)) and "fedcba" not in repr(read_tokens(both))
+    assert both.secret_files.keys() == {"tokenFile", "sessionTokenFile", "ledgerKeyFile"}
+    for file, says in (("token", "sessionTokenFile: .*write another one"), ("short", "sessionTokenFile: .*16 char")):
+        wrong = write(tmp_path, tokenFile=str(tmp_path / "token"), sessionTokenFile=str(tmp_path / file))
+        with pytest.raises(ConfigError, match=says):
+            read_tokens(load_config(wrong))
 
 
 def test_caps_beyond_what_the_gpu_may_wire_are_refused_with_the_arithmetic() -> None:

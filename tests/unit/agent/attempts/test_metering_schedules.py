@@ -6,9 +6,9 @@ Meter, journal tables, recovery and ledger are the agent's own; the clocks are t
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -20,9 +20,11 @@ from tests.component.agent.agent_rig import process_spec
 
 from voxfleet_agent.attempts.lane_meter import LaneMeter
 from voxfleet_agent.attempts.meter_clock import LONGEST_CORRECTION, MeterClock
+from voxfleet_agent.attempts.paused_time import Payer
 from voxfleet_agent.attempts.recovery import seal_left_holds
 from voxfleet_agent.journal import lane_holds, schema
 from voxfleet_agent.journal.attempt_table import JournaledAttempt
+from voxfleet_agent.journal.lane_holds import EndpointHolder
 from voxfleet_agent.ledger import Ledger, begin_chain, page_after, public_key_text
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.digest import digest_of
@@ -36,8 +38,12 @@ SUMMER_TIME_ENDS = datetime(2026, 10, 25, 0, 59, 59, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
 
 AWAKE = st.sampled_from([0, 1, 499, 500, 501, 2_999, 60_000, 86_400_000]) | st.integers(0, 40 * 86_400_000)
+PAYERS = [
+    Payer(AttemptKey(uid, 7), EndpointHolder("cp", "team-a", uid, uid, "cc-7")) for uid in ("endpoint-a", "endpoint-b")
+]
 STEPS = st.one_of(
-    st.tuples(st.sampled_from(["start", "switch", "end", "clip"]), st.integers(0, LANES - 1)),
+    st.tuples(st.sampled_from(["start", "switch", "end", "clip", "resume"]), st.integers(0, LANES - 1)),
+    st.tuples(st.just("pause"), st.integers(0, LANES * len(PAYERS) - 1)),
     st.tuples(st.just("tick"), st.just(0)),
     st.tuples(st.just("awake"), AWAKE),
     st.tuples(st.just("asleep"), st.integers(1, 70 * 86_400_000)),
@@ -68,9 +74,16 @@ class Held:
 
     meter: LaneMeter
     record: JournaledAttempt
-    began: int
-    journaled: int
-    """Both on the metered clock."""
+    since: int
+    """Since when the time is not in `spent`, on the metered clock."""
+    payer: Payer | None = None
+    spent: Counter[str] = field(default_factory=Counter)
+    """Milliseconds, by the UID of who pays."""
+    journaled: Counter[str] = field(default_factory=Counter)
+
+    def up_to(self, now: int) -> None:
+        self.spent[self.record.key.shard_uid if self.payer is None else self.payer.key.shard_uid] += now - self.since
+        self.since = now
 
 
 class Mac:
@@ -82,8 +95,8 @@ class Mac:
         self.ledger = Ledger(KEY, begin_chain(self.db, public_key_text(KEY)), "hw-1")
         self.records: dict[AttemptKey, JournaledAttempt] = {}
         self.lanes: dict[int, Held] = {}
-        self.expected: dict[str, int] = defaultdict(int)
-        """Milliseconds, by shard."""
+        self.expected: Counter[str] = Counter()
+        """Milliseconds, by the UID of a shard or an endpoint."""
         self.clips = self.added_clips = 0
         self.steady = True
         """Whether the Mac never slept and its clock was never set."""
@@ -109,7 +122,7 @@ class Mac:
         self.records[record.key] = record
         now = self.clocks.metered
         meter = LaneMeter(self.clock, self.boot_id, record.key, f"offline-{lane}", "Offline")
-        self.lanes[lane] = Held(meter, record, now, now)
+        self.lanes[lane] = Held(meter, record, now)
         lane_holds.save(self.db, meter.hold)
 
     def switch(self, lane: int) -> None:
@@ -118,7 +131,21 @@ class Mac:
         activity = Activity.WORK if held.meter.activity is Activity.SETUP else Activity.CLEANUP
         self.ledger.seal(self.db, held.meter.switch(activity), held.record)
         lane_holds.save(self.db, held.meter.hold)
-        held.journaled = self.clocks.metered
+        held.up_to(self.clocks.metered)
+        held.journaled = held.spent.copy()
+
+    def pause(self, number: int) -> None:
+        lane, payer = divmod(number, len(PAYERS))
+        self._pay(lane, PAYERS[payer])
+
+    def resume(self, lane: int) -> None:
+        self._pay(lane, None)
+
+    def _pay(self, lane: int, payer: Payer | None) -> None:
+        if (held := self.lanes.get(lane)) is not None:
+            held.meter.pay(payer)
+            held.up_to(self.clocks.metered)
+            held.payer = payer
 
     def end(self, lane: int) -> None:
         if (held := self.lanes.pop(lane, None)) is None:
@@ -126,7 +153,8 @@ class Mac:
         ended = held.meter.end()
         self.ledger.seal(self.db, ended, held.record)
         assert self.ledger.seal(self.db, ended, held.record) == []
-        self.expected[held.record.key.shard_uid] += self.clocks.metered - held.began
+        held.up_to(self.clocks.metered)
+        self.expected += held.spent
 
     def clip(self, lane: int) -> None:
         if lane in self.lanes:
@@ -136,8 +164,9 @@ class Mac:
     def tick(self, _: int) -> None:
         for held in self.lanes.values():
             ended = held.meter.tick()
-            self.ledger.tick(self.db, ended, held.meter.hold, held.record)
-            held.journaled = self.clocks.metered
+            self.ledger.tick(self.db, ended, held.meter.running, held.record)
+            held.up_to(self.clocks.metered)
+            held.journaled = held.spent.copy()
 
     def awake(self, milliseconds: int) -> None:
         self.clocks.metered += milliseconds
@@ -156,7 +185,7 @@ class Mac:
 
     def crash(self, _: int) -> None:
         for held in self.lanes.values():
-            self.expected[held.record.key.shard_uid] += held.journaled - held.began
+            self.expected += held.journaled
         self.lanes.clear()
         self._start_process()
         if self.set_back:
@@ -205,6 +234,9 @@ def test_rows_stand_for_the_time_that_lanes_were_held_to_the_millisecond(
     signed: dict[str, int] = defaultdict(int)
     for row in rows:
         signed[row.shard_uid] += row.monotonic_milliseconds
+        is_paused = row.activity is Activity.PAUSED
+        assert is_paused == (row.held_for.kind == "VoiceEndpoint") == (row.billing_key == "cc-7")
+        assert row.paused_milliseconds == is_paused * row.monotonic_milliseconds
     assert {uid: spent for uid, spent in signed.items() if spent} == {uid: s for uid, s in mac.expected.items() if s}
     lanes: dict[tuple[str, str], list[LedgerRow]] = defaultdict(list)
     for row in rows:
@@ -248,3 +280,26 @@ def test_a_crash_loses_what_came_after_the_last_tick_and_nothing_else(lost: int)
     rows = mac.rows()
     assert sum(row.monotonic_milliseconds for row in rows) == 10_000
     assert sum(row.clips for row in rows) == 1
+
+
+@given(pauses=st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 3_000)), max_size=30))
+def test_pauses_make_one_row_for_each_endpoint_however_many_there_are(pauses: list[tuple[int, int]]) -> None:
+    steps = [("start", 0), ("switch", 0)]
+    for number, (works, stands) in enumerate(pauses):
+        steps += [("awake", works), ("pause", number % 2), ("awake", stands), ("resume", 0), ("tick", 0)]
+    mac = play(SUMMER_TIME_ENDS, steps)
+    rows = [row for row in mac.rows() if row.activity in (Activity.WORK, Activity.PAUSED)]
+    assert [row.shard_uid for row in rows if row.monotonic_milliseconds or row.activity is Activity.PAUSED] == [
+        uid for uid, spent in [("shard-0", sum(works for works, _ in pauses)), *mac_paused(pauses)] if spent
+    ]
+    assert sum(row.monotonic_milliseconds for row in rows) == sum(map(sum, pauses))
+
+
+def mac_paused(pauses: list[tuple[int, int]]) -> list[tuple[str, int]]:
+    """What each endpoint pays, in the order in which they first paused the lane."""
+    paid: dict[str, int] = {}
+    for number, (_, stands) in enumerate(pauses):
+        if stands:
+            uid = PAYERS[number % 2].key.shard_uid
+            paid[uid] = paid.get(uid, 0) + stands
+    return list(paid.items())

@@ -9,6 +9,7 @@ from typing import cast
 from voxfleet_agent.lane_protocol.channel import frame
 from voxfleet_agent.lane_protocol.messages import Message
 from voxfleet_agent.lane_protocol.session_messages import (
+    OpenSpeaking,
     SessionEnded,
     SessionOpened,
     SpokenAudio,
@@ -20,6 +21,7 @@ from voxfleet_agent.lane_protocol.session_messages import (
 from voxfleet_agent.lanes.child_process import ChildProcess
 from voxfleet_agent.lanes.lane_session import HearingSession, LaneSession, SessionBounds, SpeakingSession
 from voxfleet_agent.lanes.lane_types import LoadedModel
+from voxfleet_agent.lanes.session_feed import SessionFeed
 from voxfleet_agent.lanes.session_table import SessionTable
 
 ROOM = 1_000
@@ -38,6 +40,10 @@ class Child:
     def taken_bytes(self) -> int:
         return self.sent_bytes
 
+    alive = True
+
+    async def until_taken(self) -> None: ...
+
     def send(self, message: Message) -> None:
         self.sent_bytes += len(frame(message))
 
@@ -50,13 +56,13 @@ class Clock:
 
 
 def hearing(clock: Clock) -> HearingSession:
-    session = HearingSession(1, cast(ChildProcess, Child()), SessionBounds(), clock)
+    session = HearingSession(1, SessionFeed(Child()), SessionBounds(), clock)
     session.told(SessionOpened(session=1, sample_rate_hz=16_000))
     return session
 
 
 def speaking(clock: Clock) -> SpeakingSession:
-    session = SpeakingSession(1, cast(ChildProcess, Child()), SessionBounds(), clock, ROOM)
+    session = SpeakingSession(1, SessionFeed(Child()), SessionBounds(), clock, ROOM)
     session.told(SessionOpened(session=1, sample_rate_hz=16_000))
     return session
 
@@ -135,7 +141,7 @@ def test_a_table_tells_a_session_that_is_passed_over_from_one_that_comes_after_t
     async def check() -> None:
         child = Child()
         table = SessionTable(cast(ChildProcess, child), itertools.count(), 2, SessionBounds())
-        session = table.open_speaking("x", synthesis=None, room_samples=ROOM)
+        session = table.open_speaking(OpenSpeaking(session=0, text="x", room_samples=ROOM))
         silence = table.silence()
         assert silence.owed_since_seconds == silence.passed_over_since_seconds == session.owed_since_seconds
         table.told(SpokenAudio(session=session.number, pcm=bytes(200)))
@@ -148,7 +154,7 @@ def test_a_table_tells_a_session_that_is_passed_over_from_one_that_comes_after_t
 def test_nobody_is_passed_over_by_a_long_step_that_goes_on() -> None:
     async def check() -> None:
         table = SessionTable(cast(ChildProcess, Child()), itertools.count(), 2, SessionBounds())
-        session = table.open_speaking("x", synthesis=None, room_samples=ROOM)
+        session = table.open_speaking(OpenSpeaking(session=0, text="x", room_samples=ROOM))
         table.told(WorkingOnAudio(audio_milliseconds=20_000))
         assert table.silence().step_audio_seconds == 20.0
         table.told(WorkingOnAudio(audio_milliseconds=0))

@@ -10,12 +10,14 @@ from voxfleet_agent.lane_protocol.messages import Message
 from voxfleet_agent.lane_protocol.session_messages import (
     CancelSession,
     EndSession,
+    OpenFile,
     OpenHearing,
     OpenSpeaking,
     SessionEnded,
     SessionMessage,
     SessionOpened,
 )
+from voxfleet_agent.worker.session_summary import SessionSummary
 from voxfleet_agent.worker.sessions import Session, Sessions
 from voxfleet_agent.worker.step_order import WaitingStep
 from voxfleet_agent.worker.transcribe import GpuFaultError
@@ -30,6 +32,7 @@ def nothing() -> None: ...
 
 class Fake:
     ended = False
+    window_bytes = 0
 
     def __init__(self, work: Callable[[], None], close: Callable[[], None]) -> None:
         self._work = work
@@ -43,6 +46,9 @@ class Fake:
 
     def run_step(self) -> None:
         self._work()
+
+    def summary(self) -> SessionSummary:
+        return SessionSummary()
 
     def due_ns(self) -> int | None:
         return None
@@ -67,6 +73,9 @@ class Host:
         self._close = close
 
     def open_hearing(self, request: OpenHearing) -> Session:
+        return self._opened(request.session)
+
+    def open_file(self, request: OpenFile) -> Session:
         return self._opened(request.session)
 
     def open_speaking(self, request: OpenSpeaking) -> Session:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.lane_protocol.messages import Message
 from voxfleet_agent.lane_protocol.session_messages import (
+    AudioTaken,
     ClearTurn,
     CommitTurn,
     EndSession,
@@ -24,15 +25,15 @@ from voxfleet_agent.lane_protocol.session_messages import (
     WorkingOnAudio,
 )
 from voxfleet_agent.worker import long_step
+from voxfleet_agent.worker.audio_backlog import MOST_WAITING_REQUESTS
 from voxfleet_agent.worker.decode_thread import Mask, Samples
 from voxfleet_agent.worker.hearing_session import (
-    _MOST_WAITING_REQUESTS,
     MOST_PARTIAL_MILLISECONDS,
     MOST_WAITING_TURNS,
     PARTIAL_REST_FACTOR,
     HearingSession,
 )
-from voxfleet_agent.worker.session_audio import SessionAudio, open_soxr
+from voxfleet_agent.worker.session_audio import SAMPLE_BYTES, SessionAudio, open_soxr
 from voxfleet_agent.worker.step_order import StepKind, next_step
 from voxfleet_agent.worker.transcript_judge import TranscriptJudge
 from voxfleet_agent.worker.turn_clock import LATE_MILLISECONDS, CommittedTurns, TurnClock
@@ -139,7 +140,7 @@ def test_deltas_only_grow_and_are_the_text_of_the_turn(texts: list[str]) -> None
     deltas = [message.text for message in sent if isinstance(message, TextDelta)]
     done = [message for message in sent if isinstance(message, TurnDone)]
     assert all(deltas) and [turn.text for turn in done] == (["".join(deltas)] if len(texts) > 1 else [])
-    if session.revisions == 0 and done:
+    if done and done[0].revisions == 0:
         assert done[0].text == texts[-1]
 
 
@@ -202,12 +203,42 @@ def test_a_turn_that_is_cut_short_is_heard_again_and_then_fails_alone() -> None:
     assert done == [("whole", None), ("", FailureClass.TRUNCATED_OUTPUT), ("next", None)]
 
 
-def test_a_client_that_runs_far_ahead_of_the_model_loses_its_session() -> None:
+AUDIO = HearAudio(session=1, pcm=pcm([1] * 1000))
+
+
+def test_a_client_that_sends_beyond_its_window_loses_its_session() -> None:
+    """The model is never asked: what does not fit in the ring stays in the backlog."""
     session = session_of(Model(), [])
-    audio = HearAudio(session=1, pcm=pcm([1] * 1000))
-    answers = [refusal(session, audio) for _ in range(100)]
-    taken = answers.index(FailureClass.THROTTLED)
-    assert 2 * MAX_TURN_MILLISECONDS <= 1000 * taken <= 3 * MAX_TURN_MILLISECONDS
+    taken = [refusal(session, AUDIO) for _ in range(100)].index(FailureClass.THROTTLED)
+    assert 0 <= len(AUDIO.pcm) * taken - session.window_bytes <= 3 * MAX_TURN_MILLISECONDS * SAMPLE_BYTES
+
+
+@given(st.lists(st.integers(1, 30_000), min_size=1, max_size=20), st.data())
+def test_a_client_that_keeps_to_its_window_never_loses_its_session(sizes: list[int], data: st.DataObject) -> None:
+    """However fast it sends, however many turns wait, and however seldom the model works."""
+    sent: list[Message] = []
+    clock = Clock()
+    session = session_of(Model(), sent, partial_milliseconds=10**6, now_ns=clock)
+    sent_bytes = 0
+    for size in sizes:
+        clock.now_ns += 1_000_000
+        size_bytes = SAMPLE_BYTES * size
+        while sent_bytes + size_bytes - told_bytes(sent) > session.window_bytes:
+            assert session.waiting_step() is not None, "it would wait for ever"
+            session.run_step()
+        session.request(HearAudio(session=1, pcm=bytes(size_bytes)))
+        sent_bytes += size_bytes
+        if data.draw(st.booleans()):
+            session.request(CommitTurn(session=1))
+    session.request(EndSession(session=1))
+    run_all(session)
+    assert session.ended and told_bytes(sent) == sent_bytes
+
+
+def told_bytes(sent: Sequence[Message]) -> int:
+    totals = [message.total_bytes for message in sent if isinstance(message, AudioTaken)]
+    assert totals == sorted(set(totals))
+    return totals[-1] if totals else 0
 
 
 def test_an_ended_turn_is_due_before_what_is_spoken_meanwhile() -> None:
@@ -354,4 +385,4 @@ def test_a_client_that_ends_turns_without_an_end_loses_its_session() -> None:
     requests = (HearAudio(session=1, pcm=pcm([1])), CommitTurn(session=1))
     answers = (refusal(session, request) for _ in range(10_000) for request in requests)
     assert next(filter(None, answers), None) is FailureClass.THROTTLED
-    assert len(session._backlog) <= _MOST_WAITING_REQUESTS + 1
+    assert len(session._backlog) <= MOST_WAITING_REQUESTS + 1

@@ -1,0 +1,157 @@
+"""POST /v1/audio/speech: a text comes as JSON, speech goes out whole or as it is made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+from aiohttp import web
+
+from voxfleet_api.kinds.job_task import Task
+from voxfleet_api.session_protocol import SAMPLE_BYTES, Ended, LatencyKind, OpenSpeaking
+from voxfleet_gateway.api_call import ApiCall
+from voxfleet_gateway.failure_refusals import refusal_of_failure
+from voxfleet_gateway.http_api.call_time import session_time
+from voxfleet_gateway.http_api.served_task import check_task
+from voxfleet_gateway.http_api.speech_options import SpeechFormat, SpeechOptions, read_options
+from voxfleet_gateway.http_api.streamed_body import ClientStopped, StreamedBody
+from voxfleet_gateway.http_api.wav_header import wav_header
+from voxfleet_gateway.lane_session import LaneSession
+from voxfleet_gateway.refusals import CallRefused
+from voxfleet_gateway.served_models import check_model
+from voxfleet_gateway.turn_latency import Playback, TurnStamps, turn_measured
+
+MAX_CALL_BYTES = 2**20
+STREAMED_WINDOW_BYTES = 2**18
+"""How far the lane may be ahead of a listener: five seconds at 24 kHz."""
+WHOLE_WINDOW_BYTES = 2**20
+MAX_WHOLE_BYTES = 2**25
+"""Of speech that is held until it is whole: eleven minutes at 24 kHz."""
+
+
+async def speak(request: web.Request, call: ApiCall) -> web.StreamResponse:
+    """Raises CallRefused."""
+    check_task(call.endpoint, Task.SYNTHESIZE)
+    options = read_options(await _body(request, call.endpoint.spec.session.idle_seconds))
+    check_model(call.endpoint, options.model)
+    asked_seconds = call.now_seconds()
+    async with call.open_session(_opening(options)) as session:
+        body = StreamedBody(
+            request,
+            _content_type(options, session.sample_rate_hz),
+            idle_seconds=call.endpoint.spec.session.idle_seconds,
+        )
+        try:
+            async with session_time(call), aclosing(_speech(session)) as speech:
+                if options.stream:
+                    return await _stream(call, session, body, speech, options, asked_seconds)
+                return await _whole(session, body, speech, options)
+        except CallRefused:
+            if body.has_begun:
+                return body.cut_short()
+            raise
+        except ClientStopped as stopped:
+            return stopped.response
+
+
+def _opening(options: SpeechOptions) -> OpenSpeaking:
+    return OpenSpeaking(
+        text=options.text,
+        voice=options.voice,
+        instruction=options.instruction,
+        language=options.language,
+        speed_percent=options.speed_percent,
+        interval_milliseconds=options.interval_milliseconds,
+        window_bytes=STREAMED_WINDOW_BYTES if options.stream else WHOLE_WINDOW_BYTES,
+    )
+
+
+async def _body(request: web.Request, idle_seconds: float) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(idle_seconds):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > MAX_CALL_BYTES:
+                    raise CallRefused(413, "body_too_large", f"the body is longer than {MAX_CALL_BYTES} bytes")
+    except TimeoutError:
+        raise CallRefused(408, "body_too_slow", f"the body took longer than {idle_seconds:g} s; try again") from None
+    return bytes(body)
+
+
+async def _speech(session: LaneSession) -> AsyncGenerator[bytes | Ended, None]:
+    """Raises CallRefused for what failed on the lane."""
+    async for event in session.events():
+        if isinstance(event, Ended) and event.failure_class is not None:
+            raise refusal_of_failure(event.failure_class, event.reason, event.retry_after_seconds)
+        if isinstance(event, bytes | Ended):
+            yield event
+
+
+def _content_type(options: SpeechOptions, sample_rate_hz: int) -> str:
+    return f"audio/pcm; rate={sample_rate_hz}" if options.response_format is SpeechFormat.PCM else "audio/wav"
+
+
+async def _whole(
+    session: LaneSession, body: StreamedBody, speech: AsyncIterator[bytes | Ended], options: SpeechOptions
+) -> web.StreamResponse:
+    chunks: list[bytes] = []
+    size_bytes = 0
+    async for event in speech:
+        if isinstance(event, Ended):
+            break
+        chunks.append(event)
+        size_bytes += len(event)
+        if size_bytes > MAX_WHOLE_BYTES:
+            raise CallRefused(422, "speech_too_long", "so much speech is not held whole; ask for it with stream")
+        await session.heard(len(event))
+    header = wav_header(session.sample_rate_hz, size_bytes) if options.response_format is SpeechFormat.WAV else b""
+    body.set_length(len(header) + size_bytes)
+    await body.write(header)
+    for chunk in chunks:
+        await body.write(chunk)
+    return await body.finish()
+
+
+async def _stream(
+    call: ApiCall,
+    session: LaneSession,
+    body: StreamedBody,
+    speech: AsyncIterator[bytes | Ended],
+    options: SpeechOptions,
+    asked_seconds: float,
+) -> web.StreamResponse:
+    """A chunk counts as heard once the client took it, so that one who stops reading stops the lane."""
+    header = wav_header(session.sample_rate_hz, None) if options.response_format is SpeechFormat.WAV else b""
+    playback, first = Playback(), None
+    awaited_seconds = call.now_seconds()
+    async for event in speech:
+        came_seconds = call.now_seconds()
+        if isinstance(event, Ended):
+            if not body.has_begun:
+                await body.write(header)
+            response = await body.finish()
+            if first is not None:
+                await session.measured(
+                    turn_measured(
+                        LatencyKind.FIRST_AUDIO,
+                        first,
+                        tunnel_milliseconds=session.tunnel_milliseconds,
+                        infer_milliseconds=event.infer_milliseconds,
+                        round_trips=2,
+                        stalls=playback.stalls,
+                    )
+                )
+            return response
+        await body.write(event if body.has_begun else header + event)
+        await session.heard(len(event))
+        playback = playback.with_chunk(
+            awaited_seconds=awaited_seconds,
+            came_seconds=came_seconds,
+            audio_seconds=len(event) / SAMPLE_BYTES / session.sample_rate_hz,
+        )
+        awaited_seconds = call.now_seconds()
+        if first is None:
+            first = TurnStamps(call.received_seconds, asked_seconds, came_seconds, awaited_seconds)
+    raise AssertionError("a session's events end with Ended")

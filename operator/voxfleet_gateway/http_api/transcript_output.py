@@ -1,0 +1,137 @@
+"""Writes a transcript to the client, whole or as it grows, and measures when its first line was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from voxfleet_api.session_protocol import Ended, LatencyKind, TextDelta, TurnDone, TurnMeasured
+from voxfleet_gateway.http_api.server_timing import SERVER_TIMING, server_timing
+from voxfleet_gateway.http_api.streamed_body import StreamedBody
+from voxfleet_gateway.http_api.transcript import Transcript
+from voxfleet_gateway.http_api.transcript_answers import whole_answer
+from voxfleet_gateway.http_api.transcript_streams import transcript_stream
+from voxfleet_gateway.http_api.transcription_options import TranscriptionOptions, stream_form
+from voxfleet_gateway.lane_session import LaneSession
+from voxfleet_gateway.refusals import CallRefused
+from voxfleet_gateway.turn_latency import TurnStamps, turn_measured
+
+
+class TranscriptOutput(Protocol):
+    """Raises ClientStopped."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Until then the call may still be refused with a status."""
+        ...
+
+    async def delta(self, delta: TextDelta) -> None: ...
+
+    async def turn(self, turn: TurnDone) -> None: ...
+
+    async def end(self, ended: Ended) -> web.StreamResponse: ...
+
+    async def fail(self, refusal: CallRefused) -> web.StreamResponse:
+        """Of an answer that has begun."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UploadTimes:
+    now_seconds: Callable[[], float]
+    session: LaneSession
+    last_byte_seconds: float
+    sent_seconds: float
+
+    def measured(self, told_seconds: float, infer_milliseconds: int) -> TurnMeasured:
+        """As if the first line were written now."""
+        return turn_measured(
+            LatencyKind.UPLOADED_TEXT,
+            TurnStamps(self.last_byte_seconds, self.sent_seconds, told_seconds, self.now_seconds()),
+            tunnel_milliseconds=self.session.tunnel_milliseconds,
+            infer_milliseconds=infer_milliseconds,
+        )
+
+
+class WholeTranscript:
+    def __init__(
+        self, request: web.Request, times: UploadTimes, options: TranscriptionOptions, *, endpoint_language: str | None
+    ) -> None:
+        self._request = request
+        self._times = times
+        self._options = options
+        self._language = options.language or endpoint_language
+        self._transcript = Transcript()
+
+    @property
+    def has_begun(self) -> bool:
+        return False
+
+    async def delta(self, delta: TextDelta) -> None:
+        self._transcript.add_delta(delta)
+
+    async def turn(self, turn: TurnDone) -> None:
+        self._transcript.add_turn(turn)
+
+    async def end(self, ended: Ended) -> web.StreamResponse:
+        told_seconds, infer = self._times.now_seconds(), self._transcript.infer_milliseconds
+        answer = whole_answer(
+            self._transcript,
+            self._options.response_format,
+            audio_milliseconds=ended.audio_milliseconds or self._transcript.end_milliseconds,
+            language=self._language,
+        )
+        timing = server_timing(self._times.measured(told_seconds, infer))
+        response = web.Response(
+            body=answer.body, content_type=answer.content_type, charset="utf-8", headers={SERVER_TIMING: timing}
+        )
+        await response.prepare(self._request)
+        await response.write_eof()
+        await self._times.session.measured(self._times.measured(told_seconds, infer))
+        return response
+
+    async def fail(self, refusal: CallRefused) -> web.StreamResponse:
+        raise refusal
+
+
+class StreamedTranscript:
+    def __init__(
+        self, request: web.Request, times: UploadTimes, options: TranscriptionOptions, *, idle_seconds: float
+    ) -> None:
+        form = stream_form(request.headers.get("Accept", ""), options.response_format)
+        self._times = times
+        self._body = StreamedBody(request, f"{form}; charset=utf-8", idle_seconds=idle_seconds)
+        self._stream = transcript_stream(form)
+        self._transcript = Transcript()
+        self._is_measured = False
+
+    @property
+    def has_begun(self) -> bool:
+        return self._body.has_begun
+
+    async def delta(self, delta: TextDelta) -> None:
+        await self._write(self._stream.delta(self._transcript.add_delta(delta)))
+
+    async def turn(self, turn: TurnDone) -> None:
+        await self._write(self._stream.turn(self._transcript.add_turn(turn), turn))
+
+    async def end(self, ended: Ended) -> web.StreamResponse:
+        audio_milliseconds = ended.audio_milliseconds or self._transcript.end_milliseconds
+        await self._write(self._stream.end(self._transcript, audio_milliseconds))
+        return await self._body.finish()
+
+    async def fail(self, refusal: CallRefused) -> web.StreamResponse:
+        await self._body.write(self._stream.failure(refusal))
+        return await self._body.finish()
+
+    async def _write(self, written: bytes) -> None:
+        if not written:
+            return
+        told_seconds = self._times.now_seconds()
+        await self._body.write(written)
+        if not self._is_measured:
+            self._is_measured = True
+            await self._times.session.measured(self._times.measured(told_seconds, self._transcript.infer_milliseconds))
