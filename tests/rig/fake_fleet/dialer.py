@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx
 
 from voxfleet_api.kinds import MacAgent
-from voxfleet_operator.fleet.dialer import CONNECTION_LIMITS, AgentConnection, DialError, SecretReader
+from voxfleet_operator.fleet.dialer import MAX_CONNECTIONS, AgentConnection, DialError, SecretReader, connection_limits
 
 # Plain HTTP; without this, every client would load the system's certificates.
 _UNUSED_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -43,7 +43,7 @@ class LoopbackDialer:
 
     @asynccontextmanager
     async def _open(self, port: int) -> AsyncIterator[AgentConnection]:
-        transport = httpx.AsyncHTTPTransport(verify=_UNUSED_TLS, retries=0, limits=CONNECTION_LIMITS)
+        transport = httpx.AsyncHTTPTransport(verify=_UNUSED_TLS, retries=0, limits=connection_limits(MAX_CONNECTIONS))
         yield _Connection(transport, f"http://127.0.0.1:{port}")
 
 

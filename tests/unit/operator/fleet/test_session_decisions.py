@@ -22,7 +22,7 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.ledger import IDENTITY_CONTEXT
 from voxfleet_api.machine_messages import Identity, identity_claim
 from voxfleet_operator.fleet.agent_client import AgentClient
-from voxfleet_operator.fleet.dialer import CONNECTION_LIMITS, AgentConnection
+from voxfleet_operator.fleet.dialer import KEEPALIVE_SECONDS, AgentConnection
 from voxfleet_operator.fleet.event_pace import EventPace
 from voxfleet_operator.fleet.fleet import Claim, older_twin
 from voxfleet_operator.fleet.identity import MacRejected, check_identity
@@ -162,6 +162,6 @@ def test_what_nobody_proved_is_no_command_to_type() -> None:
 
 
 def test_a_connection_to_an_agent_outlives_the_pause_between_two_renewals_and_the_agent_closes_it_later() -> None:
-    kept_seconds = CONNECTION_LIMITS.keepalive_expiry or 0.0
+    kept_seconds = KEEPALIVE_SECONDS
     agent_seconds = build_server(Starlette()).config.timeout_keep_alive
     assert SessionTiming().longest_renewal_interval_seconds < kept_seconds < agent_seconds
