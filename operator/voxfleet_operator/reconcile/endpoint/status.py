@@ -34,6 +34,8 @@ class EndpointFacts:
     """Why no further Mac takes a lane."""
     counted: EndpointSum | None = None
     """What statements count of its lanes."""
+    gateway_url: str | None = None
+    """Of the gateway; None: nobody knows of one."""
 
 
 def endpoint_status(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime) -> VoiceEndpointStatus:
@@ -41,6 +43,7 @@ def endpoint_status(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime
     return VoiceEndpointStatus(
         observed_generation=endpoint.metadata.generation,
         conditions=_conditions(endpoint, facts, now),
+        url=_url(endpoint, facts.gateway_url),
         contract=facts.acceptance.contract,
         lane_spec_digest=facts.spec_digest or endpoint.status.lane_spec_digest,
         last_generation=plan.last_generation,
@@ -50,6 +53,11 @@ def endpoint_status(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime
         pending_reason=truncate(facts.pending_reason) if plan.missing else None,
         usage=endpoint_usage(endpoint.status.usage, facts.counted, now),
     )
+
+
+def _url(endpoint: VoiceEndpoint, gateway_url: str | None) -> str | None:
+    metadata = endpoint.metadata
+    return None if gateway_url is None else f"{gateway_url}/{metadata.namespace}/{metadata.name}"
 
 
 def warm_lanes(lanes: Sequence[EndpointLane]) -> list[EndpointLane]:
