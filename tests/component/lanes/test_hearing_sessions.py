@@ -77,6 +77,7 @@ async def test_turns_are_found_by_the_detector_and_no_tail_is_lost(
     assert times == sorted(times) and times[0] >= 500 and times[-1] == length
     for turn, start, stop in zip(turns, started, stopped, strict=True):
         assert turn.start_milliseconds == start.audio_milliseconds < stop.audio_milliseconds <= turn.end_milliseconds
+        assert turn.voiced_end_milliseconds == stop.audio_milliseconds
 
 
 async def test_silence_alone_makes_no_turn(client: Client) -> None:
@@ -109,6 +110,7 @@ async def test_a_commit_ends_a_turn_and_a_clear_drops_one(
     client.send(*frames(number, third[0], 100), EndSession(session=number))
     ended = await client.until(SessionEnded, number)
     assert (ended.failure_class, client.texts(number)) == (None, [first[2], third[2]])
+    assert [turn.voiced_end_milliseconds for turn in client.of(TurnDone, number)] == [None, None]
 
 
 async def test_two_sessions_are_heard_at_once(client: Client, spoken: dict[str, tuple[bytes, int, str]]) -> None:
