@@ -195,6 +195,7 @@ class Agent:
     key: Ed25519PrivateKey
     http: httpx.AsyncClient
     lanes: EndpointLanes
+    routes: Routes
     yields: LaneYields
 
     def headers(self, control_plane: str = CONTROL_PLANE, epoch: int = 1, token: str = TOKEN) -> dict[str, str]:
@@ -380,7 +381,18 @@ async def running_agent(
     )
     try:
         yield Agent(
-            folder, clock, stage, pools, supervisor, journal, scratch, key, client, endpoint_lanes, services.yields
+            folder,
+            clock,
+            stage,
+            pools,
+            supervisor,
+            journal,
+            scratch,
+            key,
+            client,
+            endpoint_lanes,
+            routes,
+            services.yields,
         )
     finally:
         batch_yield.stop()
