@@ -218,7 +218,7 @@ class Mac:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
-        config = {
+        config: dict[str, object] = {
             "stateDir": str(self.directory / "state"),
             "listen": {"host": HOST, "port": self.agent_port, **self._listen_tls()},
             "tokenFile": str(token_file),

@@ -111,7 +111,7 @@ def test_what_cannot_be_followed_is_refused_by_name(call: dict[str, object]) -> 
 
 
 def test_a_format_that_is_not_there_is_answered_with_those_that_are() -> None:
-    with pytest.raises(CallRefused, match="response_format is one of wav, pcm"):
+    with pytest.raises(CallRefused, match="response_format is one of wav, pcm, flac"):
         options(response_format="aac")
 
 
