@@ -13,6 +13,7 @@ from voxfleet_api.session_protocol import SAMPLE_BYTES, Ended, LatencyKind, Open
 from voxfleet_gateway.api_call import ApiCall
 from voxfleet_gateway.failure_refusals import refusal_of_failure
 from voxfleet_gateway.http_api.call_time import session_time
+from voxfleet_gateway.http_api.server_timing import SERVER_TIMING, server_timing
 from voxfleet_gateway.http_api.speech_encodings import SpeechEncoding, speech_encoding
 from voxfleet_gateway.http_api.speech_options import SpeechOptions, read_options
 from voxfleet_gateway.http_api.streamed_body import ClientStopped, StreamedBody
@@ -123,8 +124,11 @@ async def _stream(
             await body.write((b"" if body.has_begun else encoding.header(None)) + encoding.rest())
             response = await body.finish()
             if first is not None:
-                await session.measured(_measured(first, playback, session, event))
+                await session.measured(_measured(first, session, event.infer_milliseconds, playback.stalls))
             return response
+        if first is None:
+            known = _measured(TurnStamps(call.received_seconds, asked_seconds, came_seconds, came_seconds), session)
+            body.set_header(SERVER_TIMING, server_timing(known, knows_infer=False))
         await body.write((b"" if body.has_begun else encoding.header(None)) + encoding.take(event))
         await session.heard(len(event))
         playback = playback.with_chunk(
@@ -138,12 +142,12 @@ async def _stream(
     raise AssertionError("a session's events end with Ended")
 
 
-def _measured(first: TurnStamps, playback: Playback, session: LaneSession, ended: Ended) -> TurnMeasured:
+def _measured(stamps: TurnStamps, session: LaneSession, infer_milliseconds: int = 0, stalls: int = 0) -> TurnMeasured:
     return turn_measured(
         LatencyKind.FIRST_AUDIO,
-        first,
+        stamps,
         tunnel_milliseconds=session.tunnel_milliseconds,
-        infer_milliseconds=ended.infer_milliseconds,
+        infer_milliseconds=infer_milliseconds,
         round_trips=2,
-        stalls=playback.stalls,
+        stalls=stalls,
     )
