@@ -141,7 +141,9 @@ async def test_speech_stays_within_the_window_and_is_measured_after_its_end(agen
             for one in (other, third):  # the place of a session that has ended is free
                 assert isinstance(await one.open(OpenSpeaking(text="x", window_bytes=4_096)), Opened)
         await caller.send(MEASURED)
-        await until_true(lambda: len(live.latencies.told().kinds) == 1)
+        await until_true(
+            lambda: [(one.latency, one.turns) for one in live.latencies.told().kinds] == [("FinalText", 1)]
+        )
 
 
 async def test_the_agent_closes_what_its_caller_leaves_open_after_the_end(
