@@ -30,7 +30,7 @@ def check_secrets(config: AgentConfig) -> list[Finding]:
         findings.append(
             warn(
                 "session token",
-                "there is a pool of kind Interactive and no sessionTokenFile: the agent takes no session of an endpoint",
+                "there is an Interactive pool and no sessionTokenFile: the agent takes no session of an endpoint",
                 "name a file in sessionTokenFile, and run voxfleet-agent init --config FILE",
             )
         )
