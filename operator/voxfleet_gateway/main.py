@@ -103,9 +103,11 @@ async def _serve(options: GatewayOptions, routes: Sequence[ApiRoute]) -> None:
         listener = Listener(calls.application(routes))
         await listener.start(options.host, options.port)
         stack.push_async_callback(listener.stop)
-        await _before(stop, background.ended, asyncio.Event().wait())
-        log.info("gateway drains", open_calls=calls.open_calls, seconds=options.drain_seconds)
-        await calls.drain(options.drain_seconds)
+        try:
+            await _before(stop, background.ended, asyncio.Event().wait())
+        finally:  # sessions need no API server: they go on for as long where it is that which failed
+            log.info("gateway drains", open_calls=calls.open_calls, seconds=options.drain_seconds)
+            await calls.drain(options.drain_seconds)
         background.stopping()
         log.info("gateway stops")
 

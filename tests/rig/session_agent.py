@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -91,12 +92,12 @@ class SessionAgent:
             yield
 
     @asynccontextmanager
-    async def on_port(self) -> AsyncIterator[int]:
+    async def on_port(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
         """On loopback."""
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         async with self._runner() as runner:
-            await web.SockSite(runner, listener).start()
+            await web.SockSite(runner, listener, ssl_context=tls).start()
             yield listener.getsockname()[1]
 
     @asynccontextmanager

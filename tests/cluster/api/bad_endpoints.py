@@ -65,7 +65,7 @@ BAD_ENDPOINTS: dict[str, Bad] = {
             "spec.auth.allowedOrigins",
             "should match",
         )
-        for origin in ("*", "app.example", "https://app.example/", "https://App.example")
+        for origin in ("https://*", "app.example", "https://app.example/", "https://App.example")
     },
     **{
         f"endpoint with the account {account!r}": Bad(
