@@ -6,7 +6,7 @@ import asyncio
 import ssl
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from voxfleet_api.kinds import MacAgent
 from voxfleet_api.session_protocol import OpenUpload, TurnDone
 from voxfleet_dev.certificates import Authority, Issued
 from voxfleet_dev.sshd import Sshd
+from voxfleet_gateway.mac_links.lane_socket import LaneSocket
 from voxfleet_gateway.mac_links.links import MacLinks
 from voxfleet_gateway.mac_links.refused_openings import OpeningRefused, Refusal
 from voxfleet_operator.fleet.transports import Transports
@@ -37,10 +38,13 @@ class Way:
 
     async def heard(self, mac: MacAgent) -> str:
         """What a lane there tells of 1,000 bytes."""
-        async with asyncio.timeout(20), self.links.link(mac).session(KEY, UPLOAD) as session:
+        async with asyncio.timeout(20), self._session(mac) as session:
             await session.send_audio(bytes(1_000))
             await session.end_audio()
             return " ".join([event.text async for event in session.events() if isinstance(event, TurnDone)])
+
+    def _session(self, mac: MacAgent) -> AbstractAsyncContextManager[LaneSocket]:
+        return self.links.link(mac).session(KEY, UPLOAD, wait_seconds=10.0, on_end=lambda: None)
 
     async def _secret(self, name: str, key: str) -> bytes:
         return self.secrets[name, key]
