@@ -53,7 +53,7 @@ class SessionPlace:
     @property
     def measured(self) -> Callable[[TurnMeasured], None]:
         """Takes what the caller measured of a turn."""
-        return self._live.measured
+        return self._live.latencies.measured
 
     def _give_up_wait(self) -> None:
         if self._awaited:

@@ -13,7 +13,6 @@ from voxfleet_api.session_protocol import SAMPLE_BYTES, Ended, LatencyKind, Open
 from voxfleet_gateway.api_call import ApiCall
 from voxfleet_gateway.failure_refusals import refusal_of_failure
 from voxfleet_gateway.http_api.call_time import session_time
-from voxfleet_gateway.http_api.served_task import check_task
 from voxfleet_gateway.http_api.server_timing import SERVER_TIMING, server_timing
 from voxfleet_gateway.http_api.speech_encodings import SpeechEncoding, speech_encoding
 from voxfleet_gateway.http_api.speech_options import SpeechOptions, read_options
@@ -21,6 +20,7 @@ from voxfleet_gateway.http_api.streamed_body import ClientStopped, StreamedBody
 from voxfleet_gateway.lane_session import LaneSession
 from voxfleet_gateway.refusals import CallRefused
 from voxfleet_gateway.served_models import check_model
+from voxfleet_gateway.served_task import check_task
 from voxfleet_gateway.turn_latency import Playback, TurnStamps, turn_measured
 
 MAX_CALL_BYTES = 2**20

@@ -13,7 +13,6 @@ from voxfleet_api.session_protocol import Ended, OpenUpload, TextDelta, TurnDone
 from voxfleet_gateway.api_call import ApiCall
 from voxfleet_gateway.failure_refusals import refusal_of_failure
 from voxfleet_gateway.http_api.call_time import session_time
-from voxfleet_gateway.http_api.served_task import check_task
 from voxfleet_gateway.http_api.streamed_body import ClientStopped
 from voxfleet_gateway.http_api.transcript_output import (
     StreamedTranscript,
@@ -27,6 +26,7 @@ from voxfleet_gateway.http_api.upload_form import form_parts
 from voxfleet_gateway.lane_session import LaneSession, SessionEvent
 from voxfleet_gateway.refusals import CallRefused
 from voxfleet_gateway.served_models import check_model
+from voxfleet_gateway.served_task import check_task
 
 
 async def transcribe(request: web.Request, call: ApiCall) -> web.StreamResponse:

@@ -66,6 +66,15 @@ BAD_ENDPOINTS: dict[str, Bad] = {
             ("maxUploadBytes", 2**30 + 1, "should be less than or equal to 1073741824"),
         )
     },
+    "endpoint whose batches give way in a way that is none": Bad(
+        ENDPOINT, {"spec.yield.mode": "Stop"}, "spec.yield.mode", "Unsupported value"
+    ),
+    **{
+        f"endpoint with a quantum of {quantum}": Bad(
+            ENDPOINT, {"spec.yield": {"quantum": quantum}}, "spec.yield.quantum", "write a duration from 50ms to 10s"
+        )
+        for quantum in ("49ms", "11s")
+    },
     "endpoint that detects speech in a way that is none": Bad(
         ENDPOINT, {"spec.turnDetection.type": "SemanticVad"}, "spec.turnDetection.type", "Unsupported value"
     ),
