@@ -30,6 +30,7 @@ from rich.console import Console
 
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.moments import timestamp
 from voxfleet_dev.chart import HelmFailed
 from voxfleet_dev.chart_release import ChartRelease
 from voxfleet_dev.controlplane import ControlPlane
@@ -42,7 +43,7 @@ from voxfleet_dev.operator_process import OperatorProcess
 from voxfleet_dev.processes import ChildFailed, exit_on_signals, free_port
 from voxfleet_dev.sshd import generate_identity
 from voxfleet_models.whisper_tiny.model import AnotherModel
-from voxfleet_operator.reconcile.schedule.slot_job import job_name, timestamp
+from voxfleet_operator.reconcile.schedule.slot_job import job_name
 from voxfleet_packages.fetch import PackageUnavailable
 
 EXAMPLES = REPOSITORY / "examples"

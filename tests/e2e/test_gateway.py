@@ -39,7 +39,7 @@ def fleet(served_kinds: ControlPlane, tmp_path: Path) -> Iterator[Fleet]:
 @pytest.fixture
 def account(fleet: Fleet) -> GatewayAccount:
     """It may read what reaches Macs and opens sessions, and no agent's own token."""
-    secrets = ["fleet-ssh", "fleet-ca", "fleet-client", *(mac.sessions_secret for mac in fleet.macs)]
+    secrets = ["fleet-ssh", "fleet-ca", "fleet-client", *(mac.session_secret for mac in fleet.macs)]
     keys = [{"namespace": NAMESPACE, "secretNames": ["keys"]}]
     account = GatewayAccount(fleet.control_plane, NAMESPACE, {"fleetSecrets": secrets, "keySecrets": keys})
     account.grant()

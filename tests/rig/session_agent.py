@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -73,6 +73,12 @@ class SessionAgent:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at each end of a session."""
     upgrades: int = 0
+    token: str = TOKEN
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is not set, it reads and answers nothing, and holds what comes."""
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     @property
     def public_key(self) -> str:
@@ -119,7 +125,8 @@ class SessionAgent:
 
     async def _session(self, request: web.Request) -> web.StreamResponse:
         self.upgrades += 1
-        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+        await self.answers.wait()
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
             raise web.HTTPUnauthorized
         if self.control_plane not in (None, request.headers.get(CONTROL_PLANE_HEADER)):
             raise web.HTTPForbidden
@@ -127,7 +134,7 @@ class SessionAgent:
             raise web.HTTPNotFound
         if self.open_sessions >= self.room:
             raise web.HTTPTooManyRequests(headers={"Retry-After": "3"})
-        socket = web.WebSocketResponse(protocols=(SUBPROTOCOL,), compress=False)
+        socket = web.WebSocketResponse(protocols=(SUBPROTOCOL,), compress=False, autoping=False)
         await socket.prepare(request)
         self.open_sessions += 1
         try:
@@ -153,7 +160,7 @@ class SessionAgent:
 
     async def _hear(self, socket: web.WebSocketResponse) -> None:
         total, turn_bytes, turn, taken = 0, 0, 0, 0
-        async for message in socket:
+        async for message in self._messages(socket):
             if message.type is WSMsgType.BINARY:
                 total, turn_bytes = total + len(message.data), turn_bytes + len(message.data)
                 self.most_ahead_bytes = max(self.most_ahead_bytes, total - taken)
@@ -183,12 +190,20 @@ class SessionAgent:
                 case TurnMeasured() as measured:
                     self.measured.append(measured)
 
+    async def _messages(self, socket: web.WebSocketResponse) -> AsyncIterator[WSMessage]:
+        async for message in socket:
+            await self.answers.wait()
+            if message.type is WSMsgType.PING:
+                await socket.pong(message.data)
+            elif message.type is not WSMsgType.PONG:
+                yield message
+
     async def _speak(self, socket: web.WebSocketResponse, opening: OpenSpeaking) -> None:
         heard = asyncio.Condition()
         counts = {"heard": 0, "sent": 0}
 
         async def listen() -> None:
-            async for message in socket:
+            async for message in self._messages(socket):
                 match session_request.validate_json(message.data):
                     case AudioHeard(total_bytes=total):
                         async with heard:

@@ -159,14 +159,16 @@ class MacLink:
                         await self._turn(LinkState.UP)
                         lasted = self._clock()
                         trouble = await self._until_over(connection)
+                        self._way = None  # nobody begins on it while it is being closed
+                        await self._turn(LinkState.DIALLING if trouble is None else LinkState.DOWN)
                         if self._clock() - lasted > LOOK_SECONDS:
                             failures = 0
                 except (DialError, SecretMissing, AgentUnreachable, MacRejected, OSError) as error:
                     trouble = str(error)
                 finally:
                     self._way = None
-                if trouble is None:
-                    return
+                if trouble is None:  # nobody needs it, unless somebody came meanwhile
+                    continue
                 failures += 1
                 log.warning("link lost, dialled again soon", mac=self.mac.metadata.name, error=trouble)
                 await self._turn(LinkState.DOWN)

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from voxfleet_api.kinds import Resource
+from voxfleet_api.moments import timestamp
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.event_reasons import Announced
 from voxfleet_operator.fleet.mac_view import Fleet
@@ -122,4 +123,4 @@ class Context:
     budgets: BudgetAccounts = field(default_factory=BudgetAccounts)
 
     def timestamp(self) -> str:
-        return f"{self.now().replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+        return timestamp(self.now())

@@ -126,8 +126,6 @@ async def test_a_file_comes_as_its_bytes(agent: Agent) -> None:
 
 async def test_speech_stays_within_the_window_and_is_measured_after_its_end(agent: Agent) -> None:
     live = agent.lanes._live[SPEAKS]
-    measured: list[TurnMeasured] = []
-    live.measured = measured.append
     async with called(agent, SPEAKS) as caller:
         await caller.open(LONG_SPEECH)
         while len(caller.audio) < 4_096:
@@ -143,7 +141,9 @@ async def test_speech_stays_within_the_window_and_is_measured_after_its_end(agen
             for one in (other, third):  # the place of a session that has ended is free
                 assert isinstance(await one.open(OpenSpeaking(text="x", window_bytes=4_096)), Opened)
         await caller.send(MEASURED)
-        await until_true(lambda: measured == [MEASURED])
+        await until_true(
+            lambda: [(one.latency, one.turns) for one in live.latencies.told().kinds] == [("FinalText", 1)]
+        )
 
 
 async def test_the_agent_closes_what_its_caller_leaves_open_after_the_end(

@@ -130,6 +130,7 @@ async def test_a_call_that_is_let_in_reaches_a_lane(rig: GatewayRig, site: Site,
 
 
 async def test_whoever_is_not_let_in_learns_nothing(rig: GatewayRig, site: Site) -> None:
+    await rig.start_agent("mac-a")
     rig.serve("mac-a", auth=AUTH)
     async with site.served() as client:
         errors = []

@@ -15,10 +15,11 @@ from voxfleet_api.kinds.endpoint_status import (
     LaneCounts,
     VoiceEndpointStatus,
 )
+from voxfleet_api.moments import timestamp
 from voxfleet_operator.metering.endpoint_usage import EndpointSum, endpoint_usage
 from voxfleet_operator.reconcile.endpoint.accept import Acceptance
 from voxfleet_operator.reconcile.endpoint.decide import LanePlan
-from voxfleet_operator.reconcile.endpoint.lane_life import HELD, timestamp
+from voxfleet_operator.reconcile.endpoint.lane_life import HELD
 from voxfleet_operator.reconcile.endpoint.slo import RecentTurns, Verdict, endpoint_slo, slo_verdict
 from voxfleet_operator.reconcile.endpoint.wanted import Closed
 from voxfleet_operator.reconcile.job_findings import REFUSAL_GRACE_SECONDS

@@ -18,6 +18,7 @@ from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import VoiceContract, VoiceEndpoint
 from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState
 from voxfleet_api.kinds.voice_endpoint import LaneRange
+from voxfleet_api.moments import timestamp
 from voxfleet_api.protocol import AttemptFailure, Problem
 from voxfleet_operator.fleet.mac_view import AgentRefused, LaneAnswer, Outcome
 from voxfleet_operator.reconcile.endpoint.accept import accept
@@ -29,7 +30,6 @@ from voxfleet_operator.reconcile.endpoint.lane_life import (
     SOUND_AFTER,
     LaneSight,
     lane_after,
-    timestamp,
     used_generation,
 )
 from voxfleet_operator.reconcile.endpoint.lane_spec import lane_request, lane_spec, told_digest

@@ -14,10 +14,10 @@ from voxfleet_api.conditions import Reason
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import VoiceContract, VoiceEndpoint
 from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState, VoiceEndpointStatus
+from voxfleet_api.moments import timestamp
 from voxfleet_api.opening_hours import UnusableHours
 from voxfleet_operator.reconcile.endpoint.accept import accept
 from voxfleet_operator.reconcile.endpoint.decide import LanePlan
-from voxfleet_operator.reconcile.endpoint.lane_life import timestamp
 from voxfleet_operator.reconcile.endpoint.slo import RecentTurns
 from voxfleet_operator.reconcile.endpoint.status import EndpointFacts, endpoint_status
 from voxfleet_operator.reconcile.endpoint.wanted import closed
