@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from voxfleet_dev.chart import CHART, Manifest, helm, helm_with_values, operator_arguments
+from voxfleet_dev.chart import CHART, Manifest, container_arguments, deployment_of, helm, helm_with_values
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.operator_account import log_in
 from voxfleet_dev.operator_process import OperatorProcess
@@ -45,11 +45,10 @@ class ChartRelease:
     def pod(self, directory: Path, *flags: str) -> OperatorProcess:
         """One pod of the Deployment: its arguments, its ServiceAccount, and what `flags` change."""
         manifests = self.manifests()
-        (deployment,) = (manifest for manifest in manifests if manifest["kind"] == "Deployment")
-        account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
+        account = deployment_of(manifests)["spec"]["template"]["spec"]["serviceAccountName"]
         directory.mkdir(parents=True, exist_ok=True)
         kubeconfig = log_in(self._control_plane, self.namespace, account, directory / "kubeconfig")
-        told = [*operator_arguments(manifests), *HERE, *flags]
+        told = [*container_arguments(manifests), *HERE, *flags]
         return OperatorProcess(directory, kubeconfig=kubeconfig, namespace=self.namespace, flags=told)
 
     def _helm(self, verb: str, chart: Path, values: Mapping[str, object], *flags: str) -> None:

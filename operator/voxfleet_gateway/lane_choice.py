@@ -63,10 +63,11 @@ def nobody_took_it(
             "all warm lanes of the endpoint have as many sessions as they take",
             retry_after_seconds=min(waits),
         )
+    told = [f"; the last one: {refusal.message}" for refusal in refusals if refusal.refusal is Refusal.NOT_READY]
     return CallRefused(
         503,
         "no_warm_lane",
-        "no Mac with a warm lane of the endpoint takes sessions now",
+        "no Mac with a warm lane of the endpoint takes the session now" + "".join(told[-1:]),
         retry_after_seconds=UNREACHABLE_SECONDS,
     )
 

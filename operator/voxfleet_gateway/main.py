@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from voxfleet_gateway import http_api, realtime
 from voxfleet_gateway.access.gate import Gate
 from voxfleet_gateway.access.key_secrets import KeySecrets
 from voxfleet_gateway.access.service_accounts import ServiceAccounts
+from voxfleet_gateway.api_call import ApiRoute
 from voxfleet_gateway.calls import Calls
 from voxfleet_gateway.endpoint_sessions import EndpointSessions
 from voxfleet_gateway.gateway_metrics import GatewayCollector, GatewayMetrics, make_registry
@@ -41,17 +42,17 @@ API_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
-def run(options: GatewayOptions) -> int:
+def run(options: GatewayOptions, routes: Sequence[ApiRoute] = ROUTES) -> int:
     """Runs the gateway until SIGTERM or SIGINT, and through its drain; returns the exit code."""
     try:
-        asyncio.run(_serve(options))
+        asyncio.run(_serve(options, routes))
     except (KubeError, CrdsMissing, BackgroundEnded, OSError) as error:
         log.critical("the gateway cannot run", error=str(error))
         return 1
     return 0
 
 
-async def _serve(options: GatewayOptions) -> None:
+async def _serve(options: GatewayOptions, routes: Sequence[ApiRoute]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -99,7 +100,7 @@ async def _serve(options: GatewayOptions) -> None:
             stack.push_async_callback(health.stop)
         if not await _before(stop, background.ended, watch.synced.wait()):
             return
-        listener = Listener(calls.application(ROUTES))
+        listener = Listener(calls.application(routes))
         await listener.start(options.host, options.port)
         stack.push_async_callback(listener.stop)
         await _before(stop, background.ended, asyncio.Event().wait())

@@ -126,6 +126,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
                     lost_margin_seconds=options.lost_margin_seconds,
                     progress_interval_seconds=options.progress_interval_seconds,
                     retry_limit=options.retry_limit,
+                    gateway_url=options.gateway_url,
                 ),
                 synced=watch.synced.is_set,
                 run_errand=background.run_errand,

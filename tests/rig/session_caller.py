@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,16 +14,14 @@ from voxfleet_api.endpoint_lanes import LaneKey
 from voxfleet_api.session_protocol import (
     MAX_AUDIO_MESSAGE_BYTES,
     SUBPROTOCOL,
-    AudioHeard,
     AudioTaken,
-    CommitTurn,
-    EndAudio,
     Ended,
     Opened,
     OpenHearing,
     OpenSpeaking,
     OpenUpload,
     SessionAnswer,
+    SessionRequest,
     TextDelta,
     TurnDone,
     session_answer,
@@ -41,8 +40,18 @@ class SessionCaller:
     taken_bytes: int = 0
     window_bytes: int = 0
 
-    async def send(self, message: OpenHearing | OpenSpeaking | OpenUpload | CommitTurn | EndAudio | AudioHeard) -> None:
+    async def send(self, message: SessionRequest) -> None:
         await self.socket.send_str(message.model_dump_json(by_alias=True, exclude_none=True))
+
+    async def send_raw(self, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            await self.socket.send_bytes(message)
+        else:
+            await self.socket.send_str(message)
+
+    def die(self) -> None:
+        """Goes without a word, as a process that is killed."""
+        self.socket.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
     async def open(self, request: OpenHearing | OpenSpeaking | OpenUpload) -> Opened | Ended:
         await self.send(request)

@@ -152,7 +152,7 @@ class ListeningSession(LaneSession):
     def told(self, event: SessionEvent) -> None:
         match event:
             case SessionOpened(window_bytes=child_bytes):
-                self._window_bytes = min(child_bytes or self._window_bytes, self._window_bytes)
+                self._window_bytes = min(child_bytes, self._window_bytes)
                 event = event.model_copy(update={"window_bytes": self._window_bytes})
             case AudioTaken():
                 self._taken_bytes = min(event.total_bytes, self._sent_bytes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
@@ -22,6 +23,11 @@ MOST_UNREAD_BYTES = 2**20
 
 class SessionSocket(WebSocketsSansIOProtocol):
     _cut: asyncio.TimerHandle | None = None
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            self.handshake_complete = True  # it was answered, by a refusal: without this, uvicorn logs an error
 
     def keepalive_timeout(self) -> None:
         """Aborts: a peer that answers no ping reads nothing either, and what waits for it would wait for ever."""

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from voxfleet_agent.lane_protocol.channel import LENGTH, REQUEST, LaneRequest, checked_length
 from voxfleet_agent.lane_protocol.messages import Message
-from voxfleet_agent.lane_protocol.session_messages import HearAudio, SessionMessage
+from voxfleet_agent.lane_protocol.session_messages import FileBytes, HearAudio, SessionMessage
 
 MOST_WAITING_BYTES = 8 * 2**20
 """Of requests of sessions that wait for the step to end: 16 s of audio at 16 kHz of 16 sessions."""
@@ -71,6 +71,8 @@ def _size_bytes(request: Message) -> int:
     match request:
         case HearAudio():
             return _REQUEST_BYTES + len(request.pcm)
+        case FileBytes():
+            return _REQUEST_BYTES + len(request.content)
         case SessionMessage():
             return _REQUEST_BYTES
         case _:

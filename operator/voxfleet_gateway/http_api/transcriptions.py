@@ -9,11 +9,10 @@ from contextlib import aclosing
 from aiohttp import web
 
 from voxfleet_api.kinds.job_task import Task
-from voxfleet_api.session_protocol import MAX_AUDIO_MESSAGE_BYTES, Ended, OpenUpload, TextDelta, TurnDone
+from voxfleet_api.session_protocol import Ended, OpenUpload, TextDelta, TurnDone
 from voxfleet_gateway.api_call import ApiCall
 from voxfleet_gateway.failure_refusals import refusal_of_failure
 from voxfleet_gateway.http_api.call_time import session_time
-from voxfleet_gateway.http_api.served_task import check_task
 from voxfleet_gateway.http_api.streamed_body import ClientStopped
 from voxfleet_gateway.http_api.transcript_output import (
     StreamedTranscript,
@@ -27,6 +26,7 @@ from voxfleet_gateway.http_api.upload_form import form_parts
 from voxfleet_gateway.lane_session import LaneSession, SessionEvent
 from voxfleet_gateway.refusals import CallRefused
 from voxfleet_gateway.served_models import check_model
+from voxfleet_gateway.served_task import check_task
 
 
 async def transcribe(request: web.Request, call: ApiCall) -> web.StreamResponse:
@@ -59,8 +59,7 @@ async def _send(call: ApiCall, upload: Upload, session: LaneSession, opened: Tra
     """Returns when the last byte was passed on. Raises CallRefused, also for what comes behind the file."""
     async with aclosing(upload.chunks()) as chunks:
         async for chunk in chunks:
-            for start in range(0, len(chunk), MAX_AUDIO_MESSAGE_BYTES):
-                await session.send_audio(chunk[start : start + MAX_AUDIO_MESSAGE_BYTES])
+            await session.send_audio(chunk)
     if _checked_options(call, upload).language != opened.language:
         raise CallRefused(
             400, "field_too_late", "write language before file: the file was already on its way", param="language"

@@ -98,6 +98,8 @@ class ReconcileOptions:
     progress_interval_seconds: float = 15.0
     retry_limit: int = 7
     """How many retries a shard gets; 0 for none at all."""
+    gateway_url: str | None = None
+    """Where clients call endpoints, without a slash at its end; None: nobody knows of a gateway."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,6 +190,7 @@ class Agent:
     key: Ed25519PrivateKey
     http: httpx.AsyncClient
     lanes: EndpointLanes
+    routes: Routes
 
     def headers(self, control_plane: str = CONTROL_PLANE, epoch: int = 1, token: str = TOKEN) -> dict[str, str]:
         return {"Authorization": f"Bearer {token}", CONTROL_PLANE_HEADER: control_plane, EPOCH_HEADER: str(epoch)}
@@ -361,7 +362,7 @@ async def running_agent(
         base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=30.0
     )
     try:
-        yield Agent(folder, clock, stage, pools, supervisor, journal, scratch, key, client, endpoint_lanes)
+        yield Agent(folder, clock, stage, pools, supervisor, journal, scratch, key, client, endpoint_lanes, routes)
     finally:
         await asyncio.gather(supervisor.shut_down(), endpoint_lanes.shut_down())
         routes.closing.set()

@@ -181,6 +181,20 @@ def test_a_language_reaches_the_model(tiny: Tiny, examples: Examples) -> None:
     assert len(transcripts) > 1
 
 
+def test_each_session_has_its_own_language_and_the_lane_keeps_its_own(tiny: Tiny, examples: Examples) -> None:
+    clip, _ = next(iter(examples.values()))
+    lane = load(tiny("sensevoice"), language="en")
+    alone = {
+        language: load(tiny("sensevoice"), language=language).transcribe([clip])[0].text for language in ("en", "zh")
+    }
+    session = lane.in_language("Chinese")
+    texts = [model.transcribe([clip])[0].text for model in (lane, session, lane)]
+    assert texts == [alone["en"], alone["zh"], alone["en"]] and len(set(alone.values())) == 2
+    assert lane.in_language("English") is lane
+    with pytest.raises(VoxFleetError, match="language: this sensevoice model knows"):
+        lane.in_language("de")
+
+
 def test_whisper_is_told_a_language_it_knows_and_attests_it(tiny: Tiny) -> None:
     silence = np.zeros(8_000, np.float32)
     assert load(tiny("whisper"), language="English", max_tokens=16).transcribe([silence])[0].language == "en"

@@ -308,6 +308,19 @@ class TestLargeFiles:
         assert answer[0] == 413
 
 
+async def test_a_gateway_that_is_stopped_tells_its_callers(
+    lane: FakeLane, served: ServedEndpoint, address: str
+) -> None:
+    async def script(session: FakeLaneSession) -> None:
+        await file_of(session)
+        served.closing.set()
+        await session.left.wait()
+
+    async with hearing(lane, script):
+        status, _, body = await answered(address, form())
+    assert (status, json.loads(body)["error"]["code"]) == (503, "draining")
+
+
 async def test_a_client_that_closes_ends_its_session(lane: FakeLane, address: str) -> None:
     async def script(session: FakeLaneSession) -> None:
         await file_of(session)

@@ -18,7 +18,7 @@ from aiohttp import web
 from tests.rig.fake_lane_session import FakeLane
 from tests.rig.served_endpoint import ServedEndpoint, contract_spec, serving, voice_endpoint
 
-from voxfleet_api.session_protocol import EndAudio, Ended
+from voxfleet_api.session_protocol import EndAudio
 from voxfleet_gateway.api_call import ApiCall, ApiRoute, Handler
 from voxfleet_gateway.realtime import ROUTES
 from voxfleet_gateway.realtime.liveness import SocketTimes
@@ -237,7 +237,6 @@ async def test_what_comes_after_stop_is_not_heard(served: ServedEndpoint, lane: 
         await socket.send_bytes(bytes(100))
         session = await lane.next_session()
         assert await session.sent.get() == EndAudio()
-        session.tell(Ended())
         told = [json.loads(message.data) async for message in socket]
         assert [message["text"] for message in told] == [""] and socket.close_code == 1000
         assert session.sent.empty()

@@ -2,8 +2,9 @@
 
     python session_stand_in.py '{"load": ["abort", ""]}' --lane-dir DIR
 
-A turn's text is the number of its samples, and its delta is the whole text. A text to speak is spoken as one sample for
-each of its characters, 100 at a time, within the room that was granted; it may name a behaviour instead:
+A turn's text is the number of its samples (of a file, of its bytes), and its delta is the whole text. A text to speak
+is spoken as one sample for each of its characters, 100 at a time, within the room that was granted; it may name a
+behaviour instead:
 
     die             the process ends by SIGABRT
     grow:MIB        takes memory and goes on
@@ -39,8 +40,10 @@ from voxfleet_agent.lane_protocol.session_messages import (
     ClearTurn,
     CommitTurn,
     EndSession,
+    FileBytes,
     GrantRoom,
     HearAudio,
+    OpenFile,
     OpenHearing,
     OpenSpeaking,
     SessionEnded,
@@ -60,7 +63,8 @@ _kept: list[bytearray] = []
 
 
 class Hearing:
-    def __init__(self) -> None:
+    def __init__(self, sample_bytes: int = 2) -> None:
+        self.sample_bytes = sample_bytes
         self.samples = 0
         self.turn = 0
         self.taken_bytes = 0
@@ -103,7 +107,12 @@ class StandIn:
             case HearAudio() if "deaf" in self._behaviours.get("hear", []):
                 threading.Event().wait()
             case HearAudio():
-                self._hear(request)
+                self._hear(request.session, request.pcm)
+            case OpenFile():
+                self._hearing[request.session] = Hearing(sample_bytes=1)
+                self._send(SessionOpened(session=request.session, sample_rate_hz=RATE_HZ, window_bytes=WINDOW_BYTES))
+            case FileBytes():
+                self._hear(request.session, request.content)
             case CommitTurn():
                 self._end_turn(request.session)
             case ClearTurn():
@@ -152,14 +161,14 @@ class StandIn:
             )
         )
 
-    def _hear(self, request: HearAudio) -> None:
-        hearing = self._hearing.get(request.session)
+    def _hear(self, session: int, audio: bytes) -> None:
+        hearing = self._hearing.get(session)
         if hearing is not None:
             if not hearing.samples:
-                self._send(SpeechStarted(session=request.session, turn=hearing.turn, audio_milliseconds=0))
-            hearing.samples += len(request.pcm) // 2
-            hearing.taken_bytes += len(request.pcm)
-            self._send(AudioTaken(session=request.session, total_bytes=hearing.taken_bytes))
+                self._send(SpeechStarted(session=session, turn=hearing.turn, audio_milliseconds=0))
+            hearing.samples += len(audio) // hearing.sample_bytes
+            hearing.taken_bytes += len(audio)
+            self._send(AudioTaken(session=session, total_bytes=hearing.taken_bytes))
 
     def _end_turn(self, session: int) -> None:
         hearing = self._hearing[session]

@@ -2,69 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import pytest_asyncio
-from tests.component.lanes.lane_rig import contract, run
+from tests.component.lanes.lane_rig import run
+from tests.component.lanes.voice_rig import LONG, RATE_HZ, SHORT, Samples, synthesize_spec
 
-from voxfleet_agent.lanes.child_environment import child_environment
 from voxfleet_agent.lanes.lane import ProcessLane
-from voxfleet_agent.lanes.lane_types import ClipTask, LaneSpec
+from voxfleet_agent.lanes.lane_types import ClipTask
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass, VoxFleetError
-from voxfleet_api.kinds.contract_output import AudioContainer, AudioEncoding, AudioOutput, Clipping, ContractOutput
-from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis, Task, Transcription
-from voxfleet_models.families import make_model
+from voxfleet_api.kinds.contract_output import AudioContainer, AudioEncoding, AudioOutput, Clipping
+from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-RATE_HZ = 24_000
 HEADER_BYTES = 58
 """Of a float32 wav file."""
-SYNTHESIS = Synthesis(voice="anna", streaming_interval="200ms")
-LONG = "Good morning. Your parcel is ready at the counter, bring your card."
-SHORT = "No."
-FLOAT_WAV = AudioOutput(encoding=AudioEncoding.FLOAT32, sample_rate_hz=RATE_HZ, clipping=Clipping.LIMIT)
 ENCODED = [
     (AudioContainer.WAV, AudioEncoding.PCM16),
     (AudioContainer.FLAC, AudioEncoding.PCM16),
     (AudioContainer.M4A, AudioEncoding.AAC),
 ]
-
-MODEL_ALONE = """
-import sys
-from pathlib import Path
-import numpy as np
-from voxfleet_agent.engine.synthesizer import MlxSynthesizer
-from voxfleet_api.kinds.job_task import Synthesis
-
-model = MlxSynthesizer(Path(sys.argv[1]), Synthesis(voice="anna", streaming_interval="200ms"))
-for number, text in enumerate(sys.argv[3:]):
-    np.save(f"{sys.argv[2]}/{number}.npy", np.concatenate(list(model.synthesize(text))))
-"""
-
-Samples = npt.NDArray[np.float32]
-
-
-@pytest.fixture(scope="module")
-def voice_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model("pocket_tts", tmp_path_factory.mktemp("voice"))
-
-
-@pytest.fixture(scope="module")
-def generated(voice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Samples]:
-    """By text: the samples of the model itself, in an environment like a lane's, in which it rounds the same way."""
-    folder = tmp_path_factory.mktemp("generated")
-    command = [sys.executable, "-c", MODEL_ALONE, str(voice_folder), str(folder), LONG, SHORT]
-    subprocess.run(command, env=child_environment(os.environ, folder), cwd=folder, check=True)
-    return {text: np.load(folder / f"{number}.npy") for number, text in enumerate((LONG, SHORT))}
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +39,6 @@ async def voice_lane(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
     lane = ProcessLane("speaking-0", tmp_path_factory.mktemp("lane"))
     yield lane
     await lane.kill()
-
-
-def synthesize_spec(output: AudioOutput = FLOAT_WAV, max_clip: str = "30s") -> LaneSpec:
-    spec = contract(min_clip="1ms", max_clip=max_clip)
-    declared = spec.model_copy(update={"output": ContractOutput(audio=output)})
-    return LaneSpec(Task.SYNTHESIZE, declared, Transcription(), SYNTHESIS)
 
 
 async def test_a_text_becomes_exactly_the_samples_that_the_model_generates(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import pytest_asyncio
 from tests.component.lanes.session_rig import Client, start_child
-from tests.component.lanes.test_lane_synthesis import LONG, MODEL_ALONE, SHORT, synthesize_spec
+from tests.component.lanes.voice_rig import LONG, SHORT, Samples, synthesize_spec
 
 from voxfleet_agent.audio.pcm import pcm16
 from voxfleet_agent.lane_protocol.session_messages import (
@@ -26,31 +23,18 @@ from voxfleet_agent.lane_protocol.session_messages import (
     SessionOpened,
     SpokenAudio,
 )
-from voxfleet_agent.lanes.child_environment import child_environment
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.job_task import MAX_TEXT_CHARACTERS, Synthesis, VoiceReference
-from voxfleet_models.families import make_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROOM = 10 * 24_000
 
 
 @pytest.fixture(scope="module")
-def voice_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_model("pocket_tts", tmp_path_factory.mktemp("voice"))
-
-
-@pytest.fixture(scope="module")
-def alone(voice_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, npt.NDArray[np.int16]]:
-    """By text: what the model speaks when nobody else does, in an environment like a lane's."""
-    folder = tmp_path_factory.mktemp("generated")
-    command = [sys.executable, "-c", MODEL_ALONE, str(voice_folder), str(folder), LONG, SHORT]
-    subprocess.run(command, env=child_environment(os.environ, folder), cwd=folder, check=True)
-    return {
-        text: np.frombuffer(pcm16(np.load(folder / f"{number}.npy")), "<i2")
-        for number, text in enumerate((LONG, SHORT))
-    }
+def alone(generated: dict[str, Samples]) -> dict[str, npt.NDArray[np.int16]]:
+    """By text: what the model speaks when nobody else does."""
+    return {text: np.frombuffer(pcm16(samples), "<i2") for text, samples in generated.items()}
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

@@ -255,6 +255,55 @@ def test_a_cancelled_session_costs_no_step_after_the_one_that_runs(
     ]
 
 
+def test_other_sessions_go_on_between_two_windows_of_a_long_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them gets a step, and then the long turn its next window."""
+    rig = Rig(tmp_path, monkeypatch, tells_progress=True)
+    waiting = [2, 3]
+
+    def at(number: int, where: str) -> None:
+        if where == "begin" and waiting:
+            rig.put_session(waiting.pop(0))
+
+    def on(message: Message) -> None:
+        if len([message for message in rig.sent if isinstance(message, SessionEnded)]) == 3:
+            rig.end()
+
+    rig.at, rig.on = at, on
+    rig.put_session(1)
+    rig.serve()
+    turns = [message for message in rig.sent if isinstance(message, TurnDone)]
+    assert [turn.session for turn in turns] == [3, 2, 1]
+    assert {turn.text for turn in turns} == {f"clip {SESSION_CLIP}"}
+
+
+def test_a_pass_ends_at_its_next_window_when_its_session_is_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, tells_progress=True)
+    places: list[str] = []
+
+    def at(number: int, where: str) -> None:
+        places.append(where)
+        if where == "begin" and len(places) == 1:
+            rig.inbox.put(CancelSession(session=1))
+            rig.put_session(2)
+
+    def on(message: Message) -> None:
+        if isinstance(message, SessionEnded) and message.session == 2:
+            rig.end()
+
+    rig.at, rig.on = at, on
+    rig.put_session(1)
+    rig.serve()
+    assert [m for m in rig.sent if isinstance(m, TurnDone | SessionEnded) and m.session == 1] == [
+        SessionEnded(session=1)
+    ]
+    assert [message.session for message in rig.sent if isinstance(message, TurnDone)] == [2]
+    assert places == ["begin", "begin", "middle"], "the cancelled pass came to no second window"
+
+
 def test_requests_that_come_without_an_end_hold_up_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flood = FloodedInbox()
     rig = Rig(tmp_path, monkeypatch, inbox=cast(Inbox, flood))

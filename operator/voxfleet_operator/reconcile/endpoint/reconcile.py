@@ -168,6 +168,7 @@ class EndpointReconciler:
             pending_reason=places.pending_reason,
             counted=self._statements.endpoint(endpoint.metadata.uid),
             turns=turns,
+            gateway_url=self._context.options.gateway_url,
         )
         return endpoint_status(endpoint, facts, now), places
 

@@ -44,6 +44,8 @@ class EndpointFacts:
     """What statements count of its lanes."""
     turns: RecentTurns = field(default_factory=RecentTurns)
     """What its turns took."""
+    gateway_url: str | None = None
+    """Of the gateway; None: nobody knows of one."""
 
 
 def endpoint_status(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime) -> VoiceEndpointStatus:
@@ -54,6 +56,7 @@ def endpoint_status(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime
     return VoiceEndpointStatus(
         observed_generation=endpoint.metadata.generation,
         conditions=_conditions(endpoint, facts, slo_verdict(slo, target, facts.turns.window), now),
+        url=_url(endpoint, facts.gateway_url),
         contract=facts.acceptance.contract,
         lane_spec_digest=facts.spec_digest or endpoint.status.lane_spec_digest,
         last_generation=plan.last_generation,
@@ -64,6 +67,11 @@ def endpoint_status(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime
         slo=slo,
         usage=endpoint_usage(endpoint.status.usage, facts.counted, now),
     )
+
+
+def _url(endpoint: VoiceEndpoint, gateway_url: str | None) -> str | None:
+    metadata = endpoint.metadata
+    return None if gateway_url is None else f"{gateway_url}/{metadata.namespace}/{metadata.name}"
 
 
 def warm_lanes(lanes: Sequence[EndpointLane]) -> list[EndpointLane]:

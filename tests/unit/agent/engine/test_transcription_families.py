@@ -10,6 +10,7 @@ from voxfleet_agent.engine.languages import known_languages
 from voxfleet_agent.engine.transcription_families import (
     TRANSCRIPTION_FAMILIES,
     TranscriptionFamily,
+    check_language,
     check_transcription,
     transcription_family_of,
     transcription_settings,
@@ -42,6 +43,27 @@ def test_settings_that_a_family_lacks_are_refused(
             name, TRANSCRIPTION_FAMILIES[name], transcription, timestamps, known_languages(name, {"n_vocab": 51_864})
         )
     assert caught.value.failure_class is failure_class and named in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "language", "told"),
+    [
+        ("parakeet", "en", "language: a parakeet model takes no language, and so not en"),
+        ("sensevoice", "de", "language: this sensevoice model knows en, ja"),
+        ("sensevoice", "Japanese", None),
+        ("whisper", "fr", "language: this whisper model knows en alone and not fr"),
+    ],
+)
+def test_the_language_of_a_session_is_refused_by_a_model_that_cannot_be_told(
+    name: str, language: str, told: str | None
+) -> None:
+    languages = known_languages(name, {"n_vocab": 51_864})
+    if told is None:
+        check_language(name, TRANSCRIPTION_FAMILIES[name], language, languages)
+        return
+    with pytest.raises(VoxFleetError) as caught:
+        check_language(name, TRANSCRIPTION_FAMILIES[name], language, languages)
+    assert caught.value.failure_class is FailureClass.INVALID_INPUT and caught.value.message.startswith(told)
 
 
 @pytest.mark.parametrize(

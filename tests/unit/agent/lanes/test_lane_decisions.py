@@ -107,14 +107,16 @@ def test_a_ring_that_does_not_fit_is_refused_with_the_arithmetic() -> None:
 def test_the_sessions_that_a_lane_is_loaded_for_are_part_of_its_memory() -> None:
     limits = SessionLimits(most_sessions=4, max_turn_milliseconds=30_000)
     needs = hearing_needs(limits, contract("4h"), 16_000, model_bytes=370 * MIB, work_bytes=30 * MIB)
-    session_bytes = 36 * 16_000 * (4 + 2) + 4 * MIB  # a ring, a backlog as it came, and a detector of speech
+    session_bytes = 36 * 16_000 * 4 + MIB + 4 * MIB  # a ring, the most that waits as it came, a detector of speech
     turn_bytes = 30 * 16_000 * 4
     assert needs.least_bytes == 400 * MIB + turn_bytes + 4 * session_bytes, "the clips of batches are no part of it"
     assert needs.refusal(needs.least_bytes) is None
     refusal = needs.refusal(needs.least_bytes - 1)
-    assert refusal is not None and "+ a turn of 30 s 1.8 MiB + 4 sessions 29.2 MiB; take fewer sessions" in refusal
+    assert refusal is not None and "+ a turn of 30 s 1.8 MiB + 4 sessions 28.8 MiB; take fewer sessions" in refusal
     short = hearing_needs(limits, contract("5s"), 16_000, model_bytes=370 * MIB, work_bytes=30 * MIB)
     assert short.session_bytes == 6 * 16_000 * (4 + 2) + 4 * MIB, "no turn is longer than what the contract allows"
+    assert 0 <= needs.uploads_bytes(needs.least_bytes - 1) <= needs.uploads_bytes(needs.least_bytes) == 0
+    assert needs.uploads_bytes(needs.least_bytes + 80 * MIB) == 40 * MIB
 
 
 @given(st.integers(0, 4096), st.booleans())
@@ -123,7 +125,8 @@ def test_sessions_and_what_mlx_keeps_for_reuse_fit_under_any_cap(spare_mib: int,
     needs = SessionNeeds(limits, model_bytes=370 * MIB, work_bytes=30 * MIB, session_bytes=20 * MIB)
     cap_bytes = needs.least_bytes + spare_mib * MIB
     found = needs.mlx_limits(cap_bytes, 100 * MIB, in_mlx=in_mlx)
-    assert needs.least_bytes + found.cache_bytes <= cap_bytes
+    uploads_bytes = 0 if in_mlx else needs.uploads_bytes(cap_bytes)
+    assert needs.least_bytes + uploads_bytes + found.cache_bytes <= cap_bytes
     assert found.cache_bytes <= found.memory_bytes < cap_bytes
 
 

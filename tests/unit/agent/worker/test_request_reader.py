@@ -13,7 +13,7 @@ import pytest
 from tests.component.lanes.lane_rig import load_request
 
 from voxfleet_agent.lane_protocol.channel import LaneRequest, frame
-from voxfleet_agent.lane_protocol.session_messages import CancelSession, HearAudio
+from voxfleet_agent.lane_protocol.session_messages import CancelSession, FileBytes, HearAudio
 from voxfleet_agent.worker.request_reader import RequestReader
 
 END_SECONDS = 30.0
@@ -50,11 +50,12 @@ def rig() -> Iterator[Rig]:
         assert not thread.is_alive()
 
 
-def test_audio_beyond_the_bound_stays_in_the_pipe_until_some_was_taken(rig: Rig) -> None:
-    os.write(rig.parent, frame(AUDIO) * 5 + frame(CancelSession(session=1)))
+@pytest.mark.parametrize("request_", [AUDIO, FileBytes(session=1, content=AUDIO.pcm)], ids=["audio", "file"])
+def test_audio_beyond_the_bound_stays_in_the_pipe_until_some_was_taken(rig: Rig, request_: LaneRequest) -> None:
+    os.write(rig.parent, frame(request_) * 5 + frame(CancelSession(session=1)))
     seen: list[int] = []
     for _ in range(5):
-        assert rig.take() == AUDIO
+        assert rig.take() == request_
         seen.append(rig.inbox.qsize())
     assert max(seen) <= MOST_BYTES // len(AUDIO.pcm)
     assert rig.take() == CancelSession(session=1)

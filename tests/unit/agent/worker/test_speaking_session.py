@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from voxfleet_agent.lane_protocol.messages import Message
 from voxfleet_agent.lane_protocol.session_messages import GrantRoom, SpokenAudio, WorkingOnAudio
 from voxfleet_agent.worker.decode_thread import Samples
+from voxfleet_agent.worker.session_summary import SessionSummary
 from voxfleet_agent.worker.speaking_session import SpeakingSession
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import Clipping
@@ -23,7 +25,13 @@ def endless(made: list[int], samples: int) -> Iterator[Samples]:
         yield np.zeros(samples, np.float32)
 
 
-def session_of(chunks: Iterator[Samples], sent: list[Message], *, text_milliseconds: int = 0) -> SpeakingSession:
+def session_of(
+    chunks: Iterator[Samples],
+    sent: list[Message],
+    *,
+    text_milliseconds: int = 0,
+    now_ns: Callable[[], int] = time.monotonic_ns,
+) -> SpeakingSession:
     return SpeakingSession(
         1,
         chunks,
@@ -34,6 +42,7 @@ def session_of(chunks: Iterator[Samples], sent: list[Message], *, text_milliseco
         clipping=Clipping.REFUSE,
         opened_ns=0,
         send=sent.append,
+        now_ns=now_ns,
     )
 
 
@@ -66,6 +75,15 @@ def test_the_parent_is_told_how_much_audio_a_chunk_may_have() -> None:
     session.run_step()
     session.run_step()
     assert len([message for message in sent if isinstance(message, WorkingOnAudio)]) == 2
+
+
+def test_a_speech_tells_how_long_its_listener_waited_for_the_first_chunk() -> None:
+    now_ns = iter([3_000_000_000, 3_500_000_000]).__next__
+    session = session_of(endless([], 100), [], now_ns=now_ns)
+    assert session.summary() == SessionSummary(audio_milliseconds=0)
+    session.run_step()
+    session.run_step()
+    assert session.summary() == SessionSummary(200, wait_milliseconds=3_000, infer_milliseconds=500)
 
 
 def test_a_closed_speech_closes_what_makes_its_chunks() -> None:

@@ -87,7 +87,7 @@ def cut_short(transcript: Transcript, speech: Mask, min_coverage_percent: int) -
 def session_of(
     model: Model,
     sent: list[Message],
-    partial_milliseconds: int = 100,
+    partial_milliseconds: int | None = 100,
     number: int = 1,
     *,
     now_ns: Callable[[], int] = lambda: 0,
@@ -285,6 +285,29 @@ def test_the_parent_is_told_how_much_audio_each_pass_works_on(monkeypatch: pytes
     session.request(EndSession(session=1))
     run_all(session)
     assert not [message for message in short if isinstance(message, WorkingOnAudio)]
+
+
+def test_a_turn_tells_how_often_a_pass_contradicted_what_was_sent() -> None:
+    sent: list[Message] = []
+    session = session_of(Model(["eins zwei", "eins zwei", "drei", "eins zwei"]), sent)
+    for _ in range(3):
+        session.request(HearAudio(session=1, pcm=pcm([1] * 100)))
+        run_all(session)
+    session.request(EndSession(session=1))
+    run_all(session)
+    (turn,) = [message for message in sent if isinstance(message, TurnDone)]
+    assert (turn.text, turn.revisions) == ("eins zwei", 1)
+
+
+def test_without_partials_a_turn_is_heard_at_its_end_alone() -> None:
+    model = Model(["whole"])
+    session = session_of(model, [], partial_milliseconds=None)
+    for _ in range(5):
+        session.request(HearAudio(session=1, pcm=pcm([1] * 100)))
+        assert session.waiting_step() is None and session.due_ns() is None
+    session.request(EndSession(session=1))
+    run_all(session)
+    assert len(model.heard) == 1 and session.ended
 
 
 class Clock:
