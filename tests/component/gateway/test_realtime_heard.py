@@ -28,7 +28,7 @@ from voxfleet_api.pools import PoolKind
 from voxfleet_api.protocol import CONTROL_PLANE_HEADER
 from voxfleet_api.session_protocol import OpenHearing, OpenSpeaking, OpenUpload, sessions_path
 from voxfleet_gateway.lane_session import LaneSession
-from voxfleet_gateway.mac_links.lane_socket import open_lane_socket
+from voxfleet_gateway.mac_links import lane_socket
 from voxfleet_gateway.mac_links.refused_openings import OpeningRefused, Refusal
 from voxfleet_gateway.realtime import ROUTES
 from voxfleet_gateway.refusals import CallRefused
@@ -81,18 +81,20 @@ async def address(agent: Agent) -> AsyncIterator[str]:
     @asynccontextmanager
     async def opened(request: OpenHearing | OpenUpload | OpenSpeaking) -> AsyncIterator[LaneSession]:
         try:
-            async with open_lane_socket(client, url, headers, request, "mac-1") as session:
+            async with lane_socket.open_lane_socket(client, url, headers, request, "mac-1") as session:
                 yield session
         except OpeningRefused as refusal:
             status = 422 if refusal.refusal is Refusal.REQUEST else 429
             raise CallRefused(status, "refused", refusal.message) from refusal
 
     endpoint = voice_endpoint(turnDetection={"type": "None"})
-    async with (
-        aiohttp.ClientSession() as client,
-        serving(ServedEndpoint(endpoint, CONTRACT, opened), ROUTES, timeout_seconds=None) as served,
-    ):
-        yield served
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lane_socket, "UPGRADE_SECONDS", TIMEOUT_SECONDS)  # the machine may be busy
+        async with (
+            aiohttp.ClientSession() as client,
+            serving(ServedEndpoint(endpoint, CONTRACT, opened), ROUTES, timeout_seconds=None) as served,
+        ):
+            yield served
 
 
 def clips() -> dict[str, tuple[bytes, int, str]]:
