@@ -70,6 +70,12 @@ CONDITIONS: Mapping[ConditionType, ConditionText] = {
     ConditionType.DEGRADED: ConditionText(
         "VoiceEndpoint", "A lane failed or is out of contact, or no Mac fits for one that is wanted.", "absent"
     ),
+    ConditionType.SLO_MET: ConditionText(
+        "VoiceEndpoint",
+        "Of the turns of the last `spec.sloWindow`, 95 of 100 kept to the contract's `slo.interactiveP95`. Absent"
+        " without one.",
+        "True, or Unknown",
+    ),
     ConditionType.REACHABLE: ConditionText("MacAgent", "The agent has proven its identity and answers.", "True"),
     ConditionType.RUNTIME_COMPATIBLE: ConditionText("MacAgent", "Its MLX, macOS and Python fit.", "True"),
     ConditionType.LEDGER_VERIFIED: ConditionText("MacAgent", "All rows of machine time that were read verify.", "True"),
@@ -198,6 +204,17 @@ REASONS: Mapping[Reason, ReasonText] = {
     Reason.NO_MAC_FITS: ReasonText(
         "No Mac takes a lane that is wanted.",
         "The message counts what keeps Macs off: give one an Interactive pool, access, or room.",
+    ),
+    Reason.TURNS_WITHIN_SLO: ReasonText("The p95 of turns is within the contract's `slo.interactiveP95`."),
+    Reason.TURNS_BEYOND_SLO: ReasonText(
+        "More than 5 % of the turns in the window took longer than the contract's `slo.interactiveP95`.",
+        "`voxfleet why ve/NAME` names the part that takes longest, and the Mac; see"
+        " docs/runbooks/VoxFleetEndpointSLOMissed.md.",
+    ),
+    Reason.NO_TURNS: ReasonText("Nobody has spoken within `spec.sloWindow`."),
+    Reason.TOO_FEW_TURNS: ReasonText(
+        "A turn took longer than the contract's `slo.interactiveP95`, but fewer than 5 in the window say nothing of a"
+        " p95."
     ),
     Reason.AVAILABLE: ReasonText("The Mac takes attempts."),
     Reason.UNSCHEDULABLE: ReasonText("`spec.unschedulable` is set, or the MacAgent is being deleted."),

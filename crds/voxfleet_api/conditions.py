@@ -3,8 +3,8 @@
 True is the normal status of all types except `Failed`, `Halted`, `Suspended`, `Stalled`, `Quarantined`, `Contended`
 and `Degraded`, which are present only when true, `Draining`, which is present while a Mac has `spec.drain`,
 `AcceptancePassed`, which is present while a Mac requires or has an acceptance, `PoolsMatch`, which is present while a
-Mac has `spec.pools` or `spec.reserved`, and `OfflineSLOMet` and `WithinFailureBudget`, which a job has once its
-contract's limits are told.
+Mac has `spec.pools` or `spec.reserved`, `SLOMet`, which an endpoint has whose contract has `slo.interactiveP95`, and
+`OfflineSLOMet` and `WithinFailureBudget`, which a job has once its contract's limits are told.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class ConditionType(StrEnum):
     WITHIN_FAILURE_BUDGET = "WithinFailureBudget"  # the same of failureBudget
     AVAILABLE = "Available"  # of a Mac: it takes attempts; of an endpoint: as many lanes are warm as lanes.min
     DEGRADED = "Degraded"  # of an endpoint: a lane failed, or has no Mac
+    SLO_MET = "SLOMet"  # of an endpoint whose contract has slo.interactiveP95
     REACHABLE = "Reachable"
     RUNTIME_COMPATIBLE = "RuntimeCompatible"
     LEDGER_VERIFIED = "LedgerVerified"
@@ -101,6 +102,10 @@ class Reason(StrEnum):
     LANE_REFUSED = "LaneRefused"
     LANE_UNREACHABLE = "LaneUnreachable"
     NO_MAC_FITS = "NoMacFits"
+    TURNS_WITHIN_SLO = "TurnsWithinSLO"
+    TURNS_BEYOND_SLO = "TurnsBeyondSLO"
+    NO_TURNS = "NoTurns"
+    TOO_FEW_TURNS = "TooFewTurns"
     # A Mac.
     AVAILABLE = "Available"
     UNSCHEDULABLE = "Unschedulable"

@@ -1,7 +1,7 @@
 """How a metric is declared: as data, from which come the metric itself, its page and the tests of alerts.
 
-Labels are closed lists or bounded by the fleet. None holds what users choose the number of: a job, a shard, a clip, a
-namespace.
+Labels are closed lists or bounded by the fleet. None holds what users choose the number of: a job, a shard, a clip. An
+endpoint is named while it holds a lane.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Buckets for what should take a moment."""
@@ -53,6 +53,9 @@ class MetricSpec:
 
     def counter_family(self) -> CounterMetricFamily:
         return CounterMetricFamily(self.name, self.help, labels=self.labels)
+
+    def histogram_family(self) -> HistogramMetricFamily:
+        return HistogramMetricFamily(self.name, self.help, labels=self.labels)
 
 
 def counter(name: str, text: str, *labels: str) -> MetricSpec:

@@ -58,8 +58,17 @@ def render(
     return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
 
 
-def operator_arguments(manifests: Sequence[Manifest]) -> list[str]:
-    """What the Deployment's container starts the operator with."""
-    (deployment,) = (document for document in manifests if document["kind"] == "Deployment")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+def deployment_of(manifests: Sequence[Manifest], component: str = "operator") -> Manifest:
+    (deployment,) = (
+        document
+        for document in manifests
+        if document["kind"] == "Deployment"
+        and document["metadata"]["labels"]["app.kubernetes.io/component"] == component
+    )
+    return deployment
+
+
+def container_arguments(manifests: Sequence[Manifest], component: str = "operator") -> list[str]:
+    """What the Deployment's container starts the operator with, or the gateway."""
+    (container,) = deployment_of(manifests, component)["spec"]["template"]["spec"]["containers"]
     return [str(word) for word in container["args"]]

@@ -77,6 +77,7 @@ class Mac:
         self.certificate = None if tls is None else tls.authority.for_server(HOST)
         self.scratch = directory / "scratch"
         self.token = secrets.token_urlsafe(24)
+        self.session_token = secrets.token_urlsafe(24)
         self.lost_after = lost_after
         self._allow = list(allow)
         self._lanes = lanes
@@ -92,6 +93,11 @@ class Mac:
     def url(self) -> str:
         """The agent's own address, without SSH."""
         return f"{'http' if self.tls is None else 'https'}://{HOST}:{self.agent_port}"
+
+    @property
+    def session_secret(self) -> str:
+        """The Secret with the gateway's token: another one than the operator's."""
+        return f"{self.name}-sessions"
 
     @property
     def ledger_public_key(self) -> str:
@@ -143,15 +149,18 @@ class Mac:
             return content
 
     def secret_manifests(self, namespace: str) -> list[dict[str, object]]:
-        """The Secrets that `mac_agent_manifest` refers to: what the fleet shares for its transport, and the token."""
-        token = _secret(namespace, self.name, {TOKEN_KEY: self.token})
+        """The Secrets that `mac_agent_manifest` refers to: what the fleet shares for its transport, and the tokens."""
+        tokens = [
+            _secret(namespace, self.name, {TOKEN_KEY: self.token}),
+            _secret(namespace, self.session_secret, {TOKEN_KEY: self.session_token}),
+        ]
         if self.tls is None:
-            return [_secret(namespace, IDENTITY_SECRET, {IDENTITY_KEY: self.sshd.identity_pem}), token]
+            return [_secret(namespace, IDENTITY_SECRET, {IDENTITY_KEY: self.sshd.identity_pem}), *tokens]
         pair = {"tls.crt": self.tls.client.pem, "tls.key": self.tls.client.key_pem}
         return [
             _secret(namespace, CA_SECRET, {CA_KEY: self.tls.authority.pem}),
             {**_secret(namespace, CLIENT_SECRET, pair), "type": "kubernetes.io/tls"},
-            token,
+            *tokens,
         ]
 
     def mac_agent_manifest(self) -> dict[str, object]:
@@ -167,6 +176,7 @@ class Mac:
         return {
             **self._transport(),
             "tokenSecretRef": {"name": self.name, "key": TOKEN_KEY},
+            "sessionTokenSecretRef": {"name": self.session_secret, "key": TOKEN_KEY},
             "ledgerPublicKey": self.ledger_public_key,
             "access": [{"namespaceSelector": {}, "uriPrefixes": self._allow}],
             "disconnect": {"lostAfter": self.lost_after},
@@ -197,19 +207,22 @@ class Mac:
         """The agent's configuration, token and ledger key; `start` does it too."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)
-        token_file, ledger_key_file = self.directory / "token", self.directory / "ledger.pem"
-        for private in (token_file, ledger_key_file):
+        token_file, session_token_file = self.directory / "token", self.directory / "session-token"
+        ledger_key_file = self.directory / "ledger.pem"
+        for private in (token_file, session_token_file, ledger_key_file):
             private.touch(mode=0o600)
         token_file.write_text(self.token + "\n")
+        session_token_file.write_text(self.session_token + "\n")
         ledger_key_file.write_bytes(
             self._ledger_key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
-        config = {
+        config: dict[str, object] = {
             "stateDir": str(self.directory / "state"),
             "listen": {"host": HOST, "port": self.agent_port, **self._listen_tls()},
             "tokenFile": str(token_file),
+            "sessionTokenFile": str(session_token_file),
             "ledgerKeyFile": str(ledger_key_file),
             "scratch": {"path": str(self.scratch), "quota": self._scratch_quota},
             "pools": self._pools(),

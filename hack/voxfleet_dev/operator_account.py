@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -72,10 +72,16 @@ class OperatorAccount:
         return log_in(self._control_plane, self.namespace, self.name, self.kubeconfig)
 
 
-def log_in(control_plane: ControlPlane, namespace: str, account: str, kubeconfig: Path) -> Path:
+def log_in(
+    control_plane: ControlPlane,
+    namespace: str,
+    account: str,
+    kubeconfig: Path,
+    awaited: Sequence[str] | None = None,
+) -> Path:
     """Writes a kubeconfig for the ServiceAccount of an installed chart, and returns it, once its rights take effect.
 
-    Raises RequestRefused, ChildFailed.
+    `awaited`: paths that it may GET then; None: the operator's. Raises RequestRefused, ChildFailed.
     """
     request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
     answer = control_plane.admin().call(
@@ -89,26 +95,25 @@ def log_in(control_plane: ControlPlane, namespace: str, account: str, kubeconfig
     config["contexts"][0]["context"]["user"] = account
     kubeconfig.touch(mode=0o600)
     kubeconfig.write_text(yaml.safe_dump(config))
-    _await_rights(ApiRequests(control_plane.url, control_plane.ca_file, token), namespace)
+    lease = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/voxfleet-operator"
+    paths = ("/api/v1/namespaces/kube-system", lease) if awaited is None else awaited
+    _await_rights(ApiRequests(control_plane.url, control_plane.ca_file, token), account, paths)
     return kubeconfig
 
 
-def _await_rights(operator: ApiRequests, namespace: str) -> None:
+def _await_rights(requests: ApiRequests, account: str, paths: Sequence[str]) -> None:
     """The API server learns of rights by a watch of its own, and of cluster-wide ones apart from the others."""
     deadline = time.monotonic() + WAIT_SECONDS
-    for path in (
-        "/api/v1/namespaces/kube-system",
-        f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/voxfleet-operator",
-    ):
-        while _refused(operator, path):
+    for path in paths:
+        while _refused(requests, path):
             if time.monotonic() > deadline:
-                raise ChildFailed(f"the operator may not GET {path} {WAIT_SECONDS:g} s after it was granted")
+                raise ChildFailed(f"{account} may not GET {path} {WAIT_SECONDS:g} s after it was granted")
             time.sleep(POLL_SECONDS)
 
 
-def _refused(operator: ApiRequests, path: str) -> bool:
+def _refused(requests: ApiRequests, path: str) -> bool:
     try:
-        operator.call("GET", path)
+        requests.call("GET", path)
     except RequestRefused as error:
         return error.status in (401, 403)
     return False

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from voxfleet_api.kinds import AudioBatchJob, AudioBatchSchedule
 from voxfleet_api.kinds.audio_batch_schedule import StartedBy
+from voxfleet_api.moments import timestamp
 from voxfleet_cli.command_line import Refused
 from voxfleet_cli.job_verbs import state_of
 from voxfleet_operator.reconcile.job_life import has_ended
@@ -20,7 +21,6 @@ from voxfleet_operator.reconcile.schedule.slot_job import (
     job_name,
     kinship,
     rule_of,
-    timestamp,
 )
 from voxfleet_operator.reconcile.schedule.slots import SlotRule, UnusableSchedule
 

@@ -12,6 +12,7 @@ import typer
 
 from voxfleet_api.kinds import AudioBatchJob, AudioBatchSchedule
 from voxfleet_api.kinds.audio_batch_schedule import StartedBy
+from voxfleet_api.moments import timestamp
 from voxfleet_cli.backfill import BackfillSlot, backfill_slots, running, what_is_there
 from voxfleet_cli.columns import table
 from voxfleet_cli.command_line import (
@@ -29,7 +30,7 @@ from voxfleet_operator.kube import Kube
 from voxfleet_operator.kube_errors import AlreadyExists
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.schedule.addresses import UnknownPlaceholder
-from voxfleet_operator.reconcile.schedule.slot_job import Kinship, Run, job_body, kinship, timestamp
+from voxfleet_operator.reconcile.schedule.slot_job import Kinship, Run, job_body, kinship
 
 POLL_SECONDS = 5.0
 

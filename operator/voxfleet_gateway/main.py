@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from voxfleet_gateway import http_api, realtime
 from voxfleet_gateway.access.gate import Gate
 from voxfleet_gateway.access.key_secrets import KeySecrets
 from voxfleet_gateway.access.service_accounts import ServiceAccounts
+from voxfleet_gateway.api_call import ApiRoute
 from voxfleet_gateway.calls import Calls
 from voxfleet_gateway.endpoint_sessions import EndpointSessions
 from voxfleet_gateway.gateway_metrics import GatewayCollector, GatewayMetrics, make_registry
@@ -41,17 +42,17 @@ API_SECONDS = 5.0
 log = structlog.get_logger(__name__)
 
 
-def run(options: GatewayOptions) -> int:
+def run(options: GatewayOptions, routes: Sequence[ApiRoute] = ROUTES) -> int:
     """Runs the gateway until SIGTERM or SIGINT, and through its drain; returns the exit code."""
     try:
-        asyncio.run(_serve(options))
+        asyncio.run(_serve(options, routes))
     except (KubeError, CrdsMissing, BackgroundEnded, OSError) as error:
         log.critical("the gateway cannot run", error=str(error))
         return 1
     return 0
 
 
-async def _serve(options: GatewayOptions) -> None:
+async def _serve(options: GatewayOptions, routes: Sequence[ApiRoute]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,7 +81,7 @@ async def _serve(options: GatewayOptions) -> None:
         watch = Watch(
             kube,
             cache,
-            partial(_changed, cache, links),
+            partial(_changed, cache, links, sessions),
             namespaces=options.watch_namespaces,
             kinds=KINDS,
             namespace_labels=False,
@@ -99,12 +100,14 @@ async def _serve(options: GatewayOptions) -> None:
             stack.push_async_callback(health.stop)
         if not await _before(stop, background.ended, watch.synced.wait()):
             return
-        listener = Listener(calls.application(ROUTES))
+        listener = Listener(calls.application(routes))
         await listener.start(options.host, options.port)
         stack.push_async_callback(listener.stop)
-        await _before(stop, background.ended, asyncio.Event().wait())
-        log.info("gateway drains", open_calls=calls.open_calls, seconds=options.drain_seconds)
-        await calls.drain(options.drain_seconds)
+        try:
+            await _before(stop, background.ended, asyncio.Event().wait())
+        finally:  # sessions need no API server: they go on for as long where it is that which failed
+            log.info("gateway drains", open_calls=calls.open_calls, seconds=options.drain_seconds)
+            await calls.drain(options.drain_seconds)
         background.stopping()
         log.info("gateway stops")
 
@@ -126,7 +129,9 @@ async def _ask(kube: Kube, path: str, body: Mapping[str, object]) -> Mapping[str
     return await kube.request("POST", path, body=body, timeout_seconds=API_SECONDS)
 
 
-def _changed(cache: Cache, links: MacLinks, resource: Resource) -> None:
-    """The link of a Mac that is deleted ends with its sessions."""
+def _changed(cache: Cache, links: MacLinks, sessions: EndpointSessions, resource: Resource) -> None:
+    """The link of a Mac that is deleted ends with its sessions; one to a Mac with a new lane is opened beforehand."""
     if isinstance(resource, MacAgent) and cache.by_uid(MacAgent, resource.metadata.uid) is None:
         links.forget(resource)
+    elif isinstance(resource, VoiceEndpoint) and resource.spec.auth is not None:
+        sessions.wake(resource)

@@ -72,6 +72,14 @@ def operator(
             help="YAML file with prices, teams and budgets; it is read again when it changes.",
         ),
     ] = DEFAULTS.price_book,
+    gateway_url: Annotated[
+        str,
+        typer.Option(
+            envvar="VOXFLEET_GATEWAY_URL",
+            help="Where clients call the gateway, such as https://speech.example; it stands in the status of endpoints."
+            " Empty: there is none.",
+        ),
+    ] = DEFAULTS.gateway_url or "",
     kubeconfig: Annotated[
         Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config, then this pod's service account.")
     ] = None,
@@ -91,6 +99,7 @@ def operator(
         health_port=health_port,
         archive=archive or None,
         kubeconfig=kubeconfig,
+        gateway_url=gateway_url.rstrip("/") or None,
         price_book=price_book,
         watch_namespaces=tuple(name.strip() for name in watch_namespaces.split(",") if name.strip()),
     )

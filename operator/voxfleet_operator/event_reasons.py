@@ -179,8 +179,15 @@ FACTS: Mapping[Announced, EventFacts] = {
     ),
     **_facts(
         Action.KEEP_WARM,
-        normal=(Reason.LANES_LOADING, Reason.LANES_WARM, Reason.NO_MAC_FITS),
-        warning=(Reason.LANES_FAILED, Reason.LANE_REFUSED, Reason.LANE_UNREACHABLE),
+        normal=(
+            Reason.LANES_LOADING,
+            Reason.LANES_WARM,
+            Reason.NO_MAC_FITS,
+            Reason.NO_TURNS,
+            Reason.TOO_FEW_TURNS,
+            Reason.TURNS_WITHIN_SLO,
+        ),
+        warning=(Reason.LANES_FAILED, Reason.LANE_REFUSED, Reason.LANE_UNREACHABLE, Reason.TURNS_BEYOND_SLO),
     ),
     **_facts(Action.SPLIT, warning=(Reason.SPLIT,)),
     **_facts(Action.CLEAN_UP, warning=(EventReason.CLEANUP_INCOMPLETE, Reason.DELETION_HANGS)),

@@ -33,6 +33,7 @@ from voxfleet_operator.ledger_archive import LedgerArchive
 from voxfleet_operator.metering.budget_accounts import BudgetAccounts
 from voxfleet_operator.metrics import OperatorMetrics
 from voxfleet_operator.monitoring.budget_collector import BudgetCollector
+from voxfleet_operator.monitoring.endpoint_collector import EndpointCollector
 from voxfleet_operator.monitoring.job_collector import JobCollector
 from voxfleet_operator.monitoring.mac_collector import MacCollector
 from voxfleet_operator.monitoring.process_collector import EventCollector, ProcessCollector
@@ -125,6 +126,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
                     lost_margin_seconds=options.lost_margin_seconds,
                     progress_interval_seconds=options.progress_interval_seconds,
                     retry_limit=options.retry_limit,
+                    gateway_url=options.gateway_url,
                 ),
                 synced=watch.synced.is_set,
                 run_errand=background.run_errand,
@@ -137,6 +139,7 @@ async def _operate(options: OperatorOptions, make_dialer: MakeDialer) -> None:
             EventCollector(recorder),
             JobCollector(cache, options.retry_limit),
             ScheduleCollector(cache),
+            EndpointCollector(cache),
             MacCollector(cache, operator.fleet, time.monotonic),
             BudgetCollector(prices, budgets),
         ):

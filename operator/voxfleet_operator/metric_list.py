@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from voxfleet_api.endpoint_latency import BOUNDS_MILLISECONDS
 from voxfleet_shared.metric_specs import MetricSpec, counter, gauge, histogram
 
 LONG_SECONDS = (60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 86400.0, 259200.0, 604800.0)
@@ -100,6 +101,50 @@ MAC_STATEMENT_AGE_SECONDS = gauge(
     "voxfleet_mac_statement_age_seconds",
     "Time since a statement of the Mac last grew while verified rows wait for one; 0 while none does.",
     "mac",
+)
+
+# Endpoints, by name: those with a lane on some Mac, which are no more than the fleet has lanes.
+ENDPOINT_LANES_WANTED = gauge(
+    "voxfleet_endpoint_lanes_wanted", "Lanes that the endpoint wants now.", "namespace", "endpoint"
+)
+ENDPOINT_LANES_WARM = gauge(
+    "voxfleet_endpoint_lanes_warm", "Lanes of the endpoint that are ready for a session.", "namespace", "endpoint"
+)
+ENDPOINT_LANES_BUSY = gauge(
+    "voxfleet_endpoint_lanes_busy", "Warm lanes of the endpoint with a session.", "namespace", "endpoint"
+)
+ENDPOINT_SLO_MET = gauge(
+    "voxfleet_endpoint_slo_met",
+    "1 while the endpoint's turns keep to the contract's slo.interactiveP95, 0 while they do not (condition SLOMet);"
+    " absent while nobody knows.",
+    "namespace",
+    "endpoint",
+)
+ENDPOINTS_WAITING = gauge("voxfleet_endpoints_waiting", "Endpoints that want a lane which no Mac takes.")
+ENDPOINT_TURN_SECONDS = histogram(
+    "voxfleet_endpoint_turn_seconds",
+    "How long turns took that callers measured, and their parts. Kind: FinalText (from the last voiced sample to the"
+    " final text), UploadedText (from an upload's last byte to its first line) or FirstAudio (from a text to the first"
+    " audio). Part: Total, Gateway, Tunnel, Wait or Infer. Clips of batches are not in it.",
+    "namespace",
+    "endpoint",
+    "kind",
+    "part",
+    buckets=tuple(bound / 1000 for bound in BOUNDS_MILLISECONDS),
+)
+ENDPOINT_SLOW_TURNS = counter(
+    "voxfleet_endpoint_slow_turns_total",
+    "Turns that took longer than the contract's slo.interactiveP95.",
+    "namespace",
+    "endpoint",
+    "kind",
+)
+ENDPOINT_STALLS = counter(
+    "voxfleet_endpoint_stalls_total",
+    "Chunks of speech that came later than playback needed them.",
+    "namespace",
+    "endpoint",
+    "kind",
 )
 
 # The ledger archive.

@@ -13,6 +13,7 @@ from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds.audio_shard import AttemptOutcome
 from voxfleet_operator import metric_list
 from voxfleet_operator.event_reasons import Announced, EventReason
+from voxfleet_operator.turn_metrics import TurnMetrics
 
 NONE = "none"
 JOB_RESULTS: tuple[Announced, ...] = (
@@ -52,6 +53,7 @@ class WorkMetrics:
         self.pending_shards = metric_list.PENDING_SHARDS.gauge(registry)
         self.waiting_jobs = metric_list.WAITING_JOBS.gauge(registry)
         self.runs = metric_list.SCHEDULE_RUNS.counter(registry)
+        self.turns = TurnMetrics(registry)
         for result in JOB_RESULTS:
             self.job_seconds.labels(str(result))
         for run in (RUN_STARTED, RUN_MISSED):

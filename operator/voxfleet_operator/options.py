@@ -23,3 +23,5 @@ class OperatorOptions:
     """A YAML file with prices, teams and budgets, which is read again when it changes; None: none are known."""
     watch_namespaces: tuple[str, ...] = ()
     """Jobs elsewhere are not looked at; empty for all namespaces."""
+    gateway_url: str | None = None
+    """Where clients call a gateway, without a slash at its end; None: nobody knows of one."""

@@ -17,6 +17,7 @@ from tests.rig.rights import RoleWithout, bound_to, requests_of, rights_of, unne
 from voxfleet_api import API_VERSION
 from voxfleet_api.conditions import ConditionType, Reason, is_true
 from voxfleet_api.kinds import KINDS, MachineHourStatement, Resource, VoiceEndpoint
+from voxfleet_api.moments import timestamp
 from voxfleet_dev.api_request import ApiRequests, RequestRefused
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.mac import IDENTITY_SECRET
@@ -25,7 +26,7 @@ from voxfleet_operator.cache import Cache
 from voxfleet_operator.kube import Kube
 from voxfleet_operator.queue import WorkQueue
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
-from voxfleet_operator.reconcile.schedule.slot_job import job_name, timestamp
+from voxfleet_operator.reconcile.schedule.slot_job import job_name
 from voxfleet_operator.reconcile.status_writer import read_again
 from voxfleet_operator.registry import triggers
 

@@ -9,7 +9,8 @@ from tests.e2e.conftest import MakeFleet
 from tests.e2e.fleet import CLIPS, EXPECTED
 
 from voxfleet_api.conditions import ConditionType, is_true
-from voxfleet_operator.reconcile.schedule.slot_job import SLOT_ANNOTATION, job_name, timestamp
+from voxfleet_api.moments import timestamp
+from voxfleet_operator.reconcile.schedule.slot_job import SLOT_ANNOTATION, job_name
 
 GOOD = next(name for name, row in EXPECTED.items() if "text" in row and name.startswith("wav-"))
 

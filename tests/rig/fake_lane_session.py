@@ -43,6 +43,7 @@ class FakeLaneSession:
         """Set when the caller has left the session."""
         self._events: asyncio.Queue[SessionEvent] = asyncio.Queue()
         self._ended = False
+        self._has_heard = False
 
     def tell(self, *events: SessionEvent) -> None:
         for event in events:
@@ -61,6 +62,7 @@ class FakeLaneSession:
 
     async def send_audio(self, audio: bytes) -> None:
         await self.takes.wait()
+        self._has_heard = True
         self._take(audio)
 
     async def commit(self) -> None:
@@ -70,7 +72,10 @@ class FakeLaneSession:
         self._take(ClearTurn())
 
     async def end_audio(self) -> None:
+        """A session that heard nothing ends by itself."""
         self._take(EndAudio())
+        if not self._has_heard:
+            self.tell(Ended())
 
     async def heard(self, size_bytes: int) -> None:
         self.heard_bytes += size_bytes

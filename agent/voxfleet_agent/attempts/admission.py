@@ -10,7 +10,7 @@ from voxfleet_api.protocol import CONTROL_PLANE_HEADER, EPOCH_HEADER, AttemptSta
 
 RETRY_AFTER_SECONDS = 5
 NO_OFFLINE_LANE = "this agent has no lane for batches: all of its pools are Interactive"
-TAKES_NOTHING = "this Mac takes nothing: it drains or is closed, or its agent stops"
+TAKES_NOTHING = "this Mac takes nothing: it drains or is closed, its agent stops, or it serves people first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,18 +123,26 @@ def decide_put(facts: PutFacts) -> Refusal | RepeatedPut | Start:
                 message = f"attempt {known.attempt} has the spec {known.spec_digest}, not {facts.spec_digest}"
                 return Refusal(409, Problem(message=message, held_attempt=known.attempt))
             return RepeatedPut(resume=known.state is AttemptState.PARKED)
-    if facts.spec_problem is not None:
-        return Refusal(422, facts.spec_problem)
-    if facts.draining:
-        return Refusal(503, Problem(message=TAKES_NOTHING), RETRY_AFTER_SECONDS)
-    if facts.scratch_shortage is not None:
-        return Refusal(507, Problem(failure_class=FailureClass.SCRATCH_EXHAUSTED, message=facts.scratch_shortage))
+    refusal = decide_new(facts.spec_problem, draining=facts.draining, scratch_shortage=facts.scratch_shortage)
+    if refusal is not None:
+        return refusal
     if facts.lacks_lanes:
         return Refusal(429, Problem(message=NO_OFFLINE_LANE), RETRY_AFTER_SECONDS)
     if not facts.slot_free:
         return Refusal(429, Problem(message="every lane is taken"), RETRY_AFTER_SECONDS)
     running = {AttemptState.ACCEPTED, AttemptState.RUNNING}
     return Start(supersedes=tuple(known.attempt for known in facts.known_attempts if known.state in running))
+
+
+def decide_new(spec_problem: Problem | None, *, draining: bool, scratch_shortage: str | None) -> Refusal | None:
+    """Whether this Mac takes something that it does not have yet, an attempt or an endpoint's lane: 422 503 507."""
+    if spec_problem is not None:
+        return Refusal(422, spec_problem)
+    if draining:
+        return Refusal(503, Problem(message=TAKES_NOTHING), RETRY_AFTER_SECONDS)
+    if scratch_shortage is not None:
+        return Refusal(507, Problem(failure_class=FailureClass.SCRATCH_EXHAUSTED, message=scratch_shortage))
+    return None
 
 
 def _other_control_plane(owner: str) -> Refusal:

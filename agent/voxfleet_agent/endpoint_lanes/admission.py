@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from voxfleet_agent.attempts.admission import OUTDATED, RETRY_AFTER_SECONDS, TAKES_NOTHING, Refusal
+from voxfleet_agent.attempts.admission import OUTDATED, RETRY_AFTER_SECONDS, TAKES_NOTHING, Refusal, decide_new
 from voxfleet_api.endpoint_lanes import LaneState
-from voxfleet_api.failures import FailureClass
 from voxfleet_api.protocol import Problem
 
 
@@ -69,12 +68,9 @@ def decide_lane_put(facts: LanePutFacts) -> Refusal | RepeatedLanePut | StartLan
     for known in facts.known_lanes:
         if known.generation == facts.generation:
             return _again(known, facts)
-    if facts.spec_problem is not None:
-        return Refusal(422, facts.spec_problem)
-    if facts.draining:
-        return Refusal(503, Problem(message=TAKES_NOTHING), RETRY_AFTER_SECONDS)
-    if facts.scratch_shortage is not None:
-        return Refusal(507, Problem(failure_class=FailureClass.SCRATCH_EXHAUSTED, message=facts.scratch_shortage))
+    refusal = decide_new(facts.spec_problem, draining=facts.draining, scratch_shortage=facts.scratch_shortage)
+    if refusal is not None:
+        return refusal
     if not facts.lane_free:
         return _NO_LANE
     ending = LaneState.DELETING

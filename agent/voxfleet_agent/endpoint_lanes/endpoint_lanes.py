@@ -18,6 +18,7 @@ from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.endpoint_lanes.admission import KnownLane, LanePutFacts, RepeatedLanePut, decide_lane_put
 from voxfleet_agent.endpoint_lanes.lane_check import check_lane
 from voxfleet_agent.endpoint_lanes.lane_holding import LaneHolding
+from voxfleet_agent.endpoint_lanes.latencies import LaneLatencies
 from voxfleet_agent.endpoint_lanes.live_lane import LiveLane
 from voxfleet_agent.endpoint_lanes.session_admission import SessionFacts, decide_session
 from voxfleet_agent.endpoint_lanes.session_place import SessionPlace
@@ -154,6 +155,9 @@ class EndpointLanes:
         live = self._live.get(key)
         return None if live is None else live.lane_for_sessions
 
+    def live_lanes(self) -> list[LiveLane]:
+        return list(self._live.values())
+
     def status(self, key: LaneKey) -> LaneStatus | None:
         live = self._live.get(key)
         return None if live is None or live.gone.is_set() else live.status()
@@ -237,7 +241,9 @@ class EndpointLanes:
         )
 
     def _start(self, spec: EndpointLaneSpec, request: LaneRequest, older: list[LiveLane]) -> LaneStatus:
-        live = LiveLane(spec, request.spec_digest)
+        clock = self._services.clock
+        latencies = LaneLatencies(spec.contract, clock.wall(), clock.lease_seconds)
+        live = LiveLane(spec, request.spec_digest, latencies)
         self._lease(live, request)
         heir = max(older, key=lambda one: one.key.generation, default=None)
         if not self._holding.take(live, heir):

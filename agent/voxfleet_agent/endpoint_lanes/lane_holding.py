@@ -14,7 +14,7 @@ from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.endpoint_lanes.lane_metering import LaneMetering
 from voxfleet_agent.endpoint_lanes.lane_model import find_model
 from voxfleet_agent.endpoint_lanes.live_lane import LiveLane
-from voxfleet_agent.endpoint_lanes.state_machine import LaneAction, LaneEvent, lane_transition
+from voxfleet_agent.endpoint_lanes.state_machine import LaneEvent, lane_transition
 from voxfleet_agent.lane_protocol.messages import SessionLimits
 from voxfleet_agent.lanes.interactive_lane import InteractiveLane
 from voxfleet_agent.lanes.reload_backoff import reload_delay_seconds
@@ -74,7 +74,7 @@ class LaneHolding:
         """Ends the lane and gives it back, in the background; `live.gone` tells when. A second call does nothing."""
         step = lane_transition(live.state, event)
         live.state = step.state
-        if LaneAction.GIVE_BACK in step.actions:
+        if step.gives_back:
             live.log().info("lane of an endpoint ends", event_type=event.value)
             self._metering.cleans_up(live)
             live.task = self._background.start(self._end(live, live.task))

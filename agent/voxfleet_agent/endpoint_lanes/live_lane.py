@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from voxfleet_agent.attempts.leases import lease_is_over
+from voxfleet_agent.endpoint_lanes.latencies import LaneLatencies
 from voxfleet_agent.endpoint_lanes.warm_lane_meter import WarmLaneMeter
 from voxfleet_agent.journal.lane_holds import EndpointHolder
 from voxfleet_agent.lanes.interactive_lane import InteractiveLane
 from voxfleet_agent.logs import Logger, logger
 from voxfleet_api.endpoint_lanes import EndpointLaneSpec, LaneKey, LaneState, LaneStatus
 from voxfleet_api.protocol import AttemptFailure, S3Credentials
-from voxfleet_api.session_protocol import TurnMeasured
 
 _MESSAGE_LIMIT = 1024
 
@@ -22,6 +22,8 @@ _MESSAGE_LIMIT = 1024
 class LiveLane:
     spec: EndpointLaneSpec
     spec_digest: str
+    latencies: LaneLatencies
+    """Of its turns, over all children that it has."""
     state: LaneState = LaneState.LOADING
     lease_seconds: int = 0
     renewed_at_seconds: float = 0.0
@@ -48,8 +50,6 @@ class LiveLane:
     """Connections that have a place, and whose first message has not come."""
     sockets: int = 0
     """Connections of sessions, also of those that have ended."""
-    measured: Callable[[TurnMeasured], None] = lambda turn: None
-    """Takes what callers of sessions measured of their turns."""
     task: asyncio.Task[None] | None = None
     """The first load, then the end."""
     failure: AttemptFailure | None = None
@@ -100,6 +100,7 @@ class LiveLane:
             sample_rate_hz=self.sample_rate_hz,
             sessions=self.open_sessions,
             failure=self._failure(),
+            latency=self.latencies.told(),
         )
 
     def _failure(self) -> AttemptFailure | None:

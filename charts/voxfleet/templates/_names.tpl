@@ -48,3 +48,37 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   name: {{ include "voxfleet.serviceAccountName" . }}
   namespace: {{ .Release.Namespace }}
 {{- end -}}
+
+{{- /* The gateway's pods have a name of their own: no selector of the operator's finds them. */ -}}
+{{- define "voxfleet.gatewayName" -}}
+{{ include "voxfleet.fullname" . | trunc 55 | trimSuffix "-" }}-gateway
+{{- end -}}
+
+{{- define "voxfleet.gatewaySelectorLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}-gateway
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "voxfleet.gatewayLabels" -}}
+{{ include "voxfleet.gatewaySelectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: gateway
+app.kubernetes.io/part-of: voxfleet
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "voxfleet.gatewaySubjects" -}}
+- kind: ServiceAccount
+  name: {{ include "voxfleet.gatewayName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{- /* Where clients call endpoints; empty: nowhere. */ -}}
+{{- define "voxfleet.gatewayUrl" -}}
+{{- if .Values.gateway.url -}}
+{{- .Values.gateway.url -}}
+{{- else if .Values.gateway.enabled -}}
+http://{{ include "voxfleet.gatewayName" . }}.{{ .Release.Namespace }}.svc
+{{- end -}}
+{{- end -}}

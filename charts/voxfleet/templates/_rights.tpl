@@ -69,3 +69,30 @@ the audit log of a fleet's life, and takes each of them away.
   verbs: [get]
 {{- end }}
 {{- end -}}
+
+{{- /*
+What the gateway may do: it reads, and asks whose tokens it was shown. It writes nothing, and no Secret with an agent's
+own token is its business. tests/cluster/gateway compares these rules with the audit log, and takes each of them away.
+*/ -}}
+{{- define "voxfleet.gatewayRights" -}}
+- apiGroups: [voxfleet.dev]
+  resources: [macagents]
+  verbs: [list, watch]
+- apiGroups: [""] # its UID names this control plane
+  resources: [namespaces]
+  resourceNames: [kube-system]
+  verbs: [get]
+- apiGroups: [authentication.k8s.io] # whose token a client shows
+  resources: [tokenreviews]
+  verbs: [create]
+- apiGroups: [authorization.k8s.io] # whether that account may use an endpoint
+  resources: [subjectaccessreviews]
+  verbs: [create]
+{{- end -}}
+
+{{- /* In each namespace with endpoints, or in all. */ -}}
+{{- define "voxfleet.gatewayEndpointRights" -}}
+- apiGroups: [voxfleet.dev]
+  resources: [voiceendpoints]
+  verbs: [list, watch]
+{{- end -}}

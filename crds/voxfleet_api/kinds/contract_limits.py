@@ -161,7 +161,7 @@ class Completeness(SpecModel):
 
 
 class Slo(SpecModel):
-    """How long a clip may be at work."""
+    """How long a clip may be at work, and a turn of speech."""
 
     offline_tail_p95: Annotated[
         Duration | None,
@@ -170,6 +170,16 @@ class Slo(SpecModel):
             " batch size that batching.ladder chooses. When no measured batch size keeps to it, the smallest is used."
             " Absent: throughput and memory alone decide.",
             json_schema_extra=between("1ms", "24h"),
+        ),
+    ] = None
+    interactive_p95: Annotated[
+        Duration | None,
+        Field(
+            description="The longest p95 of an endpoint's turns, as people feel it: from the last voiced sample to the"
+            " final text, from an upload's last byte to its first line, from a text to the first audio. The condition"
+            " SLOMet of a VoiceEndpoint says whether it is kept. It means nothing to a job. Absent: nothing is"
+            " promised.",
+            json_schema_extra=between("10ms", "60s"),
         ),
     ] = None
 

@@ -11,15 +11,18 @@ from voxfleet_api.base import (
     OPEN_VALUE,
     Decimal3,
     Digest,
+    Duration,
     Message,
     Name,
     ObservedGeneration,
     StatusModel,
     Timestamp,
+    between,
     list_map,
     open_enum,
 )
 from voxfleet_api.conditions import Conditions
+from voxfleet_api.endpoint_latency import LatencyPart
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds.audio_shard import MachineIdentity
 from voxfleet_api.kinds.job_status import AcceptedContract
@@ -81,6 +84,44 @@ class LaneCounts(StatusModel):
     busy: Annotated[int, Field(description="Warm ones with a session.")] = 0
 
 
+class SlowestPart(StatusModel):
+    """Where most of the time of turns went that took longer than the target."""
+
+    part: Annotated[str, OPEN_VALUE, open_enum(LatencyPart), Field(description="The part of their time.")]
+    mac: Annotated[Name, Field(description="The MacAgent on which it took most.")]
+    percent: Annotated[int, Field(ge=0, le=100, description="Its share of the time of those turns, on all Macs.")]
+
+
+_TIME = between("0s", "1h")
+
+
+class EndpointSlo(StatusModel):
+    """How long the turns of the last `spec.sloWindow` took, on all Macs. Clips of batches are never in it.
+
+    Percentiles are read from histograms; how many turns took longer than the target is exact.
+    """
+
+    turns: Annotated[int, Field(ge=0, description="Turns in the window: utterances, uploads and spoken texts.")] = 0
+    breaches: Annotated[
+        int, Field(ge=0, description="Of these, those that took longer than the contract's `slo.interactiveP95`.")
+    ] = 0
+    p50: Annotated[
+        Duration | None,
+        Field(description="Half of the turns took at most so long; absent: no turn.", json_schema_extra=_TIME),
+    ] = None
+    p95: Annotated[
+        Duration | None,
+        Field(description="95 of 100 took at most so long; absent: no turn.", json_schema_extra=_TIME),
+    ] = None
+    p99: Annotated[
+        Duration | None,
+        Field(description="99 of 100 took at most so long; absent: no turn.", json_schema_extra=_TIME),
+    ] = None
+    slowest: Annotated[
+        SlowestPart | None, Field(description="What made turns slow; absent: none was slower than the target.")
+    ] = None
+
+
 class EndpointUsage(StatusModel):
     """Machine time of the endpoint's lanes: what statements count of its signed rows, recomputed and never incremented.
 
@@ -92,15 +133,25 @@ class EndpointUsage(StatusModel):
         Decimal3, Field(description="Seconds in which sessions were open, or had been within the last minute.")
     ] = "0.000"
     overhead_seconds: Annotated[
-        Decimal3, Field(description="Seconds in which a lane was loaded, warm without a session, or cleaned up.")
+        Decimal3,
+        Field(
+            description="Seconds in which a lane was loaded, warm without a session, or cleaned up, and in"
+            " which batches stood still for its sessions."
+        ),
     ] = "0.000"
     rows: Annotated[int, Field(ge=0, description="Signed rows in the sum.")] = 0
-    updated_at: Annotated[Timestamp | None, Field(description="When it was computed; at most once an hour.")] = None
+    updated_at: Annotated[
+        Timestamp | None,
+        Field(
+            description="When it was computed: at most once an hour, and beside sessions only with another change, or"
+            " once it holds no lane any more."
+        ),
+    ] = None
 
 
 class VoiceEndpointStatus(StatusModel):
-    """It is written when lanes come, go or fail; what only counts is written once a minute at most, and usage once an
-    hour.
+    """It is written when lanes come, go or fail; what only counts, and SLOMet, once a minute at most. An idle endpoint
+    writes nothing.
     """
 
     observed_generation: ObservedGeneration = -1
@@ -123,7 +174,10 @@ class VoiceEndpointStatus(StatusModel):
     last_generation: Annotated[int, Field(ge=0, description="Number of the lane that was assigned last.")] = 0
     model_digest: Annotated[
         Digest | None,
-        Field(description="Digest of the model's files, as the first warm lane found them; all lanes must have it."),
+        Field(
+            description="Digest of the model's files, as the first warm lane of the current spec found them. All lanes"
+            " must have it, until none of them is warm or out of contact."
+        ),
     ] = None
     lanes: Annotated[LaneCounts | None, Field(description="How many lanes there are.")] = None
     macs: Annotated[
@@ -131,4 +185,7 @@ class VoiceEndpointStatus(StatusModel):
         Field(max_length=STATUS_MACS, json_schema_extra=list_map("mac"), description="Its lanes, one a Mac."),
     ] = ()
     pending_reason: Annotated[Message | None, Field(description="Why the next lane has no Mac.")] = None
+    slo: Annotated[EndpointSlo | None, Field(description="How long turns took lately; absent: there was none yet.")] = (
+        None
+    )
     usage: Annotated[EndpointUsage | None, Field(description="Machine time that statements count so far.")] = None

@@ -54,7 +54,7 @@ class VoiceContractSpec(
     completeness: Annotated[Completeness, Field(description="When a transcript does not fit what is heard.")] = (
         Completeness()
     )
-    slo: Annotated[Slo, Field(description="How long a clip may be at work.")] = Slo()
+    slo: Annotated[Slo, Field(description="How long a clip may be at work, and a turn of speech.")] = Slo()
     scratch: Annotated[ScratchLimit, Field(description="Scratch of one attempt.")] = ScratchLimit()
 
 

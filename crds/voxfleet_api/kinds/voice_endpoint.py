@@ -6,10 +6,23 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from voxfleet_api.base import Size, SpecModel, TimeZoneName, cel, list_atomic, list_set, list_unique, validations
+from voxfleet_api.base import (
+    NOT_FILLED_IN,
+    Duration,
+    Size,
+    SpecModel,
+    TimeZoneName,
+    between,
+    cel,
+    list_atomic,
+    list_set,
+    list_unique,
+    validations,
+)
 from voxfleet_api.kinds.endpoint_auth import EndpointAuth
 from voxfleet_api.kinds.endpoint_session import SessionLimits, Streaming, TurnDetection
 from voxfleet_api.kinds.endpoint_status import MAX_LANES, VoiceEndpointStatus
+from voxfleet_api.kinds.endpoint_yield import Yield
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.mac_availability import Window
@@ -130,6 +143,22 @@ class VoiceEndpointSpec(
     turn_detection: Annotated[TurnDetection, Field(description="When a turn of speech begins and ends.")] = (
         TurnDetection()
     )
+    slo_window: Annotated[
+        Duration,
+        Field(
+            description="The turns of so long are held against the contract's `slo.interactiveP95`: the condition"
+            " SLOMet and status.slo are about them.",
+            json_schema_extra={**between("1m", "1h"), **NOT_FILLED_IN},
+        ),
+    ] = "5m"
+    yield_: Annotated[
+        Yield,
+        Field(
+            alias="yield",
+            description="How batches on the same Mac give way to sessions. A change loads the lanes anew.",
+            json_schema_extra=NOT_FILLED_IN,
+        ),
+    ] = Yield()
     auth: Annotated[EndpointAuth | None, Field(description="Who may call it through a gateway; absent: nobody.")] = None
     billing_key: Annotated[
         str | None,
@@ -146,6 +175,7 @@ class VoiceEndpointSpec(
         return tuple(uri for uri in named if uri is not None)
 
 
+_SLO_MET = '.status.conditions[?(@.type=="SLOMet")].status'
 _AVAILABLE = '.status.conditions[?(@.type=="Available")]'
 
 
@@ -178,6 +208,8 @@ class VoiceEndpoint(
             PrinterColumn("Wanted", "integer", ".status.lanes.wanted", "Lanes that are wanted now"),
             PrinterColumn("Warm", "integer", ".status.lanes.warm", "Lanes with the model in memory"),
             PrinterColumn("Busy", "integer", ".status.lanes.busy", "Warm lanes with a session"),
+            PrinterColumn("SLOMet", "string", _SLO_MET, "Do turns keep to the contract's p95?"),
+            PrinterColumn("P95", "string", ".status.slo.p95", "95 of 100 turns took at most so long, lately"),
             PrinterColumn("Task", "string", ".spec.task", "What it does", priority=1),
             PrinterColumn("Macs", "string", ".status.macs[*].mac", "Macs with a lane", priority=1),
             PrinterColumn("Why", "string", ".status.pendingReason", "Why the next lane has no Mac", priority=1),

@@ -13,6 +13,7 @@ from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.mac_acceptance import AcceptanceJob
+from voxfleet_api.moments import timestamp
 from voxfleet_cli.acceptance.trial_job import ref_of
 from voxfleet_cli.command_line import CLI_MANAGER, Refused
 from voxfleet_cli.names import NoSuchObject, no_such
@@ -173,4 +174,4 @@ async def _quietly(call: Callable[[], Awaitable[object]]) -> bool:
 
 
 def now_text() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return timestamp(datetime.now(UTC))

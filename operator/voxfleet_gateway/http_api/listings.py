@@ -9,9 +9,9 @@ from aiohttp import web
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.kinds.job_task import Task
 from voxfleet_gateway.api_call import ApiCall
-from voxfleet_gateway.http_api.served_task import check_task
 from voxfleet_gateway.http_api.speech_options import ENDPOINTS_VOICE
 from voxfleet_gateway.served_models import check_model, model_names
+from voxfleet_gateway.served_task import check_task
 
 
 async def models(request: web.Request, call: ApiCall) -> web.StreamResponse:

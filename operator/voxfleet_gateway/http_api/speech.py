@@ -9,18 +9,19 @@ from contextlib import aclosing
 from aiohttp import web
 
 from voxfleet_api.kinds.job_task import Task
-from voxfleet_api.session_protocol import SAMPLE_BYTES, Ended, LatencyKind, OpenSpeaking
+from voxfleet_api.session_protocol import SAMPLE_BYTES, Ended, LatencyKind, OpenSpeaking, TurnMeasured
 from voxfleet_gateway.api_call import ApiCall
 from voxfleet_gateway.failure_refusals import refusal_of_failure
 from voxfleet_gateway.http_api.call_time import session_time
-from voxfleet_gateway.http_api.served_task import check_task
-from voxfleet_gateway.http_api.speech_options import SpeechFormat, SpeechOptions, read_options
+from voxfleet_gateway.http_api.server_timing import SERVER_TIMING, server_timing
+from voxfleet_gateway.http_api.speech_encodings import SpeechEncoding, speech_encoding
+from voxfleet_gateway.http_api.speech_options import SpeechOptions, read_options
 from voxfleet_gateway.http_api.streamed_body import ClientStopped, StreamedBody
-from voxfleet_gateway.http_api.wav_header import wav_header
 from voxfleet_gateway.lane_session import LaneSession
 from voxfleet_gateway.refusals import CallRefused
 from voxfleet_gateway.served_models import check_model
-from voxfleet_gateway.turn_latency import Playback, TurnStamps, turn_measured
+from voxfleet_gateway.served_task import check_task
+from voxfleet_gateway.turn_latency import SPEECH_ROUND_TRIPS, Playback, TurnStamps, turn_measured
 
 MAX_CALL_BYTES = 2**20
 STREAMED_WINDOW_BYTES = 2**18
@@ -37,16 +38,13 @@ async def speak(request: web.Request, call: ApiCall) -> web.StreamResponse:
     check_model(call.endpoint, options.model)
     asked_seconds = call.now_seconds()
     async with call.open_session(_opening(options)) as session:
-        body = StreamedBody(
-            request,
-            _content_type(options, session.sample_rate_hz),
-            idle_seconds=call.endpoint.spec.session.idle_seconds,
-        )
+        encoding = speech_encoding(options.response_format, session.sample_rate_hz)
+        body = StreamedBody(request, encoding.content_type, idle_seconds=call.endpoint.spec.session.idle_seconds)
         try:
             async with session_time(call), aclosing(_speech(session)) as speech:
                 if options.stream:
-                    return await _stream(call, session, body, speech, options, asked_seconds)
-                return await _whole(session, body, speech, options)
+                    return await _stream(call, session, body, speech, encoding, asked_seconds)
+                return await _whole(session, body, speech, encoding)
         except CallRefused:
             if body.has_begun:
                 return body.cut_short()
@@ -89,28 +87,23 @@ async def _speech(session: LaneSession) -> AsyncGenerator[bytes | Ended, None]:
             yield event
 
 
-def _content_type(options: SpeechOptions, sample_rate_hz: int) -> str:
-    return f"audio/pcm; rate={sample_rate_hz}" if options.response_format is SpeechFormat.PCM else "audio/wav"
-
-
 async def _whole(
-    session: LaneSession, body: StreamedBody, speech: AsyncIterator[bytes | Ended], options: SpeechOptions
+    session: LaneSession, body: StreamedBody, speech: AsyncIterator[bytes | Ended], encoding: SpeechEncoding
 ) -> web.StreamResponse:
-    chunks: list[bytes] = []
-    size_bytes = 0
+    encoded: list[bytes] = []
+    pcm_bytes = 0
     async for event in speech:
         if isinstance(event, Ended):
             break
-        chunks.append(event)
-        size_bytes += len(event)
-        if size_bytes > MAX_WHOLE_BYTES:
+        pcm_bytes += len(event)
+        if pcm_bytes > MAX_WHOLE_BYTES:
             raise CallRefused(422, "speech_too_long", "so much speech is not held whole; ask for it with stream")
+        encoded.append(encoding.take(event))
         await session.heard(len(event))
-    header = wav_header(session.sample_rate_hz, size_bytes) if options.response_format is SpeechFormat.WAV else b""
-    body.set_length(len(header) + size_bytes)
-    await body.write(header)
-    for chunk in chunks:
-        await body.write(chunk)
+    encoded = [encoding.header(pcm_bytes), *encoded, encoding.rest()]
+    body.set_length(sum(map(len, encoded)))
+    for part in encoded:
+        await body.write(part)
     return await body.finish()
 
 
@@ -119,32 +112,24 @@ async def _stream(
     session: LaneSession,
     body: StreamedBody,
     speech: AsyncIterator[bytes | Ended],
-    options: SpeechOptions,
+    encoding: SpeechEncoding,
     asked_seconds: float,
 ) -> web.StreamResponse:
     """A chunk counts as heard once the client took it, so that one who stops reading stops the lane."""
-    header = wav_header(session.sample_rate_hz, None) if options.response_format is SpeechFormat.WAV else b""
     playback, first = Playback(), None
     awaited_seconds = call.now_seconds()
     async for event in speech:
         came_seconds = call.now_seconds()
         if isinstance(event, Ended):
-            if not body.has_begun:
-                await body.write(header)
+            await body.write((b"" if body.has_begun else encoding.header(None)) + encoding.rest())
             response = await body.finish()
             if first is not None:
-                await session.measured(
-                    turn_measured(
-                        LatencyKind.FIRST_AUDIO,
-                        first,
-                        tunnel_milliseconds=session.tunnel_milliseconds,
-                        infer_milliseconds=event.infer_milliseconds,
-                        round_trips=2,
-                        stalls=playback.stalls,
-                    )
-                )
+                await session.measured(_measured(first, session, event.infer_milliseconds, playback.stalls))
             return response
-        await body.write(event if body.has_begun else header + event)
+        if first is None:
+            known = _measured(TurnStamps(call.received_seconds, asked_seconds, came_seconds, came_seconds), session)
+            body.set_header(SERVER_TIMING, server_timing(known, knows_infer=False))
+        await body.write((b"" if body.has_begun else encoding.header(None)) + encoding.take(event))
         await session.heard(len(event))
         playback = playback.with_chunk(
             awaited_seconds=awaited_seconds,
@@ -155,3 +140,14 @@ async def _stream(
         if first is None:
             first = TurnStamps(call.received_seconds, asked_seconds, came_seconds, awaited_seconds)
     raise AssertionError("a session's events end with Ended")
+
+
+def _measured(stamps: TurnStamps, session: LaneSession, infer_milliseconds: int = 0, stalls: int = 0) -> TurnMeasured:
+    return turn_measured(
+        LatencyKind.FIRST_AUDIO,
+        stamps,
+        tunnel_milliseconds=session.tunnel_milliseconds,
+        infer_milliseconds=infer_milliseconds,
+        round_trips=SPEECH_ROUND_TRIPS,
+        stalls=stalls,
+    )

@@ -22,6 +22,7 @@ ENDPOINTS_VOICE = "default"
 class SpeechFormat(StrEnum):
     WAV = "wav"
     PCM = "pcm"
+    FLAC = "flac"
 
 
 @dataclass(frozen=True, slots=True)

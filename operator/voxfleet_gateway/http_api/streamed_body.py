@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -25,13 +25,10 @@ class ClientStopped(Exception):
 class StreamedBody:
     """Begins with its first byte: until then the call may still be refused with a status."""
 
-    def __init__(
-        self, request: web.Request, content_type: str, *, idle_seconds: float, headers: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, request: web.Request, content_type: str, *, idle_seconds: float) -> None:
         self._request = request
         self._idle_seconds = idle_seconds
         self._response = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        self._response.headers.update(headers or {})
         self._response.headers["Content-Type"] = content_type
 
     @property
@@ -41,6 +38,10 @@ class StreamedBody:
     def set_length(self, body_bytes: int) -> None:
         """Before the first byte, where the length is known."""
         self._response.content_length = body_bytes
+
+    def set_header(self, name: str, value: str) -> None:
+        """Before the first byte."""
+        self._response.headers[name] = value
 
     async def write(self, data: bytes) -> None:
         """Returns once the client took all but what the buffers hold. `data` may be empty. Raises ClientStopped."""

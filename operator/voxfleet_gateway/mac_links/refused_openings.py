@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 
-from voxfleet_api.failures import FailureClass
 from voxfleet_api.session_protocol import Ended
+from voxfleet_gateway.failure_refusals import refusal_of_failure
 
 FULL_SECONDS = 1.0
 """For how long a lane that is full is not asked again, where its agent does not say."""
@@ -57,21 +57,18 @@ def refused_upgrade(status: int, retry_after: str | None) -> OpeningRefused:
             )
 
 
-_AT_FAULT = frozenset({FailureClass.INVALID_INPUT, FailureClass.CONTRACT_VIOLATION, FailureClass.DECODE_ERROR})
-
-
 def refused_session(ended: Ended) -> OpeningRefused:
     """The agent ended the session before it was open."""
-    if ended.failure_class in _AT_FAULT:
-        return OpeningRefused(Refusal.REQUEST, ended.reason or "the lane refused what was asked for")
-    seconds = ended.retry_after_seconds
-    if ended.failure_class == FailureClass.THROTTLED:
-        return OpeningRefused(
-            Refusal.FULL, "the lane is full", retry_after_seconds=_bounded(FULL_SECONDS if seconds is None else seconds)
-        )
-    return OpeningRefused(
-        Refusal.NOT_READY, "the lane takes no session now", retry_after_seconds=_bounded(seconds or GONE_SECONDS)
-    )
+    if ended.failure_class is None:
+        return OpeningRefused(Refusal.NOT_READY, "the lane ended the session", retry_after_seconds=GONE_SECONDS)
+    refusal = refusal_of_failure(ended.failure_class, ended.reason, ended.retry_after_seconds)
+    if refusal.status == 422:
+        return OpeningRefused(Refusal.REQUEST, refusal.message)
+    if refusal.status == 429:
+        wait_seconds = _bounded(refusal.retry_after_seconds or FULL_SECONDS)
+        return OpeningRefused(Refusal.FULL, refusal.message, retry_after_seconds=wait_seconds)
+    wait_seconds = _bounded(ended.retry_after_seconds or GONE_SECONDS)
+    return OpeningRefused(Refusal.NOT_READY, refusal.message, retry_after_seconds=wait_seconds)
 
 
 def believed_seconds(header: str | None, otherwise: float) -> float:

@@ -6,21 +6,10 @@ from http import HTTPStatus
 
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.kinds.endpoint_session import TurnDetectionType
-from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_api.quantities import duration_milliseconds
 from voxfleet_api.session_protocol import OpenHearing, VoiceActivity
 from voxfleet_gateway.refusals import CallRefused
-
-
-def check_listens(endpoint: VoiceEndpoint) -> None:
-    """Raises CallRefused(404) for an endpoint that speaks."""
-    if endpoint.spec.task is not Task.TRANSCRIBE:
-        raise CallRefused(
-            HTTPStatus.NOT_FOUND,
-            "not_served",
-            "this endpoint speaks and does not listen; call v1/audio/speech instead",
-        )
 
 
 def default_detection(endpoint: VoiceEndpoint) -> VoiceActivity | None:

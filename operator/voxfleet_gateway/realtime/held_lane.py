@@ -3,12 +3,16 @@ wants it afterwards."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+import asyncio
+from contextlib import AsyncExitStack, suppress
 from http import HTTPStatus
 
 from voxfleet_api.session_protocol import OpenHearing
 from voxfleet_gateway.lane_session import LaneSession, OpensSessions
 from voxfleet_gateway.refusals import CallRefused
+
+GIVE_BACK_SECONDS = 5.0
+"""For the end of a session that heard nothing, which waits for a step of the lane's model."""
 
 
 class HeldLane:
@@ -32,9 +36,12 @@ class HeldLane:
 
     async def open(self, request: OpenHearing) -> LaneSession:
         """Another request than the reserved one takes the place of the session that was held. Raises CallRefused."""
-        if self._held is not None and self._held[0] == request:
-            return self._held[1]
-        await self.release()
+        if self._held is not None:
+            held_request, held = self._held
+            if held_request == request:
+                return held
+            await _given_back(held)
+            await self.release()
         session = await self._stack.enter_async_context(self._open_session(request))
         self._held = (request, session)
         return session
@@ -44,3 +51,12 @@ class HeldLane:
         self._held = None
         stack, self._stack = self._stack, AsyncExitStack()
         await stack.aclose()
+
+
+async def _given_back(session: LaneSession) -> None:
+    """Waits for the session's end in order: its place is free then. One that is cancelled keeps it for a while."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GIVE_BACK_SECONDS):
+            await session.end_audio()
+            async for _ in session.events():
+                pass

@@ -26,7 +26,7 @@ class LaneNews(IntEnum):
     """What an answer says more than the one before it."""
 
     NOTHING = 0
-    SESSIONS = 1  # only how many there are, which concerns nobody but the lane's endpoint
+    SESSIONS = 1  # only how many there are and how long turns take, which concerns nobody but the lane's endpoint
     STATE = 2
 
 
@@ -156,7 +156,7 @@ def _news(before: LaneAnswer | None, answer: LaneAnswer) -> LaneNews:
 
 
 def _said(answer: LaneAnswer) -> tuple[Outcome, LaneStatus | None, tuple[int, str] | None]:
-    status = None if answer.status is None else answer.status.model_copy(update={"sessions": 0})
+    status = None if answer.status is None else answer.status.model_copy(update={"sessions": 0, "latency": None})
     return answer.outcome, status, _told(answer.refusal)
 
 

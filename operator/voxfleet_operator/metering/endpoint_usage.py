@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from voxfleet_api.kinds import MachineHourStatement
 from voxfleet_api.kinds.endpoint_status import EndpointUsage
+from voxfleet_api.moments import timestamp
 from voxfleet_api.quantities import seconds_milliseconds, seconds_text
 
 INTERVAL = timedelta(hours=1)
@@ -48,7 +49,7 @@ def endpoint_usage(old: EndpointUsage | None, found: EndpointSum | None, now: da
         productive_seconds=seconds_text(productive),
         overhead_seconds=seconds_text(overhead),
         rows=found.rows,
-        updated_at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        updated_at=timestamp(now),
     )
     if old is None or old.updated_at is None:
         return new

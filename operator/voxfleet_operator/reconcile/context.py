@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 
 from voxfleet_api.kinds import Resource
+from voxfleet_api.moments import timestamp
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.event_reasons import Announced
 from voxfleet_operator.fleet.mac_view import Fleet
@@ -97,6 +98,8 @@ class ReconcileOptions:
     progress_interval_seconds: float = 15.0
     retry_limit: int = 7
     """How many retries a shard gets; 0 for none at all."""
+    gateway_url: str | None = None
+    """Where clients call endpoints, without a slash at its end; None: nobody knows of a gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +123,4 @@ class Context:
     budgets: BudgetAccounts = field(default_factory=BudgetAccounts)
 
     def timestamp(self) -> str:
-        return f"{self.now().replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+        return timestamp(self.now())

@@ -17,8 +17,8 @@ from voxfleet_operator.event_reasons import Announced, EventReason, announced
 TOLD_OTHERWISE = frozenset({Reason.FAILS_TOO_OFTEN})
 """An exclusion has events of its own, which say until when."""
 
-NO_NEWS = frozenset({Reason.TAIL_WITHIN_SLO, Reason.WITHIN_BUDGET})
-"""Of a job that ends as it should: Finished says so."""
+NO_NEWS = frozenset({Reason.TAIL_WITHIN_SLO, Reason.TURNS_WITHIN_SLO, Reason.WITHIN_BUDGET})
+"""Of a job that ends as it should: Finished says so. An endpoint's turns are in time again and again."""
 
 
 @dataclass(frozen=True, slots=True)

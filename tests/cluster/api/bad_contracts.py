@@ -29,8 +29,14 @@ BAD_CONTRACTS: dict[str, Bad] = {
         "spec.conversions.resample.quality",
         "soxr_vhq",
     ),
+    "contract with a promise that nobody can keep": Bad(
+        CONTRACT,
+        {"spec.slo": {"interactiveP95": "1ms"}},
+        "spec.slo.interactiveP95",
+        "write a duration from 10ms to 60s",
+    ),
     "contract with a field that is not built": Bad(
-        CONTRACT, {"spec.slo": {"interactiveP95": "1s"}}, "spec.slo", "unknown field"
+        CONTRACT, {"spec.slo": {"interactiveP99": "1s"}}, "spec.slo", "unknown field"
     ),
     "contract with a bound for a ladder that it does not have": Bad(
         CONTRACT,

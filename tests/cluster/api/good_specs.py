@@ -36,7 +36,9 @@ GOOD: dict[str, Json] = {
             "spec.windows": [{"days": ["Mon", "Fri"], "start": "08:00", "end": "18:00"}],
             "spec.session": {"maxSeconds": 600, "maxPerLane": 8, "maxFrameBytes": 65536},
             "spec.streaming": {"interval": "1s", "partial": "250ms"},
+            "spec.sloWindow": "15m",
             "spec.turnDetection": {"type": "None", "thresholdPercent": 60, "silence": "1s"},
+            "spec.yield": {"mode": "Evict", "quantum": "100ms"},
             "spec.billingKey": "calls",
             "spec.suspend": True,
         },
@@ -46,7 +48,7 @@ GOOD: dict[str, Json] = {
         CONTRACT, {"spec.input.minClip": "60s", "spec.input.maxClip": "1m"}
     ),
     "contract with a bound for its ladder": changed(
-        CONTRACT, {"spec.slo": {"offlineTailP95": "30s"}, "spec.batching": {"ladder": {}}}
+        CONTRACT, {"spec.slo": {"interactiveP95": "1s", "offlineTailP95": "30s"}, "spec.batching": {"ladder": {}}}
     ),
     "contract with bytes as a number": changed(CONTRACT, {"spec.input.maxClipBytes": 1048576}),
     "contract with everything": changed(

@@ -95,7 +95,11 @@ OBJECTS: dict[str, tuple[Json, Json]] = {
     "VoiceEndpoint": (
         changed(ENDPOINT, {"metadata.name": "live-captions-of-the-great-hall"}),
         {
-            "conditions": [condition("Available", "False", "LaneUnreachable")],
+            "conditions": [
+                condition("Available", "False", "LaneUnreachable"),
+                condition("SLOMet", "Unknown", "NoTurns"),
+            ],
+            "slo": {"turns": 1200, "breaches": 1200, "p50": "12345ms", "p95": "60000ms", "p99": "60000ms"},
             "lanes": {"wanted": 32, "warm": 31, "busy": 30},
             "macs": [
                 {"mac": f"mac-studio-{n}", "generation": n, "specDigest": DIGEST, "state": "Warm", "since": SINCE}

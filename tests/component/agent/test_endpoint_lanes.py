@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -17,9 +17,11 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.component.agent.agent_rig import CONTRACT, MODEL, TIMEOUT_SECONDS, Agent, ManualClock, running_agent
+from tests.rig.measured_turns import a_turn
 
 from voxfleet_agent.config import PoolConfig
 from voxfleet_agent.endpoint_lanes import lane_holding
+from voxfleet_agent.endpoint_lanes.session_place import SessionPlace
 from voxfleet_agent.journal import lane_holds
 from voxfleet_agent.lane_protocol.session_messages import OpenHearing
 from voxfleet_agent.lanes import interactive_lane
@@ -68,12 +70,22 @@ async def agent_with_lanes(
     models: FoundModels | None = None,
     clock: ManualClock | None = None,
     allow: tuple[str, ...] | None = None,
+    memory_short: Callable[[], bool] = lambda: False,
+    burning_seconds: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Agent]:
     worker = (sys.executable, str(STAND_IN), json.dumps({"load": load or [""]}))
     pool = PoolConfig(name="interactive", lanes=lanes, memory_cap="1Gi", kind=PoolKind.INTERACTIVE)
     pools = InteractivePools((pool,), folder / "lanes", worker=worker)
     found = models or FoundModels()
-    async with running_agent(folder, clock=clock, interactive_lanes=pools, models=found, allow=allow) as agent:
+    async with running_agent(
+        folder,
+        clock=clock,
+        interactive_lanes=pools,
+        models=found,
+        allow=allow,
+        memory_short=memory_short,
+        burning_seconds=burning_seconds,
+    ) as agent:
         yield agent
     await pools.close()
 
@@ -149,6 +161,21 @@ async def until(agent: Agent, state: str | None, path: str = "/v1/lanes/endpoint
 def loads(agent: Agent, slot: int = 0) -> int:
     file = agent.folder / "lanes" / f"interactive-{slot}" / "loads"
     return len(file.read_text()) if file.exists() else 0
+
+
+async def test_turns_are_counted_for_as_long_as_the_lane_is_there(agent: Agent) -> None:
+    key = LaneKey("endpoint-1", 1)
+    await put(agent, REQUEST)
+    ready = await until(agent, "Ready")
+    assert ready.latency is not None and ready.latency.kinds == ()
+    place = agent.lanes.place(key)
+    assert isinstance(place, SessionPlace)
+    with place:
+        for milliseconds in (400, 1_500):
+            place.measured(a_turn(milliseconds, wait=100))
+    told = (await until(agent, "Ready")).latency
+    assert told is not None and told.since == ready.latency.since
+    assert [(kind.latency, kind.turns, kind.wait.sum_milliseconds) for kind in told.kinds] == [("FinalText", 2, 200)]
 
 
 async def test_a_lane_is_loaded_once_serves_and_is_deleted(agent: Agent) -> None:

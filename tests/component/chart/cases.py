@@ -22,6 +22,11 @@ CASES: Mapping[str, Mapping[str, object]] = {
         "credentialNamespaces": [{"namespace": "speech", "secretNames": ["s3-calls", "s3-results"]}],
         "rbac": {"aggregate": False},
         "archive": {"uri": "file:///archive", "claim": "ledger"},
+        "gateway": {
+            "enabled": True,
+            "fleetSecrets": ["fleet-ssh", "mac-01-sessions"],
+            "keySecrets": [{"namespace": "speech", "secretNames": ["captions-keys"]}],
+        },
     },
     "everything": {
         "fullnameOverride": "vox",
@@ -48,6 +53,16 @@ CASES: Mapping[str, Mapping[str, object]] = {
             }
         },
         "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}},
+        "gateway": {
+            "enabled": True,
+            "replicas": 3,
+            "url": "https://speech.example",
+            "maxSessions": 64,
+            "drainSeconds": 300,
+            "from": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
+            "service": {"type": "LoadBalancer", "annotations": {"a": "b"}},
+            "extraArgs": ["--log-format=text"],
+        },
     },
     "least": {
         "replicas": 1,

@@ -17,7 +17,7 @@ COPY = re.compile(r"^COPY (?!--from)(\S+) (\S+)$", re.MULTILINE)
 def test_what_is_copied_is_there_and_not_ignored() -> None:
     ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
     sources = [source for source, _ in COPY.findall((REPOSITORY / "Containerfile").read_text())]
-    assert len(sources) == 8
+    assert len(sources) == 9
     for source in sources:
         assert (REPOSITORY / source).exists() and f"!{source.split('/')[0]}" in ignored, source
 
@@ -31,7 +31,7 @@ def test_the_copied_packages_are_all_that_the_operator_imports(tmp_path: Path) -
         "import sys\n"
         f"sys.path = [{str(tmp_path)!r}] + [path for path in sys.path if {str(REPOSITORY)!r} + '/' not in path + '/'"
         " or 'site-packages' in path]\n"
-        "import voxfleet_operator.main, voxfleet_operator.command, voxfleet_cli.main\n"
+        "import voxfleet_operator.main, voxfleet_operator.command, voxfleet_gateway.main, voxfleet_cli.main\n"
         "ours = {name: module.__file__ for name, module in sys.modules.items() if name.startswith('voxfleet_')}\n"
         f"print([name for name, file in ours.items() if not str(file).startswith({str(tmp_path)!r})])\n"
     )

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import typer
+import typer.core
 import yaml
 from tests.component.chart.cases import CASES, NAMESPACE, RELEASE, SNAPSHOTS, snapshot
 
 from voxfleet_api.kinds import KINDS
-from voxfleet_dev.chart import CHART, HelmFailed, helm, helm_with_values, operator_arguments, render
+from voxfleet_dev.chart import CHART, HelmFailed, container_arguments, deployment_of, helm, helm_with_values, render
+from voxfleet_gateway.command import app as gateway_app
 from voxfleet_generate.crds import crd
 from voxfleet_operator.command import operator
 
@@ -66,11 +68,42 @@ def test_an_alert_s_runbook_is_where_the_values_say() -> None:
 def test_the_operator_understands_its_arguments(name: str) -> None:
     app = typer.Typer()
     app.command()(operator)
-    words = operator_arguments(render(RELEASE, NAMESPACE, {**CASES[name], "crds": {"enabled": False}}))
+    words = container_arguments(render(RELEASE, NAMESPACE, {**CASES[name], "crds": {"enabled": False}}))
     context = typer.main.get_command(app).make_context("operator", words)
     assert context.params["namespace"] == NAMESPACE
     watched = CASES[name].get("watchNamespaces", [])
     assert isinstance(watched, list) and context.params["watch_namespaces"] == ",".join(watched)
+
+
+@pytest.mark.parametrize("name", [name for name, values in CASES.items() if "gateway" in values])
+def test_the_gateway_understands_its_arguments_and_the_operator_where_it_is(name: str) -> None:
+    manifests = render(RELEASE, NAMESPACE, {**CASES[name], "crds": {"enabled": False}})
+    (container,) = deployment_of(manifests, "gateway")["spec"]["template"]["spec"]["containers"]
+    assert container["command"] == ["python", "-m", "voxfleet_gateway", "gateway"]
+    command = typer.main.get_command(gateway_app)
+    assert isinstance(command, typer.core.TyperGroup)
+    context = command.commands["gateway"].make_context("gateway", container_arguments(manifests, "gateway"))
+    assert context.params["namespace"] == NAMESPACE and context.params["port"] == 8780
+    told = next(word for word in container_arguments(manifests) if word.startswith("--gateway-url="))
+    assert told in (
+        "--gateway-url=https://speech.example",
+        f"--gateway-url=http://{RELEASE}-gateway.{NAMESPACE}.svc",
+    )
+
+
+def test_no_selector_of_one_finds_the_other_s_pods() -> None:
+    manifests = render(RELEASE, NAMESPACE, {**CASES["namespaced"], "crds": {"enabled": False}})
+    pods = {
+        component: deployment_of(manifests, component)["spec"]["template"]["metadata"]["labels"]
+        for component in ("operator", "gateway")
+    }
+    for manifest in manifests:
+        spec = manifest.get("spec", {})
+        selector = spec.get("podSelector") or spec.get("selector") or {}
+        labels = selector.get("matchLabels", selector)
+        if labels:
+            found = [component for component, pod in pods.items() if labels.items() <= pod.items()]
+            assert found == [manifest["metadata"]["labels"]["app.kubernetes.io/component"]], manifest["metadata"]
 
 
 def test_a_namespace_that_is_listed_twice_has_one_role_with_all_its_secrets() -> None:

@@ -14,16 +14,9 @@ from datetime import datetime
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.kinds.audio_shard import MachineIdentity
 from voxfleet_api.kinds.endpoint_status import STATUS_MACS, EndpointLane, EndpointLaneState
+from voxfleet_api.moments import timestamp
 from voxfleet_operator.reconcile.endpoint.lane_course import REPLACE_AFTER, Course, is_lost, lane_course
-from voxfleet_operator.reconcile.endpoint.lane_life import (
-    HELD,
-    LaneSight,
-    changed,
-    is_due,
-    lane_after,
-    timestamp,
-    used_generation,
-)
+from voxfleet_operator.reconcile.endpoint.lane_life import HELD, LaneSight, changed, is_due, lane_after, used_generation
 from voxfleet_operator.reconcile.lane_places import LanePlaces
 
 

@@ -10,6 +10,7 @@ from voxfleet_api.conditions import truncate
 from voxfleet_api.endpoint_lanes import LaneState, LaneStatus
 from voxfleet_api.failures import FailureClass, Remedy, rule_of
 from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState
+from voxfleet_api.moments import timestamp
 from voxfleet_api.protocol import AttemptFailure
 from voxfleet_operator.fleet.mac_view import AgentRefused, LaneAnswer, Outcome
 
@@ -200,10 +201,6 @@ def changed(lane: EndpointLane, state: EndpointLaneState, now: datetime) -> Endp
 def is_due(lane: EndpointLane, now: datetime) -> bool:
     """Whether a failed lane's Mac may be tried again."""
     return lane.state == EndpointLaneState.FAILED and (lane.retry_time is None or now >= _time(lane.retry_time))
-
-
-def timestamp(moment: datetime) -> str:
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 def _time(text: str) -> datetime:

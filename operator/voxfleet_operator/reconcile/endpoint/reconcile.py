@@ -7,6 +7,7 @@ never used twice. While a status is being written, claims keep others from the s
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import structlog
@@ -28,6 +29,8 @@ from voxfleet_operator.reconcile.endpoint.deletion import plan_deletion
 from voxfleet_operator.reconcile.endpoint.lane_course import REPLACE_AFTER
 from voxfleet_operator.reconcile.endpoint.lane_life import HELD, LaneSight
 from voxfleet_operator.reconcile.endpoint.lane_spec import lane_request, told_digest
+from voxfleet_operator.reconcile.endpoint.latency_watch import LatencyWatch, next_look_seconds
+from voxfleet_operator.reconcile.endpoint.slo import RecentTurns
 from voxfleet_operator.reconcile.endpoint.spare_time import SpareTime
 from voxfleet_operator.reconcile.endpoint.status import (
     EndpointFacts,
@@ -35,6 +38,7 @@ from voxfleet_operator.reconcile.endpoint.status import (
     only_counts_moved,
     refusal_grace_seconds,
     warm_lanes,
+    without_idle_usage,
 )
 from voxfleet_operator.reconcile.endpoint.wanted import Closed, Load, closed, next_change
 from voxfleet_operator.reconcile.job_findings import Blocker
@@ -64,6 +68,7 @@ class EndpointReconciler:
         self._places = findings.lane_places
         self._credentials = CredentialReadings(context)
         self._spare = SpareTime(context)
+        self._latencies = LatencyWatch(context)
         self._statements = StoredStatements(context.cache)
         self._written_seconds: dict[str, float] = {}
         self._known: dict[Key, str] = {}
@@ -95,7 +100,9 @@ class EndpointReconciler:
             blocker = blocked.blocker
         now = context.now()
         acceptance = self._accept(endpoint, blocker, now)
-        new, places = self._decide(endpoint, acceptance, now)
+        sights = {lane.mac: self._sight(endpoint, lane) for lane in endpoint.status.macs}
+        turns = self._latencies.look(endpoint, endpoint.status.macs, sights)
+        new, places = self._decide(endpoint, acceptance, sights, turns, now)
         wait_seconds = self._wait_before_writing(endpoint, new)
         if wait_seconds == 0:
             self._claims.claim(uid, (lane.mac for lane in new.macs))
@@ -109,16 +116,21 @@ class EndpointReconciler:
             self._log_changes(endpoint, written)
             endpoint = written
         self._tell(endpoint, acceptance.spec, credentials)
-        return max(SHORTEST_WAIT_SECONDS, self._next_look_seconds(endpoint, places, wait_seconds, now))
+        waits = (places.wake_after_seconds, wait_seconds or None, next_look_seconds(endpoint, turns))
+        return max(SHORTEST_WAIT_SECONDS, self._next_look_seconds(endpoint, waits, now))
 
     def _accept(self, endpoint: VoiceEndpoint, blocker: Blocker | None, now: datetime) -> Acceptance:
         contract = self._context.cache.get(VoiceContract, endpoint.metadata.namespace, endpoint.spec.contract_ref.name)
         return accept(endpoint, contract, blocker, now)
 
     def _decide(
-        self, endpoint: VoiceEndpoint, acceptance: Acceptance, now: datetime
+        self,
+        endpoint: VoiceEndpoint,
+        acceptance: Acceptance,
+        sights: Mapping[str, LaneSight],
+        turns: RecentTurns,
+        now: datetime,
     ) -> tuple[VoiceEndpointStatus, LanePlaces]:
-        sights = {lane.mac: self._sight(endpoint, lane) for lane in endpoint.status.macs}
         found, before = _closed(endpoint, now), endpoint.status.lanes
         load = Load(
             warm=len(warm_lanes(endpoint.status.macs)),
@@ -155,6 +167,8 @@ class EndpointReconciler:
             spec_digest=spec_digest,
             pending_reason=places.pending_reason,
             counted=self._statements.endpoint(endpoint.metadata.uid),
+            gateway_url=self._context.options.gateway_url,
+            turns=turns,
         )
         return endpoint_status(endpoint, facts, now), places
 
@@ -200,22 +214,20 @@ class EndpointReconciler:
 
     def _wait_before_writing(self, endpoint: VoiceEndpoint, new: VoiceEndpointStatus) -> float | None:
         """In seconds; None if there is nothing to write. Only what counts waits."""
-        if not differs(endpoint.status, new):
+        if not differs(endpoint.status, without_idle_usage(endpoint.status, new)):
             return None
         last = self._written_seconds.get(endpoint.metadata.uid)
         if last is None or not only_counts_moved(endpoint.status, new):
             return 0.0
         return max(0.0, last + COUNTS_SECONDS - self._context.clock())
 
-    def _next_look_seconds(
-        self, endpoint: VoiceEndpoint, places: LanePlaces, wait_seconds: float | None, now: datetime
-    ) -> float:
+    def _next_look_seconds(self, endpoint: VoiceEndpoint, others: Sequence[float | None], now: datetime) -> float:
         moments = [next_change(endpoint.spec, now)]
         for lane in endpoint.status.macs:
             moments.append(None if lane.retry_time is None else datetime.fromisoformat(lane.retry_time))
             moments.append(datetime.fromisoformat(lane.since) + REPLACE_AFTER)
         waits = [(moment - now).total_seconds() for moment in moments if moment is not None and moment > now]
-        others = (places.wake_after_seconds, wait_seconds or None, refusal_grace_seconds(endpoint, now))
+        others = (*others, refusal_grace_seconds(endpoint, now))
         return min([LOOK_AGAIN_SECONDS, *waits, *(seconds for seconds in others if seconds is not None)])
 
     async def _delete(self, endpoint: VoiceEndpoint) -> float | None:
@@ -248,6 +260,8 @@ class EndpointReconciler:
         if uid is None:
             return
         self._written_seconds.pop(uid, None)
+        self._latencies.forget(uid)
+        self._context.metrics.turns.forget(key.namespace, key.name)
         self._spare.forget(uid)
         for view in list(self._context.fleet.views().values()):
             for lane in [lane for lane in view.lanes if lane.endpoint_uid == uid]:

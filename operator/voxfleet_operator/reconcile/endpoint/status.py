@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from voxfleet_api.conditions import Condition, ConditionType, Reason, condition, truncate
 from voxfleet_api.kinds import VoiceEndpoint
-from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState, LaneCounts, VoiceEndpointStatus
+from voxfleet_api.kinds.endpoint_status import (
+    EndpointLane,
+    EndpointLaneState,
+    EndpointUsage,
+    LaneCounts,
+    VoiceEndpointStatus,
+)
+from voxfleet_api.moments import timestamp
 from voxfleet_operator.metering.endpoint_usage import EndpointSum, endpoint_usage
 from voxfleet_operator.reconcile.endpoint.accept import Acceptance
 from voxfleet_operator.reconcile.endpoint.decide import LanePlan
-from voxfleet_operator.reconcile.endpoint.lane_life import HELD, timestamp
+from voxfleet_operator.reconcile.endpoint.lane_life import HELD
+from voxfleet_operator.reconcile.endpoint.slo import RecentTurns, Verdict, endpoint_slo, slo_verdict
 from voxfleet_operator.reconcile.endpoint.wanted import Closed
 from voxfleet_operator.reconcile.job_findings import REFUSAL_GRACE_SECONDS
 
@@ -34,13 +42,21 @@ class EndpointFacts:
     """Why no further Mac takes a lane."""
     counted: EndpointSum | None = None
     """What statements count of its lanes."""
+    gateway_url: str | None = None
+    """Of the gateway; None: nobody knows of one."""
+    turns: RecentTurns = field(default_factory=RecentTurns)
+    """What its turns took."""
 
 
 def endpoint_status(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime) -> VoiceEndpointStatus:
     plan = facts.plan
+    contract = facts.acceptance.contract
+    target = None if contract is None else contract.spec.slo.interactive_p95
+    slo = endpoint_slo(endpoint.status.slo, target, facts.turns)
     return VoiceEndpointStatus(
         observed_generation=endpoint.metadata.generation,
-        conditions=_conditions(endpoint, facts, now),
+        conditions=_conditions(endpoint, facts, slo_verdict(slo, target, facts.turns.window), now),
+        url=_url(endpoint, facts.gateway_url),
         contract=facts.acceptance.contract,
         lane_spec_digest=facts.spec_digest or endpoint.status.lane_spec_digest,
         last_generation=plan.last_generation,
@@ -48,8 +64,14 @@ def endpoint_status(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime
         lanes=LaneCounts(wanted=facts.wanted, warm=len(warm_lanes(plan.lanes)), busy=facts.busy),
         macs=plan.lanes,
         pending_reason=truncate(facts.pending_reason) if plan.missing else None,
+        slo=slo,
         usage=endpoint_usage(endpoint.status.usage, facts.counted, now),
     )
+
+
+def _url(endpoint: VoiceEndpoint, gateway_url: str | None) -> str | None:
+    metadata = endpoint.metadata
+    return None if gateway_url is None else f"{gateway_url}/{metadata.namespace}/{metadata.name}"
 
 
 def warm_lanes(lanes: Sequence[EndpointLane]) -> list[EndpointLane]:
@@ -57,20 +79,36 @@ def warm_lanes(lanes: Sequence[EndpointLane]) -> list[EndpointLane]:
 
 
 def only_counts_moved(old: VoiceEndpointStatus, new: VoiceEndpointStatus) -> bool:
-    """Whether nothing but sessions and the wording of what is known already differs."""
+    """Whether nothing but sessions, turns and the wording of what is known already differs."""
     return _without_counts(old) == _without_counts(new)
+
+
+def without_idle_usage(old: VoiceEndpointStatus, new: VoiceEndpointStatus) -> VoiceEndpointStatus:
+    """The new status without usage that is no reason to write: what it costs to hold lanes that nobody uses. The next
+    write has it, at the latest that of the last lane's end.
+    """
+    if new.usage is None or not new.macs:
+        return new
+    before = EndpointUsage() if old.usage is None else old.usage
+    used = before.productive_seconds != new.usage.productive_seconds
+    return new if used else new.model_copy(update={"usage": old.usage})
 
 
 def _without_counts(status: VoiceEndpointStatus) -> VoiceEndpointStatus:
     lanes = None if status.lanes is None else status.lanes.model_copy(update={"busy": 0})
-    conditions = tuple(item.model_copy(update={"message": ""}) for item in status.conditions)
+    conditions = tuple(
+        item.model_copy(update={"message": ""}) for item in status.conditions if item.type != ConditionType.SLO_MET
+    )
     waits = None if status.pending_reason is None else ""
-    return status.model_copy(update={"lanes": lanes, "conditions": conditions, "pending_reason": waits, "usage": None})
+    blank = {"lanes": lanes, "conditions": conditions, "pending_reason": waits, "slo": None, "usage": None}
+    return status.model_copy(update=blank)
 
 
-def _conditions(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime) -> tuple[Condition, ...]:
+def _conditions(
+    endpoint: VoiceEndpoint, facts: EndpointFacts, slo_met: Verdict | None, now: datetime
+) -> tuple[Condition, ...]:
     blocker = facts.acceptance.blocker
-    found: dict[ConditionType, tuple[bool, str, str]] = {}
+    found: dict[ConditionType, Verdict] = {}
     if blocker is None:
         found[ConditionType.ACCEPTED] = True, Reason.ACCEPTED, _accepted_text(facts)
     else:
@@ -83,6 +121,8 @@ def _conditions(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime) ->
     found[ConditionType.AVAILABLE] = _available(endpoint, facts)
     if facts.closed is None and (degraded := _degraded(facts)) is not None:
         found[ConditionType.DEGRADED] = True, *degraded
+    if slo_met is not None:
+        found[ConditionType.SLO_MET] = slo_met
     return tuple(
         condition(
             endpoint.status.conditions, type_, *verdict, generation=endpoint.metadata.generation, now=timestamp(now)

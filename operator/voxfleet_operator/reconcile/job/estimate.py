@@ -15,6 +15,7 @@ from statistics import median
 from voxfleet_api.kinds import AudioShard
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_api.kinds.job_status import EstimateBasis, ExpectedCost, JobEstimate, JobPlan
+from voxfleet_api.moments import timestamp
 from voxfleet_api.quantities import seconds_milliseconds
 from voxfleet_billing.expected_cost import HourlyPrice
 from voxfleet_operator.reconcile.job.shards import JobShards
@@ -202,4 +203,4 @@ def _seconds_between(earlier: str, later: str) -> float:
 
 
 def _later(now: str, seconds: float) -> str:
-    return (datetime.fromisoformat(now) + timedelta(seconds=ceil(seconds))).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return timestamp(datetime.fromisoformat(now) + timedelta(seconds=ceil(seconds)))

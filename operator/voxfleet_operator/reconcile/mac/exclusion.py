@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.audio_shard import MachineIdentity
 from voxfleet_api.kinds.mac_agent import MacExclusion
+from voxfleet_api.moments import timestamp
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.exclusions import WINDOW_SECONDS, Exclusion, Machine
 
@@ -31,7 +32,7 @@ def shown_exclusion(
         return previous
     until = now + timedelta(seconds=exclusion.until_seconds - clock_seconds)
     return MacExclusion(
-        until=until.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        until=timestamp(until),
         failures=exclusion.failures,
         failure_class=exclusion.failure_class,
         times=exclusion.times,

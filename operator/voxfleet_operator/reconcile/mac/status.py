@@ -9,6 +9,7 @@ from datetime import datetime
 from voxfleet_api.conditions import ConditionType, Reason, condition, find
 from voxfleet_api.kinds import MacAgent
 from voxfleet_api.kinds.mac_agent import MacAgentStatus, MacExclusion
+from voxfleet_api.moments import timestamp
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.reconcile.mac.acceptance import acceptance_passed
 from voxfleet_operator.reconcile.mac.availability import (
@@ -100,7 +101,7 @@ def _draining(mac: MacAgent, view: MacView, left: LeftToEnd, now: datetime) -> M
     if left.endpoints:
         how = "each goes once another one is warm" if runs_on else "they are taken away"
         parts.append(f"{_lanes(left)} still to go (of {_shown(left.endpoints)}): {how}")
-    message = f"{'; '.join(parts)}, until {until:%Y-%m-%dT%H:%M:%SZ} at most"
+    message = f"{'; '.join(parts)}, until {timestamp(until)} at most"
     return {ConditionType.DRAINING: ConditionVerdict(True, Reason.DRAINING, message)}
 
 

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 from voxfleet_api.kinds import AudioBatchJob, AudioBatchSchedule
 from voxfleet_api.kinds.audio_batch_schedule import MAX_ACTIVE_JOBS, ConcurrencyPolicy, StartedBy
+from voxfleet_api.moments import timestamp
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.schedule.addresses import UnknownPlaceholder
-from voxfleet_operator.reconcile.schedule.slot_job import Run, job_body, job_name, rule_of, timestamp
+from voxfleet_operator.reconcile.schedule.slot_job import Run, job_body, job_name, rule_of
 from voxfleet_operator.reconcile.schedule.slots import SlotRule, UnusableSchedule
 
 LONGEST_STEP_BACK = timedelta(days=1)

@@ -14,6 +14,7 @@ import structlog
 from voxfleet_api.conditions import Reason
 from voxfleet_api.kinds import AudioBatchJob, AudioBatchSchedule, AudioShard
 from voxfleet_api.kinds.audio_batch_schedule import NEXT_RUNS, StartedBy
+from voxfleet_api.moments import timestamp
 from voxfleet_operator.event_reasons import EventReason
 from voxfleet_operator.kube_errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
 from voxfleet_operator.metrics import RUN_MISSED, RUN_STARTED
@@ -31,7 +32,6 @@ from voxfleet_operator.reconcile.schedule.slot_job import (
     job_name,
     kinship,
     owner_reference,
-    timestamp,
 )
 from voxfleet_operator.reconcile.schedule.status import is_blocked, schedule_status
 from voxfleet_operator.reconcile.status_writer import observe, read_again, write_status

@@ -38,10 +38,6 @@ class Run:
     started_by: StartedBy
 
 
-def timestamp(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
 def job_name(schedule: str, slot: datetime) -> str:
     """Deterministic, and another one for each schedule and slot: digits have no hyphen, so the last one divides it."""
     moment = slot.astimezone(UTC)

@@ -14,10 +14,11 @@ from voxfleet_api.kinds.audio_batch_schedule import (
     DecidedSlots,
     StartedBy,
 )
+from voxfleet_api.moments import timestamp
 from voxfleet_operator.reconcile.job_findings import Blocker
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.schedule.decide import LONGEST_STEP_BACK, SchedulePlan, decided_until
-from voxfleet_operator.reconcile.schedule.slot_job import slot_of, timestamp
+from voxfleet_operator.reconcile.schedule.slot_job import slot_of
 
 JOB_BLOCKERS = frozenset({Reason.JOB_NAME_TAKEN, Reason.JOB_REFUSED, Reason.JOB_FORBIDDEN})
 """Why no job could be made, although the schedule itself can be read."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from voxfleet_api.conditions import ConditionType, Reason, find, is_true
 from voxfleet_api.kinds import MacAgent, MachineHourStatement
+from voxfleet_api.moments import timestamp
 from voxfleet_operator.fleet.mac_view import MacView
 from voxfleet_operator.fleet.verified_row import NO_MONTH
 from voxfleet_operator.reconcile.statement.decide import CursorOf
@@ -49,7 +50,7 @@ def finality(month: str, mac: MacAgent | None, view: MacView, cursor_of: CursorO
     if left > 0:
         return Finality(
             Reason.MONTH_OPEN,
-            f"not before {_text(end + GRACE)}, 48 hours after the month",
+            f"not before {timestamp(end + GRACE)}, 48 hours after the month",
             min(left, LONGEST_WAIT_SECONDS),
         )
     waiting = [row for row in view.rows if row.month == month and row.sequence > cursor_of(row.chain_id)]
@@ -70,7 +71,9 @@ def finality(month: str, mac: MacAgent | None, view: MacView, cursor_of: CursorO
         silent_since = max(end, datetime.fromisoformat(reachable.last_transition_time))
     if not view.connected and now - silent_since >= SILENCE:
         return Finality(Reason.FINAL)
-    message = f"{mac.metadata.name} may have more rows; it is waited for until {_text(silent_since + SILENCE)} at most"
+    message = (
+        f"{mac.metadata.name} may have more rows; it is waited for until {timestamp(silent_since + SILENCE)} at most"
+    )
     return Finality(Reason.ROWS_EXPECTED, message, LOOK_AGAIN_SECONDS)
 
 
@@ -82,7 +85,3 @@ def _has_all_rows(view: MacView, cursor_of: CursorOf) -> bool:
     chain_id = machine.ledger_chain_id
     read = max((row.sequence for row in view.rows if row.chain_id == chain_id), default=-1)
     return max(read, cursor_of(chain_id)) >= machine.ledger_sequence
-
-
-def _text(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from tests.rig.measured_turns import a_turn
 from tests.unit.operator.decisions.bodies import LEDGER_KEY, contract, mac_agent
 from tests.unit.operator.decisions.memory_api import KINDS, Clock, MemoryApi, sha
 from tests.unit.operator.decisions.memory_fleet import CONTROL_PLANE
 from tests.unit.operator.decisions.world import Journal, Leader, Requeue
 
+from voxfleet_agent.endpoint_lanes.latencies import LaneLatencies
 from voxfleet_api.attempt_spec import AttemptKey
 from voxfleet_api.conditions import Reason
 from voxfleet_api.endpoint_lanes import EndpointLaneSpec, LaneKey, LaneRequest, LaneState, LaneStatus
@@ -22,6 +24,7 @@ from voxfleet_api.kinds.audio_shard import AttemptRecord, MachineIdentity
 from voxfleet_api.machine_messages import Capability, MachineFacts, PoolFacts
 from voxfleet_api.protocol import AttemptFailure, AttemptRequest, Problem
 from voxfleet_api.quantities import quantity_bytes
+from voxfleet_api.session_protocol import TurnMeasured
 from voxfleet_operator.cache import Cache, key_of
 from voxfleet_operator.fleet.closing import Closing
 from voxfleet_operator.fleet.lane_orders import LaneLetter, LaneNews, LaneOrders
@@ -34,6 +37,7 @@ from voxfleet_operator.fleet.mac_view import (
     Outcome,
 )
 from voxfleet_operator.kube_errors import KubeError
+from voxfleet_operator.metrics import WorkMetrics
 from voxfleet_operator.queue import Key
 from voxfleet_operator.reconcile.context import Context, ReconcileOptions
 from voxfleet_operator.reconcile.mac_closing import closing
@@ -42,6 +46,9 @@ from voxfleet_operator.triggers import all_keys
 
 GIB = 2**30
 LOAD_SECONDS = 3
+LOADED = LOAD_SECONDS + 3
+"""Seconds after which a lane is warm, and its status written."""
+HOUR = 3600
 MODEL = f"sha256:{'a' * 64}"
 KIND = VoiceEndpoint.crd.kind
 
@@ -68,6 +75,7 @@ class FakeLane:
     """Of the interactive lane that it has."""
     model: str
     """The path that its spec names."""
+    latencies: LaneLatencies
     sessions: int = 0
 
 
@@ -162,6 +170,7 @@ class LaneMac:
             renewed_seconds=self.clock.seconds,
             cap_bytes=fitting[0],
             model=str(spec.model.path),
+            latencies=LaneLatencies(spec.contract, self.clock.now(), self.clock.monotonic),
         )
         self.lanes[key.endpoint_uid] = lane
         self.most_held = max(self.most_held, len(self.lanes))
@@ -186,6 +195,7 @@ class LaneMac:
             failure=None if loading and self.dies_with is None else failure,
             model_digest=None if loading else self.model,
             sessions=0 if loading else lane.sessions,
+            latency=lane.latencies.told(),
         )
 
 
@@ -276,8 +286,16 @@ class LaneFleet:
 
 
 class EndpointWorld:
-    def __init__(self, macs: Mapping[str, tuple[int, ...]] | int = 1, seed: int = 0, **spec: Any) -> None:
-        """`macs`: how many, or the memory caps of the interactive lanes of each. `spec`: of the endpoint `captions`."""
+    def __init__(
+        self,
+        macs: Mapping[str, tuple[int, ...]] | int = 1,
+        seed: int = 0,
+        target: str | None = None,
+        **spec: Any,
+    ) -> None:
+        """`macs`: how many, or the memory caps of the interactive lanes of each. `target`: the contract's
+        slo.interactiveP95. `spec`: of the endpoint `captions`.
+        """
         self.random = Random(seed)  # noqa: S311 # a life that can be repeated, no secret
         self.clock = Clock()
         self.api = MemoryApi(self.random, self.clock)
@@ -285,7 +303,7 @@ class EndpointWorld:
         self.macs = {name: LaneMac(name, self.clock, found) for name, found in caps.items()}
         for name in self.macs:
             self.api.add(mac_agent(name, ledgerPublicKey=sha(name)[:43] + "="))
-        self.api.add(contract())
+        self.api.add(contract() if target is None else contract(slo={"interactiveP95": target}))
         self.api.add(endpoint_body(**spec))
         self.journal = Journal()
         self.start_operator()
@@ -294,6 +312,7 @@ class EndpointWorld:
         """A new process: empty memory, full lists, no contact yet."""
         self.cache, self.queue = Cache(), Requeue(self.clock)
         self.fleet = LaneFleet(self.macs, self.clock)
+        self.metrics = WorkMetrics()
         for kind in KINDS.values():
             for resource in self.api.all(kind):
                 self.cache.put(resource)
@@ -312,6 +331,7 @@ class EndpointWorld:
                 clock=self.clock.monotonic,
                 now=self.clock.now,
                 synced=lambda: True,
+                metrics=self.metrics,
             )
         )
         for key in all_keys(self.cache):
@@ -322,6 +342,9 @@ class EndpointWorld:
 
     def exists(self, name: str = "captions") -> bool:
         return Key(KIND, "team", name) in self.api.objects
+
+    def delete(self, name: str = "captions") -> None:
+        self.api.user_deletes(VoiceEndpoint, "team", name)
 
     def edit(self, name: str = "captions", **spec: Any) -> None:
         self._edit(Key(KIND, "team", name), **spec)
@@ -334,6 +357,12 @@ class EndpointWorld:
         kept = {name: value for name, value in {**old["spec"], **spec}.items() if value is not None}
         generation = old["metadata"]["generation"] + 1
         self.api._store({**old, "spec": kept, "metadata": {**old["metadata"], "generation": generation}})
+
+    def speak(self, mac: str, *turns: TurnMeasured | int) -> None:
+        """An int: a turn of so many milliseconds, of which nothing else is known."""
+        lane = self.macs[mac].lanes[self.endpoint().metadata.uid]
+        for turn in turns:
+            lane.latencies.measured(a_turn(turn) if isinstance(turn, int) else turn)
 
     def states(self, name: str = "captions") -> dict[str, str]:
         """By Mac."""
@@ -409,3 +438,11 @@ class EndpointWorld:
             again_seconds = 1.0
         if again_seconds is not None:
             self.queue.add_after(key, again_seconds) if again_seconds else self.queue.add(key)
+
+
+async def warm(macs: int = 1, target: str | None = None, **spec: Any) -> EndpointWorld:
+    """A world whose endpoint has as many warm lanes as it wants."""
+    world = EndpointWorld(macs, target=target, **spec)
+    await world.live(LOADED)
+    assert world.condition("Available") == "True LanesWarm"
+    return world

@@ -5,21 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.operator.decisions.endpoint_world import GIB, KIND, LOAD_SECONDS, EndpointWorld, endpoint_body
+from tests.unit.operator.decisions.endpoint_world import GIB, HOUR, KIND, LOADED, EndpointWorld, endpoint_body, warm
 
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_operator.event_reasons import EventReason
-
-LOADED = LOAD_SECONDS + 3
-HOUR = 3600
-
-
-async def warm(macs: int = 1, **spec: Any) -> EndpointWorld:
-    world = EndpointWorld(macs, **spec)
-    await world.live(LOADED)
-    assert world.condition("Available") == "True LanesWarm"
-    return world
 
 
 async def test_a_lane_is_written_before_its_mac_is_called_and_an_idle_endpoint_writes_nothing() -> None:
@@ -420,46 +410,6 @@ async def test_a_crowded_endpoint_gets_another_lane_and_gives_it_back_after_ten_
     assert len(world.states()) == 2
     await world.live(3 * 60)
     assert world.states() == {"mac-b": "Warm"}, "the one without a session goes"
-
-
-async def test_sessions_are_written_once_a_minute_at_most() -> None:
-    world = await warm()
-    lane = world.macs["mac-a"].lanes[world.endpoint().metadata.uid]
-    await world.live(60)
-    writes = world.api.writes
-    for turn in range(60):
-        lane.sessions = turn % 2
-        await world.live(10)
-    assert world.api.writes - writes <= 11
-
-
-async def test_usage_follows_statements_and_is_written_once_an_hour() -> None:
-    world = await warm()
-    uid = world.endpoint().metadata.uid
-    statement = {"kind": "MachineHourStatement", "metadata": {"name": "mac-a-2026-11"}}
-    stored = world.api.add({**statement, "spec": {"mac": "mac-a", "month": "2026-11"}})
-
-    def count(rows: int) -> None:
-        time = {"uid": uid, "productiveSeconds": "1.500", "overheadSeconds": f"{rows}.000", "rows": rows}
-        world.api._store({**stored, "status": {"endpoints": [time, {**time, "uid": "another"}]}})
-
-    count(2)
-    await world.live(130)
-    usage = world.endpoint().status.usage
-    assert usage is not None and (usage.machine_seconds, usage.rows) == ("3.500", 2)
-    writes = world.api.writes
-    for rows in range(3, 33):
-        count(rows)
-        await world.live(60)
-    writes += 30  # its own
-    assert world.api.writes == writes, "half an hour"
-    await world.live(HOUR)
-    usage = world.endpoint().status.usage
-    assert world.api.writes == writes + 1 and usage is not None
-    assert (usage.productive_seconds, usage.overhead_seconds, usage.rows) == ("1.500", "32.000", 32)
-    world.start_operator()
-    await world.live(2 * HOUR)
-    assert world.api.writes == writes + 1, "nothing is new, whoever leads"
 
 
 async def test_deletion_takes_lanes_away_first() -> None:

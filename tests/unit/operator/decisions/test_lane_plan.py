@@ -14,10 +14,11 @@ from voxfleet_api.endpoint_lanes import LaneState, LaneStatus
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.kinds.endpoint_status import EndpointLane, EndpointLaneState, VoiceEndpointStatus
+from voxfleet_api.moments import timestamp
 from voxfleet_api.protocol import AttemptFailure
 from voxfleet_operator.fleet.mac_view import LaneAnswer, Outcome
 from voxfleet_operator.reconcile.endpoint.decide import LanePlan, LaneSnapshot, plan_lanes
-from voxfleet_operator.reconcile.endpoint.lane_life import LaneSight, timestamp
+from voxfleet_operator.reconcile.endpoint.lane_life import LaneSight
 from voxfleet_operator.reconcile.lane_places import GivenUp, LanePlaces
 
 NOW = START + timedelta(hours=1)

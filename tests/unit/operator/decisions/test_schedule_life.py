@@ -13,12 +13,10 @@ from tests.unit.operator.decisions.schedule_world import KEY, ScheduleWorld
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds import AudioBatchSchedule
 from voxfleet_api.kinds.audio_batch_schedule import MAX_ACTIVE_JOBS, NEXT_RUNS
+from voxfleet_api.moments import timestamp
 from voxfleet_operator.reconcile.job_life import has_ended
 from voxfleet_operator.reconcile.schedule.decide import LONGEST_STEP_BACK
-from voxfleet_operator.reconcile.schedule.slot_job import (
-    rule_of,
-    timestamp,
-)
+from voxfleet_operator.reconcile.schedule.slot_job import rule_of
 
 SCHEDULES = ("0 * * * *", "*/20 * * * *", "30 2 * * *", "15 0,2 * * *", "0 */3 * * *", "@daily", "0 3 * * SUN")
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Africa/Cairo", "Australia/Lord_Howe", "Antarctica/Troll")

@@ -8,9 +8,9 @@ import pytest
 from tests.unit.operator.decisions.schedule_objects import a_schedule, moment, slot_job
 
 from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.moments import timestamp
 from voxfleet_cli.backfill import MAX_SLOTS, backfill_slots, running, what_is_there
 from voxfleet_cli.command_line import Refused
-from voxfleet_operator.reconcile.schedule.slot_job import timestamp
 
 NOW = moment("2026-11-25 12:00")
 SCHEDULE = a_schedule(timeZone="Europe/Berlin")

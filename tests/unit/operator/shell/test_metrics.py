@@ -48,6 +48,7 @@ from voxfleet_operator.metering.usage import job_usage
 from voxfleet_operator.metric_list import METRICS
 from voxfleet_operator.metrics import OperatorMetrics, WorkMetrics, class_label
 from voxfleet_operator.monitoring.budget_collector import BudgetCollector
+from voxfleet_operator.monitoring.endpoint_collector import EndpointCollector
 from voxfleet_operator.monitoring.job_collector import JobCollector, quarantine_budget_used
 from voxfleet_operator.monitoring.mac_collector import MacCollector
 from voxfleet_operator.monitoring.process_collector import EventCollector, ProcessCollector
@@ -60,11 +61,13 @@ from voxfleet_operator.watch_health import LATE_SECONDS, RELIST_SECONDS, WATCH_S
 from voxfleet_shared.metric_specs import MetricType
 
 NOW = datetime(2026, 11, 20, 19, 0, tzinfo=UTC)
-LABELS = {"class", "code", "condition", "kind", "limit", "mac", "outcome", "resource", "result", "state", "verb"} | {
+LABELS = {"class", "code", "condition", "kind", "limit", "mac", "outcome", "part", "resource", "result", "state"} | {
     "billing_key",
+    "endpoint",
     "namespace",
+    "verb",
 }
-"""Closed lists, what the API server has, Macs, and whose budgets the price book has."""
+"""Closed lists, what the API server has, Macs, endpoints with a lane, and whose budgets the price book has."""
 
 
 @dataclass
@@ -109,6 +112,7 @@ class Operator:
         registry.register(EventCollector(EventRecorder(partial(Kube.connect), "operator-1", self.clock)))  # type: ignore[arg-type] # writes nothing
         registry.register(JobCollector(self.cache, retry_limit=7))
         registry.register(ScheduleCollector(self.cache))
+        registry.register(EndpointCollector(self.cache))
         registry.register(BudgetCollector(PriceBookFile(Path("price-book.yaml")), BudgetAccounts()))
         registry.register(MacCollector(self.cache, self.contacts, self.clock, lambda: NOW))
 

@@ -1,0 +1,149 @@
+"""Both sockets in front of a real agent, whose lane's child hears with a model: a batch's texts, and every tail."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import wave
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+import pytest_asyncio
+from tests.component.agent.agent_rig import CONTROL_PLANE, SESSION_TOKEN, Agent, running_agent
+from tests.component.agent.test_endpoint_lanes import lane_request, put, until
+from tests.component.lanes.lane_rig import contract, examples
+from tests.rig.served_endpoint import TIMEOUT_SECONDS, ServedEndpoint, serving, voice_endpoint
+
+from voxfleet_agent.config import PoolConfig
+from voxfleet_agent.lanes.interactive_pools import InteractivePools
+from voxfleet_agent.models.store import ModelStore
+from voxfleet_api.digest import digest_of
+from voxfleet_api.endpoint_lanes import LaneKey
+from voxfleet_api.pools import PoolKind
+from voxfleet_api.protocol import CONTROL_PLANE_HEADER
+from voxfleet_api.session_protocol import OpenHearing, OpenSpeaking, OpenUpload, sessions_path
+from voxfleet_gateway.lane_session import LaneSession
+from voxfleet_gateway.mac_links.lane_socket import open_lane_socket
+from voxfleet_gateway.mac_links.refused_openings import OpeningRefused, Refusal
+from voxfleet_gateway.realtime import ROUTES
+from voxfleet_gateway.refusals import CallRefused
+
+KEY = LaneKey("one", 1)
+CONTRACT = contract()
+MLX_AUDIO, OPENAI = (route.path for route in ROUTES)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def agent(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Agent]:
+    """With a lane that hears one session at a time: one that is not given back in time is noticed."""
+    folder = tmp_path_factory.mktemp("agent")
+    pool = PoolConfig(name="live", lanes=1, memory_cap="3Gi", kind=PoolKind.INTERACTIVE)
+    pools = InteractivePools((pool,), folder / "lanes")
+    async with running_agent(folder, interactive_lanes=pools, models=ModelStore(folder / "models", 2**30)) as running:
+        request = lane_request(
+            uid=KEY.endpoint_uid,
+            contract=CONTRACT,
+            contract_digest=digest_of(CONTRACT),
+            memory_cap="2Gi",
+            max_sessions=1,
+        )
+        await put(running, request)
+        await until(running, "Ready", f"/v1/lanes/{KEY.endpoint_uid}/{KEY.generation}")
+        yield running
+    await pools.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def address(agent: Agent) -> AsyncIterator[str]:
+    headers = {"Authorization": f"Bearer {SESSION_TOKEN}", CONTROL_PLANE_HEADER: CONTROL_PLANE}
+    url = str(agent.http.base_url).rstrip("/") + sessions_path(KEY)
+
+    @asynccontextmanager
+    async def opened(request: OpenHearing | OpenUpload | OpenSpeaking) -> AsyncIterator[LaneSession]:
+        try:
+            async with open_lane_socket(client, url, headers, request, "mac-1") as session:
+                yield session
+        except OpeningRefused as refusal:
+            status = 422 if refusal.refusal is Refusal.REQUEST else 429
+            raise CallRefused(status, "refused", refusal.message) from refusal
+
+    endpoint = voice_endpoint(turnDetection={"type": "None"})
+    async with (
+        aiohttp.ClientSession() as client,
+        serving(ServedEndpoint(endpoint, CONTRACT, opened), ROUTES, timeout_seconds=None) as served,
+    ):
+        yield served
+
+
+def clip() -> tuple[bytes, str]:
+    """A recording that needs no conversion, as PCM16, and its text."""
+    for path, text, failure_class in examples().values():
+        if text and failure_class is None and path.suffix == ".wav":
+            with wave.open(str(path)) as opened:
+                if (opened.getframerate(), opened.getnchannels(), opened.getsampwidth()) == (16_000, 1, 2):
+                    return opened.readframes(opened.getnframes()), text
+    raise AssertionError("no example is 16 kHz, mono and PCM16")
+
+
+async def told(address: str, pcm: bytes, frame_bytes: int, **config: object) -> tuple[str, ...]:
+    """The text of all turns, and all deltas, as a client of mlx-audio hears them."""
+    async with (
+        asyncio.timeout(TIMEOUT_SECONDS),
+        aiohttp.ClientSession() as client,
+        client.ws_connect(address + MLX_AUDIO) as socket,
+    ):
+        await socket.send_json({"sample_rate": 16_000, **config})
+        answer = await socket.receive_json()
+        assert answer["status"] == "ready", answer
+        for start in range(0, len(pcm), frame_bytes):
+            await socket.send_bytes(pcm[start : start + frame_bytes])
+        await socket.send_json({"action": "stop"})
+        messages = [json.loads(message.data) async for message in socket]
+        assert socket.close_code == 1000, messages
+    return tuple("".join(message.get(field, "") for message in messages) for field in ("text", "delta"))
+
+
+@pytest.mark.parametrize("frame_bytes", [1, 321, 32_000, 2**20])
+async def test_a_clip_in_frames_of_any_size_has_the_text_of_a_batch(address: str, frame_bytes: int) -> None:
+    pcm, text = clip()
+    assert await told(address, pcm, frame_bytes) == (text, text)
+
+
+async def test_no_tail_is_lost_in_stops_one_after_another_also_where_the_held_session_gives_way(address: str) -> None:
+    pcm, text = clip()
+    for _ in range(5):
+        assert await told(address, pcm, 3_200) == (text, text)
+        assert await told(address, pcm, 3_200, streaming=False) == (text, "")
+
+
+async def test_openais_client_commits_turns_that_have_the_text_of_a_batch(address: str) -> None:
+    pcm, text = clip()
+    async with (
+        openai.AsyncOpenAI(api_key="key", base_url=f"{address}/v1") as client,
+        client.realtime.connect(extra_query={"intent": "transcription"}) as connection,
+    ):
+        audio_format: Any = {"type": "audio/pcm", "rate": 16_000}  # the client's type knows 24 kHz alone
+        await connection.session.update(session={"type": "transcription", "audio": {"input": {"format": audio_format}}})
+        for _ in range(2):
+            for start in range(0, len(pcm), 9_600):
+                await connection.input_audio_buffer.append(audio=base64.b64encode(pcm[start : start + 9_600]).decode())
+            await connection.input_audio_buffer.commit()
+        texts: list[str] = []
+        deltas = ""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            async for event in connection:
+                assert event.type != "error", event
+                if event.type == "conversation.item.input_audio_transcription.delta":
+                    deltas += event.delta or ""
+                if event.type == "conversation.item.input_audio_transcription.completed":
+                    texts.append(event.transcript)
+                    if len(texts) == 2:
+                        break
+    assert texts == [text, text] and deltas == text + text
