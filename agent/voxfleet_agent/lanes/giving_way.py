@@ -17,8 +17,8 @@ class GivingWay:
     """Serves one lane. `pause` and `resume` may be called at any time and wait for nothing."""
 
     def __init__(self) -> None:
-        self.most_clips: int | None = None
-        """The most clips that go to the child together; None: as many as the lane's batch size says."""
+        self.most_clips: Callable[[], int | None] = lambda: None
+        """Says before each batch how many clips go to the child together at most; None: the lane's batch size."""
         self.changed: Callable[[bool], None] = lambda _: None
         """Told whether the lane stands still, whenever that changes."""
         self.step_ended: Callable[[int], None] = lambda _: None
@@ -52,7 +52,8 @@ class GivingWay:
 
     def batch_size(self, size: int) -> int:
         """How many clips go to the child together, instead of `size`."""
-        return size if self.most_clips is None else max(1, min(size, self.most_clips))
+        most = self.most_clips()
+        return size if most is None else max(1, min(size, most))
 
     # For the lane itself
 

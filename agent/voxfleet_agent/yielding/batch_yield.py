@@ -53,6 +53,7 @@ class BatchYield:
         self._now_seconds = asyncio.get_running_loop().time
         self._standing = Standing(at_seconds=self._now_seconds())
         self._quantum_milliseconds: int | None = None
+        self._paces: dict[str, Pace] = {}
         self._payers: dict[str, Payer] = {}
         """Of the serving lanes, by name."""
         self._is_short = False
@@ -112,10 +113,10 @@ class BatchYield:
                 )
             )
         self._is_short = bool(serving) and self._memory_short()
-        held = [(lane.name, self._yields.of(lane.name)) for lane in self._batch_lanes]
+        yields = [(lane.name, self._yields.of(lane.name)) for lane in self._batch_lanes]
         return MacSnapshot(
             tuple(serving),
-            tuple(BatchLane(name, one.called_back.is_set()) for name, one in held if one.held),
+            tuple(BatchLane(name, one.held, one.called_back.is_set()) for name, one in yields),
             self._is_short,
         )
 
@@ -125,8 +126,8 @@ class BatchYield:
         payer = None if decision.standing.payer is None else self._payers.get(decision.standing.payer)
         for lane in self._batch_lanes:
             one = self._yields.of(lane.name)
-            pace = decision.paces.get(lane.name, Pace.RUN)
-            lane.giving_way.most_clips = self._most_clips(lane.name, pace, decision.quantum_milliseconds)
+            pace = decision.paces[lane.name]
+            self._paces[lane.name] = pace
             if pace is Pace.PAUSE:
                 one.pays(payer)
                 lane.giving_way.pause()
@@ -137,16 +138,18 @@ class BatchYield:
             self._yields.evictions[cause.value] += 1
             self._yields.of(name).called_back.set()
 
-    def _most_clips(self, name: str, pace: Pace, quantum_milliseconds: int | None) -> int | None:
+    def _most_clips(self, name: str) -> int | None:
         """None while a ladder may be measured: batches of another size would be another measurement."""
+        pace = self._paces.get(name, Pace.RUN)
         if pace is Pace.RUN or not self._yields.of(name).works:
             return None
-        if pace is Pace.QUANTA and quantum_milliseconds is not None:
-            return quantum_batch_size(self._pace.of(name).table, quantum_milliseconds)
+        if pace is Pace.QUANTA and self._quantum_milliseconds is not None:
+            return quantum_batch_size(self._pace.of(name).table, self._quantum_milliseconds)
         return 1
 
     def _listen_to(self, lane: YieldingLane) -> None:
         name = lane.name
+        lane.giving_way.most_clips = lambda: self._most_clips(name)
         lane.giving_way.changed = lambda still: self._yields.of(name).stands(still)
         lane.giving_way.step_ended = lambda milliseconds: self._step_ended(name, milliseconds)
 

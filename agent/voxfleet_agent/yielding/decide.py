@@ -59,9 +59,11 @@ class ServingLane:
 
 @dataclass(frozen=True, slots=True)
 class BatchLane:
-    """A lane for batches that an attempt holds."""
+    """A lane for batches."""
 
     name: str
+    held: bool = True
+    """Whether an attempt holds it. One that comes later finds the lane paused."""
     returning: bool = False
     """Whether its attempt was called back, and still finishes the clips in flight."""
 
@@ -153,13 +155,13 @@ def _owed_seconds(before: Standing, now_seconds: float) -> float:
 
 def _pace_of(lane: BatchLane, pace: Pace, evicted: Mapping[str, EvictionCause]) -> Pace:
     """A shard that goes back finishes the clips in flight, which it could not while it stands still."""
-    if lane.returning or lane.name in evicted:
+    if (lane.held and lane.returning) or lane.name in evicted:
         return Pace.CLIP_BY_CLIP
     return pace
 
 
 def _evicted(snapshot: MacSnapshot, before: Standing, now_seconds: float) -> Mapping[str, EvictionCause]:
-    held = sorted(lane.name for lane in snapshot.batches if not lane.returning)
+    held = sorted(lane.name for lane in snapshot.batches if lane.held and not lane.returning)
     if _burns(snapshot):
         return dict.fromkeys(held, EvictionCause.BURN)
     lately = before.evicted_at_seconds is not None and now_seconds - before.evicted_at_seconds < NEXT_EVICTION_SECONDS

@@ -67,7 +67,7 @@ async def at_work(agent: Agent, how: Yield | None = None) -> None:
     await agent.put(REQUEST)
     await agent.stage_entered()
     giving_way(agent).work_begins(lambda: False)
-    await put(agent, lane_request(billing_key="captions", yield_=how or Yield()))
+    await put(agent, lane_request(yield_=how or Yield()))
     await until(agent, "Ready")
 
 
@@ -106,7 +106,7 @@ async def test_what_a_batch_stands_still_for_is_the_endpoints_to_the_millisecond
             (Activity.CLEANUP, "AudioBatchJob", 0),
         ]
         paused = of_lane[2]
-        assert (paused.shard_uid, paused.attempt, paused.billing_key) == ("endpoint-1", 1, "captions")
+        assert (paused.shard_uid, paused.attempt, paused.billing_key) == ("endpoint-1", 1, None)
         assert (paused.held_for.name, paused.price_class) == ("captions", "Offline")
         assert of_lane[1].wall_end == paused.wall_start and paused.wall_end == of_lane[3].wall_start
         text = (await agent.http.get("/metrics", headers={"Authorization": ""})).text
@@ -119,23 +119,28 @@ async def test_what_a_batch_stands_still_for_is_the_endpoints_to_the_millisecond
         assert samples["paused_seconds_total", "offline-0"] > 0
 
 
-async def test_an_open_session_makes_quanta_and_its_end_undoes_them(tmp_path: Path) -> None:
+async def test_an_attempt_that_comes_while_somebody_speaks_finds_its_lane_paused(tmp_path: Path) -> None:
     async with agent_with_lanes(tmp_path) as agent:
-        await at_work(agent, Yield(mode=YieldMode.SHRINK))
-        assert giving_way(agent).most_clips is None
-        session = await speech(agent)
-        assert (giving_way(agent).most_clips, giving_way(agent).still) == (1, False)
-        await spoken(session)
-        assert giving_way(agent).most_clips is None
+        await put(agent, lane_request())
+        await until(agent, "Ready")
+        await speech(agent)
+        giving_way(agent).work_begins(lambda: False)
+        assert giving_way(agent).still
 
 
-async def test_a_ladder_is_measured_whole(tmp_path: Path) -> None:
-    """Who is in setup may measure one, and batches of another size would measure something else."""
+async def test_an_open_session_makes_quanta_and_its_end_undoes_them(tmp_path: Path) -> None:
     async with agent_with_lanes(tmp_path) as agent:
         await put(agent, lane_request(yield_=Yield(mode=YieldMode.SHRINK)))
         await until(agent, "Ready")
-        await speech(agent)
-        assert giving_way(agent).most_clips is None
+        await spoken(await speech(agent))
+        before = giving_way(
+            agent
+        ).most_clips()  # only Work is cut into quanta: in setup a ladder may be measured
+        await at_work(agent, Yield(mode=YieldMode.SHRINK))
+        session = await speech(agent)
+        assert (before, giving_way(agent).most_clips(), giving_way(agent).still) == (None, 1, False)
+        await spoken(session)
+        assert giving_way(agent).most_clips() is None
 
 
 @pytest.mark.parametrize("cause", ["Burn", "Memory"])

@@ -142,3 +142,9 @@ def test_a_mac_that_gave_shards_back_takes_none_for_a_while() -> None:
 def test_a_shard_that_goes_back_is_not_paused_for_those_who_speak() -> None:
     snapshot = MacSnapshot((SPEAKING,), (BATCHES[0], replace(BATCHES[1], returning=True)))
     assert decide(snapshot, Standing(), 0.0).paces == {"offline-0": Pace.PAUSE, "offline-1": Pace.CLIP_BY_CLIP}
+
+
+def test_a_lane_that_nobody_holds_is_paused_and_gives_nothing_back() -> None:
+    free = (replace(BATCHES[0], held=False), replace(BATCHES[1], held=False, returning=True))
+    found = decide(MacSnapshot((replace(BURNING, speaking=True),), free, memory_short=True), Standing(), 0.0)
+    assert (set(found.paces.values()), found.evicted) == ({Pace.PAUSE}, {})
