@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
+import ssl
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -47,6 +49,7 @@ from voxfleet_api.session_protocol import (
 TOKEN = "the-session-token"
 SAMPLE_RATE_HZ = 16_000
 CHUNK_BYTES = 3_200
+AT_END = b"at-end"
 
 
 @dataclass
@@ -73,6 +76,10 @@ class SessionAgent:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at each end of a session."""
     upgrades: int = 0
+    pings_at_end: bool = False
+    ponged: asyncio.Event = field(default_factory=asyncio.Event)
+    _left: weakref.WeakSet[web.WebSocketResponse] = field(default_factory=weakref.WeakSet)
+    """Sockets of sessions that ended, with which their places were free."""
     token: str = TOKEN
     answers: asyncio.Event = field(default_factory=asyncio.Event)
     """While it is not set, it reads and answers nothing, and holds what comes."""
@@ -91,12 +98,12 @@ class SessionAgent:
             yield
 
     @asynccontextmanager
-    async def on_port(self) -> AsyncIterator[int]:
+    async def on_port(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
         """On loopback."""
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         async with self._runner() as runner:
-            await web.SockSite(runner, listener).start()
+            await web.SockSite(runner, listener, ssl_context=tls).start()
             yield listener.getsockname()[1]
 
     @asynccontextmanager
@@ -140,7 +147,8 @@ class SessionAgent:
         try:
             await self._serve(socket)
         finally:
-            self.open_sessions -= 1
+            if socket not in self._left:
+                self.open_sessions -= 1
             self.ended.set()
         return socket
 
@@ -186,7 +194,11 @@ class SessionAgent:
                 case EndAudio():
                     if turn_bytes:
                         await _tell_turn(socket, turn, turn_bytes)
+                    self.open_sessions -= 1
+                    self._left.add(socket)
                     await _tell(socket, Ended())
+                    if self.pings_at_end:
+                        await socket.ping(AT_END)
                 case TurnMeasured() as measured:
                     self.measured.append(measured)
 
@@ -195,7 +207,10 @@ class SessionAgent:
             await self.answers.wait()
             if message.type is WSMsgType.PING:
                 await socket.pong(message.data)
-            elif message.type is not WSMsgType.PONG:
+            elif message.type is WSMsgType.PONG:
+                if message.data == AT_END:
+                    self.ponged.set()
+            else:
                 yield message
 
     async def _speak(self, socket: web.WebSocketResponse, opening: OpenSpeaking) -> None:

@@ -21,7 +21,7 @@ from voxfleet_gateway.lane_session import LaneSession
 from voxfleet_gateway.refusals import CallRefused
 from voxfleet_gateway.served_models import check_model
 from voxfleet_gateway.served_task import check_task
-from voxfleet_gateway.turn_latency import Playback, TurnStamps, turn_measured
+from voxfleet_gateway.turn_latency import SPEECH_ROUND_TRIPS, Playback, TurnStamps, turn_measured
 
 MAX_CALL_BYTES = 2**20
 STREAMED_WINDOW_BYTES = 2**18
@@ -148,6 +148,6 @@ def _measured(stamps: TurnStamps, session: LaneSession, infer_milliseconds: int 
         stamps,
         tunnel_milliseconds=session.tunnel_milliseconds,
         infer_milliseconds=infer_milliseconds,
-        round_trips=2,
+        round_trips=SPEECH_ROUND_TRIPS,
         stalls=stalls,
     )

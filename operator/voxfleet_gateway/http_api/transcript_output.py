@@ -17,7 +17,7 @@ from voxfleet_gateway.http_api.transcript_streams import transcript_stream
 from voxfleet_gateway.http_api.transcription_options import TranscriptionOptions, stream_form
 from voxfleet_gateway.lane_session import LaneSession
 from voxfleet_gateway.refusals import CallRefused
-from voxfleet_gateway.turn_latency import TurnStamps, turn_measured
+from voxfleet_gateway.turn_latency import RECORDING_ROUND_TRIPS, TurnStamps, turn_measured
 
 
 class TranscriptOutput(Protocol):
@@ -44,13 +44,19 @@ class UploadTimes:
     now_seconds: Callable[[], float]
     session: LaneSession
     last_byte_seconds: float
+    asked_seconds: float
+    """When the session was asked for."""
     sent_seconds: float
+    """When the last byte was passed on."""
 
     def measured(self, told_seconds: float, infer_milliseconds: int) -> TurnMeasured:
         """As if the first line were written now."""
+        was_opened_for_it = self.asked_seconds >= self.last_byte_seconds
+        sent_seconds = self.asked_seconds if was_opened_for_it else self.sent_seconds
         return turn_measured(
             LatencyKind.UPLOADED_TEXT,
-            TurnStamps(self.last_byte_seconds, self.sent_seconds, told_seconds, self.now_seconds()),
+            TurnStamps(self.last_byte_seconds, sent_seconds, told_seconds, self.now_seconds()),
+            round_trips=RECORDING_ROUND_TRIPS if was_opened_for_it else 1,
             tunnel_milliseconds=self.session.tunnel_milliseconds,
             infer_milliseconds=infer_milliseconds,
         )

@@ -55,6 +55,30 @@ BAD_ENDPOINTS: dict[str, Bad] = {
         "spec",
         "s3:// needs credentialsSecretRef",
     ),
+    "endpoint with auth that lets nobody in": Bad(
+        ENDPOINT, {"spec.auth": {"requestsPerMinute": 5}}, "spec.auth", "write keysSecretRef, serviceAccounts or both"
+    ),
+    **{
+        f"endpoint with the origin {origin!r}": Bad(
+            ENDPOINT,
+            {"spec.auth": {"serviceAccounts": ["robot"], "allowedOrigins": [origin]}},
+            "spec.auth.allowedOrigins",
+            "should match",
+        )
+        for origin in ("https://*", "app.example", "https://app.example/", "https://App.example")
+    },
+    **{
+        f"endpoint with the account {account!r}": Bad(
+            ENDPOINT, {"spec.auth": {"serviceAccounts": [account]}}, "spec.auth.serviceAccounts", "should match"
+        )
+        for account in ("a/b/c", "/robot", "system:serviceaccount:a:b")
+    },
+    "endpoint with an empty list of accounts": Bad(
+        ENDPOINT,
+        {"spec.auth": {"keysSecretRef": {"name": "keys"}, "serviceAccounts": []}},
+        "spec.auth.serviceAccounts",
+        "should have at least 1 items",
+    ),
     **{
         f"endpoint with session.{field} {value}": Bad(ENDPOINT, {f"spec.session.{field}": value}, field, advice)
         for field, value, advice in (

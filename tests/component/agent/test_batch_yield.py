@@ -133,9 +133,7 @@ async def test_an_open_session_makes_quanta_and_its_end_undoes_them(tmp_path: Pa
         await put(agent, lane_request(yield_=Yield(mode=YieldMode.SHRINK)))
         await until(agent, "Ready")
         await spoken(await speech(agent))
-        before = giving_way(
-            agent
-        ).most_clips()  # only Work is cut into quanta: in setup a ladder may be measured
+        before = giving_way(agent).most_clips()  # only Work is cut into quanta: in setup a ladder may be measured
         await at_work(agent, Yield(mode=YieldMode.SHRINK))
         session = await speech(agent)
         assert (before, giving_way(agent).most_clips(), giving_way(agent).still) == (None, 1, False)

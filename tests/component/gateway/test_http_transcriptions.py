@@ -111,6 +111,7 @@ async def test_the_guides_curl_command_gets_lines(lane: FakeLane, address: str) 
         {"text": "", "start": 31.5, "end": 31.5, "is_final": True, "language": "en"},
     ]
     assert "".join(line["text"] for line in lines) == "left right"
+    assert lane.sessions[0].measurements.qsize() == 1
 
 
 async def test_a_small_file_opens_its_session_with_what_comes_behind_it(lane: FakeLane, address: str) -> None:
@@ -273,9 +274,10 @@ class TestLargeFiles:
 
         async def script(session: FakeLaneSession) -> None:
             first = await session.sent.get()
+            session.tell(*TWO_PIECES[:2])
             begun.set()
             assert isinstance(first, bytes) and first + await file_of(session) == self.large
-            session.tell(*TWO_PIECES)
+            session.tell(*TWO_PIECES[2:])
 
         async with hearing(lane, script), aiohttp.ClientSession() as client:
             headers = {"Content-Type": "multipart/form-data; boundary=b"}

@@ -78,6 +78,36 @@ async def test_another_gateway_s_sessions_are_seen_as_the_agent_refuses(rig: Gat
     assert taken.upgrades <= 1, "a lane that said it is full is not asked again at once"
 
 
+async def test_whoever_waits_gets_the_place_that_is_left_and_an_ended_session_holds_none(
+    rig: GatewayRig, held: AsyncExitStack
+) -> None:
+    await rig.start_agent("mac-a", room=1)
+    rig.serve("mac-a", session={"maxPerLane": 1})
+    first = await opened(rig, held)
+    waiting = asyncio.create_task(opened(rig, held))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    await first.end_audio()
+    assert await last_of(first) == Ended()
+    assert (await waiting).mac == "mac-a", "although the first one's context is still open"
+
+
+async def test_sessions_spread_over_macs_that_were_never_called(rig: GatewayRig, held: AsyncExitStack) -> None:
+    for name in ("mac-a", "mac-b", "mac-c"):
+        await rig.start_agent(name)
+    rig.serve("mac-a", "mac-b", "mac-c")
+    assert {(await opened(rig, held)).mac for _ in range(3)} == {"mac-a", "mac-b", "mac-c"}
+
+
+async def test_an_agent_s_pings_are_answered_after_the_end_of_a_session(rig: GatewayRig, held: AsyncExitStack) -> None:
+    agent = await rig.start_agent("mac-a", pings_at_end=True)
+    rig.serve("mac-a")
+    session = await opened(rig, held)
+    await session.end_audio()
+    assert await last_of(session) == Ended()
+    await asyncio.wait_for(agent.ponged.wait(), PATIENCE_SECONDS)
+
+
 async def test_a_mac_that_dies_ends_only_its_own_sessions_and_new_ones_go_elsewhere(
     rig: GatewayRig, held: AsyncExitStack
 ) -> None:

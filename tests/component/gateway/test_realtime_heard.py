@@ -17,7 +17,7 @@ import pytest_asyncio
 from tests.component.agent.agent_rig import CONTROL_PLANE, SESSION_TOKEN, Agent, running_agent
 from tests.component.agent.test_endpoint_lanes import lane_request, put, until
 from tests.component.lanes.lane_rig import contract, examples
-from tests.rig.served_endpoint import ServedEndpoint, serving, voice_endpoint
+from tests.rig.served_endpoint import TIMEOUT_SECONDS, ServedEndpoint, serving, voice_endpoint
 
 from voxfleet_agent.config import PoolConfig
 from voxfleet_agent.lanes.interactive_pools import InteractivePools
@@ -77,7 +77,7 @@ async def address(agent: Agent) -> AsyncIterator[str]:
     endpoint = voice_endpoint(turnDetection={"type": "None"})
     async with (
         aiohttp.ClientSession() as client,
-        serving(ServedEndpoint(endpoint, CONTRACT, opened), ROUTES) as served,
+        serving(ServedEndpoint(endpoint, CONTRACT, opened), ROUTES, timeout_seconds=None) as served,
     ):
         yield served
 
@@ -94,7 +94,11 @@ def clip() -> tuple[bytes, str]:
 
 async def told(address: str, pcm: bytes, frame_bytes: int, **config: object) -> tuple[str, ...]:
     """The text of all turns, and all deltas, as a client of mlx-audio hears them."""
-    async with aiohttp.ClientSession() as client, client.ws_connect(address + MLX_AUDIO) as socket:
+    async with (
+        asyncio.timeout(TIMEOUT_SECONDS),
+        aiohttp.ClientSession() as client,
+        client.ws_connect(address + MLX_AUDIO) as socket,
+    ):
         await socket.send_json({"sample_rate": 16_000, **config})
         answer = await socket.receive_json()
         assert answer["status"] == "ready", answer
@@ -133,7 +137,7 @@ async def test_openais_client_commits_turns_that_have_the_text_of_a_batch(addres
             await connection.input_audio_buffer.commit()
         texts: list[str] = []
         deltas = ""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             async for event in connection:
                 assert event.type != "error", event
                 if event.type == "conversation.item.input_audio_transcription.delta":
