@@ -17,8 +17,10 @@ import pytest
 from tests.e2e.fleet import CLIPS, EXPECTED, Fleet
 from tests.rig.api_server import ApiServer
 from tests.rig.live_client import Heard, LiveClient, pcm
+from tests.rig.rights import bound_to, requests_of, rights_of, unneeded
+from typer.testing import CliRunner
 
-from voxfleet_api import API_VERSION
+from voxfleet_api import API_VERSION, GROUP
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.endpoint_lanes import LaneList, LaneState, LaneStatus
 from voxfleet_api.kinds import MachineHourStatement, VoiceEndpoint
@@ -26,8 +28,10 @@ from voxfleet_api.kinds.endpoint_status import EndpointLaneState
 from voxfleet_api.ledger import LedgerRow
 from voxfleet_api.protocol import LedgerPage
 from voxfleet_api.quantities import seconds_milliseconds, seconds_text
+from voxfleet_cli.main import app
+from voxfleet_dev.client_key import KEYS_SECRET, ClientKey
 from voxfleet_dev.controlplane import ControlPlane
-from voxfleet_dev.gateway import KEYS_SECRET, ClientKey, Gateway
+from voxfleet_dev.gateway_process import GatewayAccount, GatewayProcess
 from voxfleet_dev.mac import Mac
 
 NAMESPACE = "live-speech"
@@ -36,26 +40,19 @@ SPOKEN = {name: CLIPS / f"{name}.wav" for name in ("wav-16000-01", "wav-22050-05
 ONE = "wav-16000-01"
 
 
-@pytest.fixture
-def fleet(served_kinds: ControlPlane, tmp_path: Path) -> Iterator[Fleet]:
-    """Two Macs, each with a lane of either kind."""
-    served_kinds.kubectl("create", "namespace", NAMESPACE)
-    with Fleet(served_kinds, tmp_path, NAMESPACE, macs=2, interactive_lanes=1) as made:
-        made.start()
-        yield made
-
-
 class Speech:
-    """A gateway before the fleet's endpoint, and who calls it."""
+    """A fleet with a gateway before it, and who calls its endpoint."""
 
     def __init__(self, fleet: Fleet) -> None:
         self.key = ClientKey()
         fleet.control_plane.apply(self.key.secret_manifest(NAMESPACE))
+        secrets = ["fleet-ssh", "fleet-ca", "fleet-client", *(mac.session_secret for mac in fleet.macs)]
+        keys = [{"namespace": NAMESPACE, "secretNames": [KEYS_SECRET]}]
+        self.account = GatewayAccount(fleet.control_plane, NAMESPACE, {"fleetSecrets": secrets, "keySecrets": keys})
+        self.account.grant()
         flags = ["--drain-seconds", "60"]
-        self.gateway = Gateway(
-            fleet.directory, kubeconfig=fleet.account.kubeconfig, namespace=fleet.operator_namespace, flags=flags
-        )
-        self.url = self.gateway.url(NAMESPACE, "captions")
+        self.gateway = GatewayProcess(fleet.directory, self.account.kubeconfig, NAMESPACE, flags)
+        self.url = f"{self.gateway.url}/{NAMESPACE}/captions"
 
     def session(self, clip: str = ONE) -> LiveClient:
         return LiveClient(self.url, self.key.text, pcm(SPOKEN[clip])[1])
@@ -70,16 +67,30 @@ class Speech:
             trust_env=False,
         )
 
+    def reaches(self, macs: int) -> bool:
+        return f'voxfleet_gateway_links{{state="up"}} {macs}.0' in self.gateway.answer("/metrics")
+
+
+@pytest.fixture
+def fleet(served_kinds: ControlPlane, tmp_path: Path) -> Iterator[Fleet]:
+    """Two Macs, one over SSH and one over HTTPS, each with a lane of either kind; started by `speech`."""
+    served_kinds.kubectl("create", "namespace", NAMESPACE)
+    with Fleet(served_kinds, tmp_path, NAMESPACE, macs=2, interactive_lanes=1, over_https=[1]) as made:
+        yield made
+
 
 @pytest.fixture
 def speech(fleet: Fleet) -> Iterator[Speech]:
     made = Speech(fleet)
-    with made.gateway:
-        yield made
+    fleet.operator = fleet.make_operator("operator-with-url", f"--gateway-url={made.gateway.url}")
+    fleet.start()
+    yield made
+    made.gateway.stop()
 
 
 def test_who_dies_ends_its_own_sessions_alone(fleet: Fleet, speech: Speech) -> None:
     fleet.apply(captions(fleet, lanes=1))
+    speech.gateway.start()
     fleet.wait_for("a lane is warm", lambda: warm_lanes(fleet) == 1)
     first = holders(fleet)[0]
     (lane,) = lanes_of(first)
@@ -87,6 +98,7 @@ def test_who_dies_ends_its_own_sessions_alone(fleet: Fleet, speech: Speech) -> N
 
     fleet.submit("night", NIGHT)
     assert_texts_are_the_batchs(speech)
+    assert_a_service_account_gets_in(fleet)
     assert is_true(fleet.wait_for_end("night").status.conditions, ConditionType.COMPLETE), fleet.explain()
     (after,) = lanes_of(first)
     assert (after.generation, after.model_digest) == (lane.generation, lane.model_digest), "the batch took nothing"
@@ -108,16 +120,17 @@ def test_who_dies_ends_its_own_sessions_alone(fleet: Fleet, speech: Speech) -> N
     drain(fleet, first, {"mode": "ReturnAtNextClip", "deadlineSeconds": 0})
     fleet.wait_for("the other Mac has it", lambda: warm_lanes(fleet) == 1 and holders(fleet) != [first])
     fleet.wait_for("the first one has it no more", lambda: not lanes_of(first))
+    fleet.wait_for("a statement counts all that it signed", lambda: counted(fleet, first) == signed_seconds(first))
     drain(fleet, first, None)
     fleet.apply(captions(fleet, lanes=2))
     fleet.wait_for("each Mac has a lane", lambda: warm_lanes(fleet) == 2)
 
     assert_a_lanes_end_is_its_own(fleet, speech)
     assert_a_gateways_end_is_its_own(speech)
+    assert_the_gateway_told_and_did_no_more_than_it_may(fleet, speech)
 
     fleet.control_plane.kubectl("delete", "ve", "captions", "-n", NAMESPACE, "--timeout=60s")
     assert not any(lanes_of(mac) for mac in fleet.macs)
-    fleet.wait_for("a statement counts all that it signed", lambda: counted(fleet, first) == signed_seconds(first))
 
 
 def assert_texts_are_the_batchs(speech: Speech) -> None:
@@ -137,8 +150,47 @@ def assert_texts_are_the_batchs(speech: Speech) -> None:
         assert "".join(heard.deltas) == "".join(heard.turns)
 
 
+def assert_a_service_account_gets_in(fleet: Fleet) -> None:
+    """By the command line, which finds address and token in the cluster."""
+    kubectl = fleet.control_plane.kubectl
+    for manifest in (
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}},
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": {"name": "uses-captions"},
+            "rules": [
+                {
+                    "apiGroups": [GROUP],
+                    "resources": [VoiceEndpoint.crd.plural],
+                    "resourceNames": ["captions"],
+                    "verbs": ["use"],
+                }
+            ],
+        },
+    ):
+        fleet.apply(manifest)
+    where = ("-n", NAMESPACE, "--role=uses-captions", f"--serviceaccount={NAMESPACE}:robot")
+    kubectl("create", "rolebinding", "uses-captions", *where)
+    words = ["transcribe", str(SPOKEN[ONE]), "--endpoint", "captions", "-n", NAMESPACE, "--service-account", "robot"]
+    told = CliRunner().invoke(app, [*words, "--kubeconfig", str(fleet.control_plane.kubeconfig)])
+    assert (told.exit_code, told.stdout) == (0, f"{EXPECTED[ONE]['text']}\n"), told.output
+
+
+def assert_the_gateway_told_and_did_no_more_than_it_may(fleet: Fleet, speech: Speech) -> None:
+    log = speech.gateway.child.log.read_text()
+    assert speech.key.text not in log and str(EXPECTED[ONE]["text"]) not in log
+    assert [line for line in speech.gateway.log_lines() if line["level"] in ("error", "critical")] == []
+    requests = requests_of(fleet.control_plane.audit_log, speech.account.user)
+    assert [request.uri for request in requests if request.status == 403] == []
+    granted = [right for role in bound_to(speech.account.manifests(), speech.account.name) for right in rights_of(role)]
+    assert unneeded(granted, requests) == [], "it may do nothing that it does not do"
+
+
 def assert_a_lanes_end_is_its_own(fleet: Fleet, speech: Speech) -> None:
     """kill -9 of a lane's process, with a session on either Mac."""
+    assert speech.transcript(SPOKEN[ONE]).status_code == 200
+    fleet.wait_for("the gateway reaches both Macs", lambda: speech.reaches(2))
     with speech.session() as one, speech.session() as other:
         for session in (one, other):
             session.send(pcm(SPOKEN[ONE])[0][:16_000])
@@ -156,7 +208,7 @@ def assert_a_gateways_end_is_its_own(speech: Speech) -> None:
     """kill -9, and then a drain."""
     with speech.session() as session:
         session.send(pcm(SPOKEN[ONE])[0][:16_000])
-        speech.gateway.kill()
+        speech.gateway.child.kill()
         assert session.until_closed().close_code == 1006
     speech.gateway.start()
 
@@ -199,7 +251,7 @@ def captions(fleet: Fleet, *, lanes: int) -> dict[str, object]:
         "model": {"builtin": {"name": "commands"}},
         "memoryCap": "1Gi",
         "lanes": {"min": lanes, "max": lanes},
-        "auth": {"keysSecretRef": {"name": KEYS_SECRET}},
+        "auth": {"keysSecretRef": {"name": KEYS_SECRET}, "serviceAccounts": ["robot"]},
     }
     metadata = {"name": "captions", "namespace": fleet.namespace}
     return {"apiVersion": API_VERSION, "kind": "VoiceEndpoint", "metadata": metadata, "spec": spec}

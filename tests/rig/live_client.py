@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import wave
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -66,7 +67,8 @@ class LiveClient:
             self._socket.send(samples[start : start + frame_bytes])
 
     def stop(self) -> Heard:
-        self._socket.send(json.dumps({"action": "stop"}))
+        with suppress(ConnectionClosed):  # what came before its end is still there
+            self._socket.send(json.dumps({"action": "stop"}))
         return self.until_closed()
 
     def until_closed(self, timeout_seconds: float = 60.0) -> Heard:

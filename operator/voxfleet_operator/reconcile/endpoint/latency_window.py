@@ -48,7 +48,7 @@ def looked_at(
     """
     if window is None:
         return LaneWindow(told, {}, (Step(now_seconds, {}),)), {}
-    grew = growth(window.last, told)
+    grew = {} if told is window.last else growth(window.last, told)
     if not grew and now_seconds < window.steps[-1].at_seconds + step_seconds(window_seconds):
         return LaneWindow(told, window.grown, window.steps), grew
     grown = added((window.grown, grew)) if grew else window.grown

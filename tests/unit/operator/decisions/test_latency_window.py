@@ -84,6 +84,20 @@ def test_it_leaves_although_nobody_looks_meanwhile() -> None:
     assert watched.within() == 0
 
 
+def test_a_lane_that_began_anew_and_counts_more_by_now_is_counted_from_zero() -> None:
+    before, after = counted(400), counted(400, 400, begun=BEGUN + timedelta(seconds=1))
+    assert sum(kind.turns for kind in growth(before.told(), after.told()).values()) == 2
+
+
+def test_few_steps_are_kept_however_long_a_lane_speaks() -> None:
+    watched = Watched()
+    for _ in range(400):
+        watched.speak()
+        watched.look()
+        watched.now += POLL_SECONDS
+    assert watched.window is not None and len(watched.window.steps) <= STEPS + 2
+
+
 ACTS = st.lists(st.sampled_from(["speak", "speak", "wait", "wait", "long", "restart"]), max_size=120)
 
 
