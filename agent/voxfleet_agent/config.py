@@ -258,6 +258,8 @@ class AgentConfig(SpecModel):
     """How long a call of a file:// folder or of a model's folder may make no progress before it fails as Transport."""
     lane_user: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     """The user that lanes run as, so that they cannot read the ledger key; it requires that the agent runs as root."""
+    batches_yield: bool = True
+    """Whether batches give way to the sessions of endpoints on this Mac; false only to measure what it is good for."""
     control_plane: Annotated[str | None, Field(min_length=1, max_length=64)] = None
     """The UID of the kube-system namespace; absent: the first authenticated caller binds the agent."""
 

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from voxfleet_agent import ledger as ledgers
 from voxfleet_agent.addresses import AllowList
 from voxfleet_agent.agent_tokens import AgentTokens, read_tokens
+from voxfleet_agent.attempts.lane_yields import LaneYields
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
@@ -29,13 +30,14 @@ from voxfleet_agent.local_services import (
     warn_of_unmounted,
 )
 from voxfleet_agent.logs import logger
-from voxfleet_agent.metrics import AgentMetrics, AgentReading
+from voxfleet_agent.metrics import AgentMetrics, AgentReading, YieldReading
 from voxfleet_agent.server.app import AgentServer, build_app, build_server, listen_on
 from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.server.tls import TlsFiles
 from voxfleet_agent.stages.stage_runner import STAGES
 from voxfleet_agent.storage import Mounts, Storage
+from voxfleet_agent.yielding.batch_yield import BatchYield
 from voxfleet_api.machine_messages import ReservedFacts
 from voxfleet_api.protocol import S3Credentials
 
@@ -84,6 +86,8 @@ def _attempt_services(config: AgentConfig, local: LocalServices, ledger: Ledger,
         lanes=LaneSlots(local.pools),
         pools=local.pools,
         interactive=local.pools.interactive,
+        batch_lanes=local.pools.lanes,
+        batches_yield=config.batches_yield,
         pace=PaceWatch(serves_sessions=lambda: local.pools.interactive.open_sessions > 0),
         reserved=tuple(ReservedFacts(name=one.name, memory_bytes=one.memory_bytes) for one in config.reserved),
         unload_after_seconds=config.cached_models.unload_after_seconds,
@@ -113,6 +117,10 @@ async def _serve(
     lanes = EndpointLanes(services, supervisor.closing, supervisor.fail, lambda: supervisor.bound.control_plane)
     supervisor.share_scratch_with(lanes.scratch_owners)
     await lanes.start()
+    batch_yield = None
+    if services.batches_yield:
+        batch_yield = BatchYield(services, lanes.live_lanes, supervisor.fail)
+        batch_yield.start()
     metrics = metrics_of(supervisor, lanes, services)
     routes = Routes(services, supervisor, lanes, Authenticator(tokens), metrics)
     server = build_server(build_app(routes, supervisor.clock), tls)
@@ -127,6 +135,8 @@ async def _serve(
             return
         supervisor.failed.result()
     finally:
+        if batch_yield is not None:
+            batch_yield.stop()
         signalled.cancel()
         serving.cancel()
         listener.close()
@@ -165,6 +175,16 @@ def metrics_of(supervisor: Supervisor, lanes: EndpointLanes, services: AttemptSe
             endpoint_lanes=lanes.states(),
             open_sessions=lanes.open_sessions(),
             paces=services.pace.readings(),
+            yields=yield_reading(services.yields),
         ),
         services.clip_metrics,
+    )
+
+
+def yield_reading(yields: LaneYields) -> YieldReading:
+    return YieldReading(
+        paused={name: lane.still for name, lane in yields},
+        paused_seconds={name: lane.paused_seconds for name, lane in yields},
+        long_steps=yields.long_steps,
+        evictions=yields.evictions,
     )

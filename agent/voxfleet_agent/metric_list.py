@@ -71,4 +71,21 @@ LANE_CONTENDED = gauge(
     "voxfleet_agent_lane_contended", "1 while a lane works so slowly that somebody else must use its Mac.", "lane"
 )
 
+LANE_PAUSED = gauge(
+    "voxfleet_agent_lane_paused", "1 while a lane for batches stands still for sessions on its Mac.", "lane"
+)
+LANE_PAUSED_SECONDS = counter(
+    "voxfleet_agent_lane_paused_seconds_total", "Time for which a lane for batches stood still for sessions.", "lane"
+)
+LANE_LONG_STEPS = counter(
+    "voxfleet_agent_lane_long_steps_total",
+    "Steps of batches that took longer than an endpoint's yield.quantum, while a pause waited for them.",
+    "lane",
+)
+EVICTIONS = counter(
+    "voxfleet_agent_evictions_total",
+    "Shards that went back for sessions on this Mac: Burn, their turns were late; Memory, it ran short.",
+    "cause",
+)
+
 METRICS: tuple[MetricSpec, ...] = tuple(item for item in list(vars().values()) if isinstance(item, MetricSpec))

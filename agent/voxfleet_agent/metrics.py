@@ -23,6 +23,18 @@ from voxfleet_shared.metric_specs import MetricSpec
 
 
 @dataclass(frozen=True, slots=True)
+class YieldReading:
+    """How lanes for batches gave way since the agent started."""
+
+    paused: Mapping[str, bool] = field(default_factory=dict)
+    paused_seconds: Mapping[str, float] = field(default_factory=dict)
+    long_steps: Mapping[str, int] = field(default_factory=dict)
+    """By lane, as the two above."""
+    evictions: Mapping[str, int] = field(default_factory=dict)
+    """By cause."""
+
+
+@dataclass(frozen=True, slots=True)
 class AgentReading:
     """The state of the agent at a scrape."""
 
@@ -38,6 +50,7 @@ class AgentReading:
     open_sessions: int = 0
     paces: Mapping[str, LanePaceReading] = field(default_factory=dict)
     """Of the lanes that have worked."""
+    yields: YieldReading = field(default_factory=YieldReading)
 
 
 class AgentMetrics(Collector):
@@ -80,6 +93,7 @@ class AgentMetrics(Collector):
             endpoint_lanes.add_metric([lane_state.value], reading.endpoint_lanes.get(lane_state, 0))
         yield endpoint_lanes
         yield from _pace_metrics(reading.paces)
+        yield from _yield_metrics(reading.yields)
         for spec, value in (
             (metric_list.OPEN_SESSIONS, reading.open_sessions),
             (metric_list.SCRATCH_RESERVED, reading.scratch_reserved_bytes),
@@ -131,3 +145,15 @@ def _pace_metrics(paces: Mapping[str, LanePaceReading]) -> Iterable[Metric]:
             slowdown.add_metric([name], pace.slowdown)
         contended.add_metric([name], pace.contended)
     yield from (slowdown, contended)
+
+
+def _yield_metrics(reading: YieldReading) -> Iterable[Metric]:
+    for family, values in (
+        (metric_list.LANE_PAUSED.gauge_family(), reading.paused),
+        (metric_list.LANE_PAUSED_SECONDS.counter_family(), reading.paused_seconds),
+        (metric_list.LANE_LONG_STEPS.counter_family(), reading.long_steps),
+        (metric_list.EVICTIONS.counter_family(), reading.evictions),
+    ):
+        for label, value in values.items():
+            family.add_metric([label], value)
+        yield family

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from voxfleet_api.base import OPEN_VALUE, Digest, Name, Size, SpecModel, StatusModel, Uid, open_enum
 from voxfleet_api.endpoint_latency import LaneLatency
+from voxfleet_api.kinds.endpoint_yield import Yield
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
@@ -60,6 +61,8 @@ class EndpointLaneSpec(SpecModel):
     max_turn_seconds: Annotated[int, Field(ge=1, le=MAX_TURN_SECONDS)]
     """The longest turn of a session, for which each has room in memory."""
     billing_key: str | None = None
+    yield_: Annotated[Yield, Field(alias="yield")] = Yield()
+    """How the batches of this Mac give way to the lane's sessions."""
 
     @property
     def key(self) -> LaneKey:

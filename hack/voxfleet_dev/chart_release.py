@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
 from voxfleet_dev.chart import CHART, Manifest, container_arguments, deployment_of, helm, helm_with_values
 from voxfleet_dev.controlplane import ControlPlane
+from voxfleet_dev.gateway_process import GatewayProcess
 from voxfleet_dev.operator_account import log_in
 from voxfleet_dev.operator_process import OperatorProcess
 
 HERE = ("--health-host=127.0.0.1", "--health-port=0")
 """In place of a pod's own address and port."""
+IN_A_POD = ("--namespace=", "--host=", "--port=", "--health-")
+"""Flags of a gateway that a process on this machine has others for."""
 
 
 class ChartRelease:
@@ -44,12 +47,22 @@ class ChartRelease:
 
     def pod(self, directory: Path, *flags: str) -> OperatorProcess:
         """One pod of the Deployment: its arguments, its ServiceAccount, and what `flags` change."""
+        kubeconfig, told = self._pod(directory, "operator")
+        return OperatorProcess(directory, kubeconfig=kubeconfig, namespace=self.namespace, flags=[*told, *HERE, *flags])
+
+    def gateway_pod(self, directory: Path, port: int) -> GatewayProcess:
+        """One pod of the gateway's Deployment, on a port of this machine."""
+        kubeconfig, told = self._pod(directory, "gateway", ("/api/v1/namespaces/kube-system",))
+        flags = [word for word in told if not word.startswith(IN_A_POD)]
+        return GatewayProcess(directory, kubeconfig, self.namespace, flags, port=port)
+
+    def _pod(self, directory: Path, component: str, awaited: Sequence[str] | None = None) -> tuple[Path, list[str]]:
+        """The kubeconfig of its ServiceAccount, and its arguments."""
         manifests = self.manifests()
-        account = deployment_of(manifests)["spec"]["template"]["spec"]["serviceAccountName"]
+        account = deployment_of(manifests, component)["spec"]["template"]["spec"]["serviceAccountName"]
         directory.mkdir(parents=True, exist_ok=True)
-        kubeconfig = log_in(self._control_plane, self.namespace, account, directory / "kubeconfig")
-        told = [*container_arguments(manifests), *HERE, *flags]
-        return OperatorProcess(directory, kubeconfig=kubeconfig, namespace=self.namespace, flags=told)
+        kubeconfig = log_in(self._control_plane, self.namespace, account, directory / "kubeconfig", awaited)
+        return kubeconfig, container_arguments(manifests, component)
 
     def _helm(self, verb: str, chart: Path, values: Mapping[str, object], *flags: str) -> None:
         where = ("--namespace", self.namespace)

@@ -2,8 +2,9 @@
 
 Starts etcd and kube-apiserver and two "Macs" (agents with their own scratch and token, one behind an sshd, one behind
 TLS), installs the Helm chart, runs the operator as a pod of its Deployment would, applies `examples/` and shows the job
-and the run of a schedule until they end. All files are in one folder, `.demo/`. With MODEL=whisper-tiny a real model
-transcribes people; model and recordings are fetched once into the cache.
+and the run of a schedule until they end. Then a gateway lets a live caption and a spoken line through. All files are in
+one folder, `.demo/`. With MODEL=whisper-tiny a real model transcribes people; model and recordings are fetched once
+into the cache.
 """
 
 from __future__ import annotations
@@ -30,19 +31,21 @@ from rich.console import Console
 
 from voxfleet_api.conditions import ConditionType, is_true
 from voxfleet_api.kinds import AudioBatchJob
+from voxfleet_api.moments import timestamp
 from voxfleet_dev.chart import HelmFailed
 from voxfleet_dev.chart_release import ChartRelease
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.demo_inputs import DemoModel, prepare
 from voxfleet_dev.demo_progress import job_progress
 from voxfleet_dev.demo_report import Report, gather
+from voxfleet_dev.demo_speech import DemoSpeech, gateway_values
 from voxfleet_dev.locations import REPOSITORY
 from voxfleet_dev.mac import FleetTls, Mac
 from voxfleet_dev.operator_process import OperatorProcess
 from voxfleet_dev.processes import ChildFailed, exit_on_signals, free_port
 from voxfleet_dev.sshd import generate_identity
 from voxfleet_models.whisper_tiny.model import AnotherModel
-from voxfleet_operator.reconcile.schedule.slot_job import job_name, timestamp
+from voxfleet_operator.reconcile.schedule.slot_job import job_name
 from voxfleet_packages.fetch import PackageUnavailable
 
 EXAMPLES = REPOSITORY / "examples"
@@ -51,7 +54,7 @@ SHELL_FILE = "env"
 OF_LESSOR = ("billing", "availability")
 """What a demo's Mac has of the example's spec: the rest are addresses and keys."""
 OPERATOR_NAMESPACE = "voxfleet-system"
-NAMESPACE, JOB, SCHEDULE = "speech", "nightly", "calls"
+NAMESPACE, JOB, SCHEDULE, CONTRACT = "speech", "nightly", "calls", "voice-commands"
 TIMEOUT_SECONDS = 600.0
 POLL_SECONDS = 0.5
 
@@ -107,7 +110,10 @@ def run(folder: Path, model: DemoModel, *, keep: bool) -> int:
         control_plane, macs = _start_servers(stack, folder)
         _print(f"etcd, kube-apiserver and two Macs are up after {time.monotonic() - started:.0f} s")
         release = ChartRelease(control_plane, OPERATOR_NAMESPACE)
-        release.install(yaml.safe_load((EXAMPLES / "values.yaml").read_text()))
+        gateway_port = free_port()
+        control_plane.apply(EXAMPLES / "namespace.yaml")
+        values = yaml.safe_load((EXAMPLES / "values.yaml").read_text())
+        release.install({**values, "gateway": gateway_values(macs, NAMESPACE, gateway_port)})
         control_plane.kubectl("wait", "--for=condition=Established", "--all", "crd", "--timeout=30s")
         health_port = free_port()
         (folder / "archive").mkdir()  # as a volume has to be there
@@ -121,9 +127,15 @@ def run(folder: Path, model: DemoModel, *, keep: bool) -> int:
         slot = _follow(control_plane, operator, job_name(SCHEDULE, asked))
         _print(f"the schedule's slot {timestamp(asked)} ran as {slot.metadata.name}")
         report = gather(control_plane, job, macs)
+        stack.enter_context(release.gateway_pod(folder / "gateway", gateway_port))
+        speech = DemoSpeech(control_plane, folder, NAMESPACE, CONTRACT)
+        speech.apply()
+        _print("two VoiceEndpoints are warm, one on each Mac, and a gateway runs under its own ServiceAccount")
         summary = folder / "summary.json"
         summary.write_text(json.dumps(report.summary(), indent=2) + "\n")
         report.print(console)
+        heard = speech.caption(_print)
+        speech.line(_print)
         _print(f"summary in {summary}; {time.monotonic() - started:.0f} s from start to end")
         if keep:
             (folder / SHELL_FILE).write_text(_exports(folder, control_plane, health_port))
@@ -132,7 +144,7 @@ def run(folder: Path, model: DemoModel, *, keep: bool) -> int:
             (folder / KEEPER_FILE).write_text(json.dumps({"pid": keeper.pid, "started": keeper.create_time()}))
             _close_output()
             threading.Event().wait()
-    return 0 if _as_promised(job, report) and is_true(slot.status.conditions, ConditionType.COMPLETE) else 1
+    return 0 if heard and _as_promised(job, report) and is_true(slot.status.conditions, ConditionType.COMPLETE) else 1
 
 
 def run_kept(folder: Path, model: DemoModel) -> int:
@@ -169,8 +181,8 @@ def _start_servers(stack: ExitStack, folder: Path) -> tuple[ControlPlane, list[M
     control_plane = ControlPlane(folder / "control-plane")
     identity, shared = generate_identity(), f"file://{folder}/shared/"
     macs = [
-        Mac("mac-a", folder / "mac-a", allow=[shared], identity_pem=identity),
-        Mac("mac-c", folder / "mac-c", allow=[shared], tls=FleetTls.made()),
+        Mac("mac-a", folder / "mac-a", allow=[shared], identity_pem=identity, interactive_lanes=1),
+        Mac("mac-c", folder / "mac-c", allow=[shared], tls=FleetTls.made(), interactive_lanes=1),
     ]
     parts: list[ControlPlane | Mac] = [control_plane, *macs]
     for part in parts:

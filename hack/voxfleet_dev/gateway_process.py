@@ -8,6 +8,7 @@ import sys
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 from voxfleet_dev.chart import Manifest, render
 from voxfleet_dev.controlplane import ControlPlane
@@ -58,14 +59,30 @@ class GatewayAccount:
 
 
 class GatewayProcess:
-    def __init__(self, directory: Path, account: GatewayAccount, flags: Sequence[str] = ()) -> None:
-        port, health_port = free_port(), free_port()
+    def __init__(
+        self,
+        directory: Path,
+        kubeconfig: Path,
+        namespace: str,
+        flags: Sequence[str] = (),
+        *,
+        port: int | None = None,
+    ) -> None:
+        """`namespace`: of the MacAgents' Secrets. `port`: None for any free one."""
+        port, health_port = port or free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.health_url = f"http://127.0.0.1:{health_port}"
-        environment = {**os.environ, "KUBECONFIG": str(account.kubeconfig)}
-        argv = [sys.executable, "-m", "voxfleet_gateway", "gateway", "--namespace", account.namespace]
+        environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
+        argv = [sys.executable, "-m", "voxfleet_gateway", "gateway", "--namespace", namespace]
         ports = ["--port", str(port), "--health-port", str(health_port)]
         self.child = Child("gateway", [*argv, *ports, *flags], directory / "gateway.log", env=environment)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def start(self) -> None:
         """Returns once it is ready. Raises ChildFailed."""

@@ -78,7 +78,6 @@ class Mac:
         self.scratch = directory / "scratch"
         self.token = secrets.token_urlsafe(24)
         self.session_token = secrets.token_urlsafe(24)
-        """A gateway's, of a Mac with Interactive lanes."""
         self.lost_after = lost_after
         self._allow = list(allow)
         self._lanes = lanes
@@ -96,8 +95,8 @@ class Mac:
         return f"{'http' if self.tls is None else 'https'}://{HOST}:{self.agent_port}"
 
     @property
-    def sessions_secret(self) -> str:
-        """The name of the Secret with the session token, apart from the one with the operator's."""
+    def session_secret(self) -> str:
+        """The Secret with the gateway's token: another one than the operator's."""
         return f"{self.name}-sessions"
 
     @property
@@ -150,10 +149,11 @@ class Mac:
             return content
 
     def secret_manifests(self, namespace: str) -> list[dict[str, object]]:
-        """The Secrets that `mac_agent_manifest` refers to: what the fleet shares for its transport, and the token."""
-        tokens = [_secret(namespace, self.name, {TOKEN_KEY: self.token})]
-        if self._interactive_lanes:
-            tokens.append(_secret(namespace, self.sessions_secret, {TOKEN_KEY: self.session_token}))
+        """The Secrets that `mac_agent_manifest` refers to: what the fleet shares for its transport, and the tokens."""
+        tokens = [
+            _secret(namespace, self.name, {TOKEN_KEY: self.token}),
+            _secret(namespace, self.session_secret, {TOKEN_KEY: self.session_token}),
+        ]
         if self.tls is None:
             return [_secret(namespace, IDENTITY_SECRET, {IDENTITY_KEY: self.sshd.identity_pem}), *tokens]
         pair = {"tls.crt": self.tls.client.pem, "tls.key": self.tls.client.key_pem}
@@ -176,11 +176,7 @@ class Mac:
         return {
             **self._transport(),
             "tokenSecretRef": {"name": self.name, "key": TOKEN_KEY},
-            **(
-                {"sessionTokenSecretRef": {"name": self.sessions_secret, "key": TOKEN_KEY}}
-                if self._interactive_lanes
-                else {}
-            ),
+            "sessionTokenSecretRef": {"name": self.session_secret, "key": TOKEN_KEY},
             "ledgerPublicKey": self.ledger_public_key,
             "access": [{"namespaceSelector": {}, "uriPrefixes": self._allow}],
             "disconnect": {"lostAfter": self.lost_after},
@@ -211,16 +207,12 @@ class Mac:
         """The agent's configuration, token and ledger key; `start` does it too."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.directory.chmod(0o700)
-        token_file, ledger_key_file = self.directory / "token", self.directory / "ledger.pem"
-        for private in (token_file, ledger_key_file):
+        token_file, session_token_file = self.directory / "token", self.directory / "session-token"
+        ledger_key_file = self.directory / "ledger.pem"
+        for private in (token_file, session_token_file, ledger_key_file):
             private.touch(mode=0o600)
         token_file.write_text(self.token + "\n")
-        sessions: dict[str, str] = {}
-        if self._interactive_lanes:
-            session_token_file = self.directory / "session-token"
-            session_token_file.touch(mode=0o600)
-            session_token_file.write_text(self.session_token + "\n")
-            sessions = {"sessionTokenFile": str(session_token_file)}
+        session_token_file.write_text(self.session_token + "\n")
         ledger_key_file.write_bytes(
             self._ledger_key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -230,7 +222,7 @@ class Mac:
             "stateDir": str(self.directory / "state"),
             "listen": {"host": HOST, "port": self.agent_port, **self._listen_tls()},
             "tokenFile": str(token_file),
-            **sessions,
+            "sessionTokenFile": str(session_token_file),
             "ledgerKeyFile": str(ledger_key_file),
             "scratch": {"path": str(self.scratch), "quota": self._scratch_quota},
             "pools": self._pools(),

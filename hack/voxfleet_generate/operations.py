@@ -9,22 +9,24 @@ from voxfleet_api.condition_texts import CONDITIONS, REASONS
 from voxfleet_api.conditions import ConditionType, Reason
 from voxfleet_api.failure_texts import TEXTS as FAILURE_TEXTS
 from voxfleet_api.failures import FailureClass
+from voxfleet_gateway.gateway_metric_list import METRICS as GATEWAY_METRICS
 from voxfleet_generate.tables import page, table
 from voxfleet_operator.event_reasons import TEXTS, Announced, EventReason, facts_of
-from voxfleet_operator.metric_list import METRICS
+from voxfleet_operator.metric_list import API_REQUEST_SECONDS, API_REQUESTS, METRICS
 from voxfleet_shared.metric_specs import MetricSpec
 
 
 def metrics_page() -> str:
     return page(
         "Metrics",
-        "Both sides serve `/metrics` in Prometheus' text format: the operator on `--health-port`, beside the usual"
-        " `process_` metrics, and the agent behind its token, on its loopback port. A standby of the operator has no"
-        " metrics of Macs and jobs.\n\n"
+        "Both sides serve `/metrics` in Prometheus' text format: operator and gateway on `--health-port`, beside the"
+        " usual `process_` metrics, and the agent behind its token, on its loopback port. A standby of the operator has"
+        " no metrics of Macs and jobs.\n\n"
         "`mac` is the name of a MacAgent; its series go with it. No label holds a job, a shard, a clip or a namespace:"
         " their number is up to users, and a series that is made for each of them would never end. What one of them is"
         " at is in its status, and `voxfleet why` says it.",
         ("The operator", _metrics(METRICS)),
+        ("The gateway", _metrics((*GATEWAY_METRICS, API_REQUESTS, API_REQUEST_SECONDS))),
         ("The agent", _metrics(AGENT_METRICS)),
     )
 

@@ -1,11 +1,11 @@
-"""Generates docs/reference/settings.md: the operator's flags, agent.yaml, and the environment of both sides."""
+"""Generates docs/reference/settings.md: the flags of operator and gateway, agent.yaml, and the environment of all."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
@@ -17,6 +17,7 @@ from typer.models import OptionInfo
 from voxfleet_agent import blas
 from voxfleet_agent.config import AgentConfig
 from voxfleet_agent.mlx_audio_names import BATCH_SIZE, MAX_RETRIES, QUARANTINE, SAMPLE_RATE, TMPDIR
+from voxfleet_gateway.command import gateway
 from voxfleet_generate.tables import page, table
 from voxfleet_operator.command import operator
 
@@ -54,8 +55,12 @@ def settings_page() -> str:
         "Settings",
         "Flags beat environment variables, which beat defaults. Objects of the API are in [api.md](api.md).",
         (
-            "The operator: `voxfleet operator`",
-            table(("flag", "environment", "type", "default", "meaning"), map(_flag, operator_flags())),
+            "The operator: `voxfleet operator`, or `voxfleet-operator run`",
+            table(("flag", "environment", "type", "default", "meaning"), map(_flag, flags_of(operator))),
+        ),
+        (
+            "The gateway: `voxfleet-operator gateway`",
+            table(("flag", "environment", "type", "default", "meaning"), map(_flag, flags_of(gateway))),
         ),
         (
             "The agent: agent.yaml",
@@ -82,11 +87,11 @@ class Flag:
     help: str
 
 
-def operator_flags() -> list[Flag]:
+def flags_of(command: Callable[..., None]) -> list[Flag]:
     """The parameters of the command, as typer reads them."""
-    hints = typing.get_type_hints(operator, include_extras=True)
+    hints = typing.get_type_hints(command, include_extras=True)
     found = []
-    for name, parameter in inspect.signature(operator).parameters.items():
+    for name, parameter in inspect.signature(command).parameters.items():
         option: OptionInfo = typing.get_args(hints[name])[-1]
         variable = option.envvar if isinstance(option.envvar, str) else ""
         default = getattr(parameter.default, "value", parameter.default)

@@ -37,7 +37,8 @@ WHY = {
 }
 WHY_OF_ENDPOINT = {
     TimeClass.PRODUCTIVE: "sessions of a VoiceEndpoint were open, or had been within the last minute",
-    TimeClass.OVERHEAD: "a VoiceEndpoint's lane was loaded, warm without sessions, or cleaned up",
+    TimeClass.OVERHEAD: "a VoiceEndpoint's lane was loaded, warm without sessions, or cleaned up, or a batch's lane"
+    " stood still for its sessions",
 }
 
 

@@ -41,8 +41,13 @@ def cell(plain: dict[str, object], column: PrinterColumn, now: datetime) -> str:
 def look_up(plain: dict[str, object], json_path: str) -> object:
     """The value at a path of a kind that the CRDs use.
 
-    That is: fields, a field of the first list item with some value, or the item of a list at a number.
+    That is: fields, a field of the first list item with some value, the item of a list at a number, or a field of all
+    items of a list.
     """
+    path, every, rest = json_path.partition("[*].")
+    if every:
+        items = look_up(plain, path)
+        return [look_up(item, rest) for item in _maps(items)]
     match = _ITEM.fullmatch(json_path)
     if match:
         found = (item for item in _maps(look_up(plain, match[1])) if item.get(match[2]) == match[3])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement, Resource
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement, Resource, VoiceEndpoint
 from voxfleet_operator.kube import Kube
 from voxfleet_operator.kube_errors import Forbidden
 
@@ -22,6 +22,8 @@ class Surroundings:
     macs: tuple[MacAgent, ...] | None = None
     """None if the user may not list them."""
     statements: tuple[MachineHourStatement, ...] = ()
+    endpoints: tuple[VoiceEndpoint, ...] = ()
+    """Those that the user may list."""
     namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     whole: bool = True
     """False: jobs and shards are those of the object's namespace, as the user may not list all."""
@@ -40,6 +42,7 @@ async def read_surroundings(kube: Kube, resource: Resource, now: datetime) -> Su
         shards=shards,
         macs=await _listed(kube, MacAgent),
         statements=await _listed(kube, MachineHourStatement) or (),
+        endpoints=await _listed(kube, VoiceEndpoint) or (),
         namespace_labels=await _namespace_labels(kube),
         whole=whole,
     )

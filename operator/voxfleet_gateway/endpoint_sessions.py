@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
 
@@ -17,15 +18,20 @@ from voxfleet_gateway.gateway_metrics import GatewayMetrics
 from voxfleet_gateway.lane_choice import Avoidance, OfferedLane, lane_order, nobody_took_it
 from voxfleet_gateway.lane_session import LaneSession, OpensSessions
 from voxfleet_gateway.mac_links.lane_socket import LaneSocket, OpenRequest
+from voxfleet_gateway.mac_links.link_state import LinkState
 from voxfleet_gateway.mac_links.links import MacLinks
 from voxfleet_gateway.mac_links.refused_openings import OpeningRefused, Refusal
 from voxfleet_gateway.refusals import CallRefused
 from voxfleet_operator.cache import Cache
 
 ROOM_SECONDS = 0.2
-"""For so long a caller is kept waiting for room, from the first lane's refusal on."""
+"""For so long a caller is kept waiting for room."""
 TRY_SECONDS = 2.0
 """For so long further lanes are tried after one that did not answer."""
+AGAIN_SECONDS = 0.05
+"""So often lanes that are full are asked again meanwhile."""
+DIAL_SECONDS = 5.0
+"""So long a caller waits for a Mac that is being dialled, where no other one is at hand."""
 COLD_SECONDS, SUSPENDED_SECONDS = 5.0, 60.0
 
 log = structlog.get_logger(__name__)
@@ -43,6 +49,8 @@ class EndpointSessions:
         self._clock = clock
         self._open: Counter[LaneKey] = Counter()
         self._avoided: dict[LaneKey, Avoidance] = {}
+        self._freed = asyncio.Event()
+        """Set, and replaced, when a session of this gateway leaves its place."""
 
     @property
     def open_sessions(self) -> int:
@@ -85,41 +93,72 @@ class EndpointSessions:
                 retry_after_seconds=COLD_SECONDS,
             )
         max_per_lane = endpoint.spec.session.max_per_lane
-        began_seconds = self._clock()
-        until_seconds = began_seconds + TRY_SECONDS
-        refusals: list[OpeningRefused] = []
-        for lane in lane_order(offered, max_per_lane, began_seconds):
-            if refusals and self._clock() > until_seconds:
-                break
-            try:
-                return await self._taken(lane, request, stack)
-            except OpeningRefused as refusal:
-                if refusal.refusal is Refusal.REQUEST:
-                    raise CallRefused(422, "invalid_request", refusal.message) from refusal
-                refusals.append(refusal)
-                log.info("lane took no session", mac=lane.mac, why=str(refusal.refusal), message=refusal.message)
-                if refusal.refusal in (Refusal.FULL, Refusal.NOT_READY):
-                    self._avoided[lane.key] = Avoidance(
-                        self._clock() + refusal.retry_after_seconds, refusal.refusal is Refusal.FULL
-                    )
-                    until_seconds = min(until_seconds, self._clock() + ROOM_SECONDS)
-        raise nobody_took_it(offered, max_per_lane, refusals, self._clock())
+        namespace, name = endpoint.metadata.namespace, endpoint.metadata.name
+        now = self._clock()
+        room_until_seconds, tries_until_seconds = now + ROOM_SECONDS, now + TRY_SECONDS
+        avoided: dict[LaneKey, Avoidance] = {}
+        try:
+            while True:
+                freed = self._freed
+                refusals: list[OpeningRefused] = []
+                for lane in lane_order(offered, max_per_lane, self._clock()):
+                    if refusals and self._clock() > tries_until_seconds:
+                        break
+                    try:
+                        return await self._taken(lane, offered, request, stack)
+                    except OpeningRefused as refusal:
+                        if refusal.refusal is Refusal.REQUEST:
+                            raise CallRefused(422, "invalid_request", refusal.message) from refusal
+                        refusals.append(refusal)
+                        if refusal.refusal in (Refusal.FULL, Refusal.NOT_READY):
+                            until_seconds = self._clock() + refusal.retry_after_seconds
+                            avoided[lane.key] = Avoidance(until_seconds, refusal.refusal is Refusal.FULL)
+                left_seconds = room_until_seconds - self._clock()
+                if left_seconds <= 0:
+                    told = sorted({refusal.message for refusal in refusals})
+                    log.info("no lane took a session", namespace=namespace, endpoint=name, lanes=len(offered), why=told)
+                    raise nobody_took_it(offered, max_per_lane, refusals, self._clock())
+                # A place that was just left is free in a moment: its agent may not have seen it yet.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(min(left_seconds, AGAIN_SECONDS)):
+                        await freed.wait()
+                offered = self._offered(endpoint)
+        finally:
+            self._avoided |= avoided
 
-    async def _taken(self, lane: OfferedLane, request: OpenRequest, stack: AsyncExitStack) -> LaneSocket:
+    async def _taken(
+        self, lane: OfferedLane, offered: list[OfferedLane], request: OpenRequest, stack: AsyncExitStack
+    ) -> LaneSocket:
         mac = self._cache.get(MacAgent, "", lane.mac)
         if mac is None:
             raise OpeningRefused(Refusal.UNREACHABLE, "its MacAgent was deleted")
+        others_are_up = any(other.link is LinkState.UP for other in offered)
         async with AsyncExitStack() as attempt:
-            self._open[lane.key] += 1
-            attempt.callback(self._left, lane.key)
-            session = await attempt.enter_async_context(self._links.link(mac).session(lane.key, request))
+            place = _Place(self, lane.key)
+            attempt.callback(place.leave)
+            opening = self._links.link(mac).session(
+                lane.key, request, ROOM_SECONDS if others_are_up else DIAL_SECONDS, place.leave
+            )
+            session = await attempt.enter_async_context(opening)
+            place.taken = True
             await stack.enter_async_context(attempt.pop_all())
             return session
 
-    def _left(self, key: LaneKey) -> None:
+    def _enter(self, key: LaneKey) -> None:
+        self._open[key] += 1
+
+    def _leave(self, key: LaneKey, *, was_taken: bool) -> None:
         self._open[key] -= 1
         if self._open[key] <= 0:
             del self._open[key]
+        if was_taken:
+            self._avoided.pop(key, None)
+            self._freed.set()
+            self._freed = asyncio.Event()
+
+    def wake(self, endpoint: VoiceEndpoint) -> None:
+        """Dials the Macs of its warm lanes, which are about to be needed: they have just become so, or it changed."""
+        self._offered(endpoint)
 
     def _offered(self, endpoint: VoiceEndpoint) -> list[OfferedLane]:
         """Its warm lanes, equals in no order: two gateways do not always begin with the same one."""
@@ -136,3 +175,20 @@ class EndpointSessions:
             offered.append(OfferedLane(lane.mac, key, self._links.state(mac), self._open[key], self._avoided.get(key)))
         random.shuffle(offered)
         return offered
+
+
+class _Place:
+    """One session's place on a lane, which is left once: at its end, or when nobody wants it any more."""
+
+    def __init__(self, sessions: EndpointSessions, key: LaneKey) -> None:
+        self._sessions = sessions
+        self._key = key
+        self._held = True
+        self.taken = False
+        """Whether the lane opened the session."""
+        sessions._enter(key)
+
+    def leave(self) -> None:
+        if self._held:
+            self._held = False
+            self._sessions._leave(self._key, was_taken=self.taken)

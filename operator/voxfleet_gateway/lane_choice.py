@@ -35,13 +35,13 @@ class OfferedLane:
 
 
 def lane_order(offered: Sequence[OfferedLane], max_per_lane: int, now_seconds: float) -> tuple[OfferedLane, ...]:
-    """The lanes to ask. Open links come first, then the least busy lanes; equals stay in the order of `offered`."""
+    """The lanes to ask: the least busy first, of equals those with an open link, then in the order of `offered`."""
     free = [
         lane
         for lane in offered
         if lane.link is not LinkState.DOWN and lane.open_sessions < max_per_lane and not _is_avoided(lane, now_seconds)
     ]
-    return tuple(sorted(free, key=lambda lane: (_LINK_RANK[lane.link], lane.open_sessions)))
+    return tuple(sorted(free, key=lambda lane: (lane.open_sessions, _LINK_RANK[lane.link])))
 
 
 def nobody_took_it(

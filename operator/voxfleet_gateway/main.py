@@ -81,7 +81,7 @@ async def _serve(options: GatewayOptions, routes: Sequence[ApiRoute]) -> None:
         watch = Watch(
             kube,
             cache,
-            partial(_changed, cache, links),
+            partial(_changed, cache, links, sessions),
             namespaces=options.watch_namespaces,
             kinds=KINDS,
             namespace_labels=False,
@@ -103,9 +103,11 @@ async def _serve(options: GatewayOptions, routes: Sequence[ApiRoute]) -> None:
         listener = Listener(calls.application(routes))
         await listener.start(options.host, options.port)
         stack.push_async_callback(listener.stop)
-        await _before(stop, background.ended, asyncio.Event().wait())
-        log.info("gateway drains", open_calls=calls.open_calls, seconds=options.drain_seconds)
-        await calls.drain(options.drain_seconds)
+        try:
+            await _before(stop, background.ended, asyncio.Event().wait())
+        finally:  # sessions need no API server: they go on for as long where it is that which failed
+            log.info("gateway drains", open_calls=calls.open_calls, seconds=options.drain_seconds)
+            await calls.drain(options.drain_seconds)
         background.stopping()
         log.info("gateway stops")
 
@@ -127,7 +129,9 @@ async def _ask(kube: Kube, path: str, body: Mapping[str, object]) -> Mapping[str
     return await kube.request("POST", path, body=body, timeout_seconds=API_SECONDS)
 
 
-def _changed(cache: Cache, links: MacLinks, resource: Resource) -> None:
-    """The link of a Mac that is deleted ends with its sessions."""
+def _changed(cache: Cache, links: MacLinks, sessions: EndpointSessions, resource: Resource) -> None:
+    """The link of a Mac that is deleted ends with its sessions; one to a Mac with a new lane is opened beforehand."""
     if isinstance(resource, MacAgent) and cache.by_uid(MacAgent, resource.metadata.uid) is None:
         links.forget(resource)
+    elif isinstance(resource, VoiceEndpoint) and resource.spec.auth is not None:
+        sessions.wake(resource)

@@ -10,6 +10,11 @@ from dataclasses import dataclass, replace
 
 from voxfleet_api.session_protocol import LatencyKind, TurnMeasured
 
+SPEECH_ROUND_TRIPS = 3
+"""The connection, the upgrade, and the text until its speech."""
+RECORDING_ROUND_TRIPS = 4
+"""The connection, the upgrade, the opening, and the recording until its text."""
+
 
 @dataclass(frozen=True, slots=True)
 class TurnStamps:
@@ -18,7 +23,7 @@ class TurnStamps:
     began_seconds: float
     """FinalText: the last voiced sample was here. UploadedText: the last byte was. FirstAudio: the request was."""
     sent_seconds: float
-    """That was passed on to the Mac; of a text: its session was asked for."""
+    """That was passed on to the Mac; where the session was opened for it: asked for."""
     told_seconds: float
     """The Mac's answer was here."""
     written_seconds: float
@@ -34,7 +39,7 @@ def turn_measured(
     round_trips: int = 1,
     stalls: int = 0,
 ) -> TurnMeasured:
-    """`tunnel_milliseconds`: of one round trip to the Mac; `round_trips`: two for a session that was opened for it."""
+    """`tunnel_milliseconds`: of one round trip to the Mac; `round_trips`: how many lay between `sent` and `told`."""
     began = stamps.began_seconds
     told = max(stamps.told_seconds, began)
     sent = min(max(stamps.sent_seconds, began), told)

@@ -45,6 +45,7 @@ CONTRACT: dict[str, object] = {
             "containers": ["wav", "flac", "mp3", "m4a"],
             "sampleRatesHz": [16000, 22050, 44100, 48000],
             "channels": [1, 2],
+            "maxClip": "30s",
         },
         "conversions": {"resample": {"toHz": 16000, "quality": "soxr_vhq"}, "downmix": {"mode": "Mean"}},
         "quarantine": {"maxClips": 5, "maxPercent": 50},

@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,9 @@ def test_it_ends_with_a_proven_bill_and_leaves_no_process(tmp_path: Path) -> Non
     with demo(folder) as process:
         output, _ = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == 0, output.decode()
+    assert b"heard live: hello one two three\n" in output and b"spoken live: " in output
+    with wave.open(str(folder / "spoken.wav")) as spoken:
+        assert spoken.getframerate() == 24_000 and spoken.getnframes() > 0
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["clips"] == {"total": 35, "succeeded": 32, "failed": 0, "quarantined": 3}
     assert summary["ledgerVerified"] is True and summary["scratchResidueBytes"] == 0

@@ -137,6 +137,9 @@ class AgentProcess:
             request["ladder"] = ladder.dump()
         return AttemptStatus.model_validate_json(self._recorded(self._http.put(_path(spec), json=request)))
 
+    def call(self, method: str, path: str, content: object) -> str:
+        return self._recorded(self._http.request(method, path, json=content))
+
     def delete(self, spec: AttemptSpec) -> None:
         """Deletes an attempt and does not wait for it."""
         self._recorded(self._http.delete(_path(spec)))

@@ -28,6 +28,7 @@ class GatewayStandIn:
     """Streams end with an error, sockets with close code 1013, and speech without its end."""
     full_times: int = 0
     """How many calls are still refused for lack of room."""
+    retry_after_seconds: int = 2
     fields: dict[str, str] = field(default_factory=dict)
     """Of the last call."""
     audio: bytes = b""
@@ -48,7 +49,7 @@ class GatewayStandIn:
             return _error(401, "no such key")
         if self.full_times:
             self.full_times -= 1
-            return _error(429, "no lane has room", {"Retry-After": "2"})
+            return _error(429, "no lane has room", {"Retry-After": str(self.retry_after_seconds)})
         return None
 
     async def _transcriptions(self, request: web.Request) -> web.StreamResponse:

@@ -17,6 +17,8 @@ from voxfleet_gateway.api_call import ApiCall, ApiRoute
 from voxfleet_gateway.lane_session import OpensSessions
 from voxfleet_gateway.refusals import CallRefused
 
+TIMEOUT_SECONDS = 60.0
+
 
 def voice_endpoint(**spec: object) -> VoiceEndpoint:
     """`spec`: fields beside those that every endpoint needs, in their JSON form."""
@@ -76,8 +78,13 @@ class ServedEndpoint:
 
 
 @asynccontextmanager
-async def serving(served: ServedEndpoint, routes: Iterable[ApiRoute]) -> AsyncIterator[str]:
-    """Gives the address of the API below an endpoint's, as `http://127.0.0.1:PORT/radio/captions`."""
+async def serving(
+    served: ServedEndpoint, routes: Iterable[ApiRoute], *, timeout_seconds: float | None = TIMEOUT_SECONDS
+) -> AsyncIterator[str]:
+    """Gives the address of the API below an endpoint's, as `http://127.0.0.1:PORT/radio/captions`.
+
+    A test that waits longer for what never comes gets TimeoutError; None for a fixture that many tests share.
+    """
     app = web.Application()
     for route in routes:
         app.router.add_route(route.method, f"/radio/captions{route.path}", partial(_handle, served, route))
@@ -86,7 +93,8 @@ async def serving(served: ServedEndpoint, routes: Iterable[ApiRoute]) -> AsyncIt
     await web.SockSite(runner, _listener()).start()
     try:
         host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}/radio/captions"
+        async with asyncio.timeout(timeout_seconds):
+            yield f"http://{host}:{port}/radio/captions"
     finally:
         await runner.cleanup()
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
+import ssl
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -47,6 +49,7 @@ from voxfleet_api.session_protocol import (
 TOKEN = "the-session-token"
 SAMPLE_RATE_HZ = 16_000
 CHUNK_BYTES = 3_200
+AT_END = b"at-end"
 
 
 @dataclass
@@ -73,6 +76,16 @@ class SessionAgent:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set at each end of a session."""
     upgrades: int = 0
+    pings_at_end: bool = False
+    ponged: asyncio.Event = field(default_factory=asyncio.Event)
+    _left: weakref.WeakSet[web.WebSocketResponse] = field(default_factory=weakref.WeakSet)
+    """Sockets of sessions that ended, with which their places were free."""
+    token: str = TOKEN
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is not set, it reads and answers nothing, and holds what comes."""
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     @property
     def public_key(self) -> str:
@@ -85,12 +98,12 @@ class SessionAgent:
             yield
 
     @asynccontextmanager
-    async def on_port(self) -> AsyncIterator[int]:
+    async def on_port(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
         """On loopback."""
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         async with self._runner() as runner:
-            await web.SockSite(runner, listener).start()
+            await web.SockSite(runner, listener, ssl_context=tls).start()
             yield listener.getsockname()[1]
 
     @asynccontextmanager
@@ -119,7 +132,8 @@ class SessionAgent:
 
     async def _session(self, request: web.Request) -> web.StreamResponse:
         self.upgrades += 1
-        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+        await self.answers.wait()
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
             raise web.HTTPUnauthorized
         if self.control_plane not in (None, request.headers.get(CONTROL_PLANE_HEADER)):
             raise web.HTTPForbidden
@@ -127,13 +141,14 @@ class SessionAgent:
             raise web.HTTPNotFound
         if self.open_sessions >= self.room:
             raise web.HTTPTooManyRequests(headers={"Retry-After": "3"})
-        socket = web.WebSocketResponse(protocols=(SUBPROTOCOL,), compress=False)
+        socket = web.WebSocketResponse(protocols=(SUBPROTOCOL,), compress=False, autoping=False)
         await socket.prepare(request)
         self.open_sessions += 1
         try:
             await self._serve(socket)
         finally:
-            self.open_sessions -= 1
+            if socket not in self._left:
+                self.open_sessions -= 1
             self.ended.set()
         return socket
 
@@ -153,7 +168,7 @@ class SessionAgent:
 
     async def _hear(self, socket: web.WebSocketResponse) -> None:
         total, turn_bytes, turn, taken = 0, 0, 0, 0
-        async for message in socket:
+        async for message in self._messages(socket):
             if message.type is WSMsgType.BINARY:
                 total, turn_bytes = total + len(message.data), turn_bytes + len(message.data)
                 self.most_ahead_bytes = max(self.most_ahead_bytes, total - taken)
@@ -179,16 +194,31 @@ class SessionAgent:
                 case EndAudio():
                     if turn_bytes:
                         await _tell_turn(socket, turn, turn_bytes)
+                    self.open_sessions -= 1
+                    self._left.add(socket)
                     await _tell(socket, Ended())
+                    if self.pings_at_end:
+                        await socket.ping(AT_END)
                 case TurnMeasured() as measured:
                     self.measured.append(measured)
+
+    async def _messages(self, socket: web.WebSocketResponse) -> AsyncIterator[WSMessage]:
+        async for message in socket:
+            await self.answers.wait()
+            if message.type is WSMsgType.PING:
+                await socket.pong(message.data)
+            elif message.type is WSMsgType.PONG:
+                if message.data == AT_END:
+                    self.ponged.set()
+            else:
+                yield message
 
     async def _speak(self, socket: web.WebSocketResponse, opening: OpenSpeaking) -> None:
         heard = asyncio.Condition()
         counts = {"heard": 0, "sent": 0}
 
         async def listen() -> None:
-            async for message in socket:
+            async for message in self._messages(socket):
                 match session_request.validate_json(message.data):
                     case AudioHeard(total_bytes=total):
                         async with heard:

@@ -25,6 +25,7 @@ from voxfleet_api.kinds.resource import ObjectMeta
 from voxfleet_billing.csv_mapping import load_mapping
 from voxfleet_billing.price_book import load_price_book
 from voxfleet_cli.main import app as cli_app
+from voxfleet_gateway.command import app as gateway_app
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -35,7 +36,11 @@ PAGES = [
 BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 HEREDOC = re.compile(r"^cat > \S+\.yaml <<EOF\n(.*?)^EOF$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`([^`\n]+)`")
-PROGRAMS = {"voxfleet-agent": get_command(agent_app), "voxfleet": get_command(cli_app)}
+PROGRAMS = {
+    "voxfleet-agent": get_command(agent_app),
+    "voxfleet": get_command(cli_app),
+    "voxfleet-operator": get_command(gateway_app),
+}
 USAGE_ERROR = BadParameter.__mro__[1]
 """Typer has it under no name of its own."""
 RESOURCES = {kind.crd.kind: kind for kind in KINDS}
@@ -115,6 +120,10 @@ def test_a_document_is_what_the_api_accepts(found: Found) -> None:
     if "columns" in content:
         load_mapping(found.text)
         return
+    if "gateway" in content:
+        values = yaml.safe_load((REPOSITORY / "charts" / "voxfleet" / "values.yaml").read_text())
+        assert set(content["gateway"]) <= set(values["gateway"])
+        return
     if content["apiVersion"] != API_VERSION:
         assert found.text.strip() in OF_OTHERS
         return
@@ -140,6 +149,7 @@ def test_the_pages_are_read() -> None:
         "accept-audio.md",
         "choose-clips.md",
         "say-where-jobs-run.md",
+        "serve-speech.md",
         "rerun-what-failed.md",
         "run-every-night.md",
         "speak-texts.md",

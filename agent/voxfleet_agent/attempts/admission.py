@@ -10,7 +10,7 @@ from voxfleet_api.protocol import CONTROL_PLANE_HEADER, EPOCH_HEADER, AttemptSta
 
 RETRY_AFTER_SECONDS = 5
 NO_OFFLINE_LANE = "this agent has no lane for batches: all of its pools are Interactive"
-TAKES_NOTHING = "this Mac takes nothing: it drains or is closed, or its agent stops"
+TAKES_NOTHING = "this Mac takes nothing: it drains or is closed, its agent stops, or it serves people first"
 
 
 @dataclass(frozen=True, slots=True)

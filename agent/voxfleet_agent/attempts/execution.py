@@ -199,6 +199,7 @@ class Execution:
             if lane is not None:
                 boot_id = self._services.machine.boot_id
                 live.meter = LaneMeter(self._clock, boot_id, live.key, lane.name, price_class)
+                self._services.yields.of(lane.name).attempt_begins(live.meter)
             name = None if lane is None else lane.name
             await self.commit(live, AttemptEvent.GRANTED, lambda record: replace(record, lane=name))
         if live.record.state is not AttemptState.RUNNING:
@@ -263,7 +264,11 @@ class Execution:
                 machine_time=live.machine_time,
                 log=live.log(),
                 pace=None if lane is None else self._services.pace.of(lane.name),
-                permit=LeasedPermit(self._closing, lambda: live.task is task and self._lapsed(live)),
+                permit=LeasedPermit(
+                    self._closing,
+                    lambda: live.task is task and self._lapsed(live),
+                    None if lane is None else self._services.yields.of(lane.name).called_back,
+                ),
             )
         finally:
             if live.task is task:

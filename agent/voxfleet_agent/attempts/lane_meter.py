@@ -66,6 +66,11 @@ class LaneMeter:
             self._payer = payer
 
     @property
+    def stopped(self) -> bool:
+        """Whether the lane was released."""
+        return self._stopped
+
+    @property
     def hold(self) -> LaneHold:
         """The current one, up to the last reading."""
         return self.running[0]

@@ -328,7 +328,9 @@ class Supervisor:
             tombstone=self._tombstones.get(key.shard_uid),
             known_attempts=held,
             spec_problem=spec if isinstance(spec, Problem) else None,
-            draining=self.draining or self.closing.takes_nothing,
+            draining=self.draining
+            or self.closing.takes_nothing
+            or (needs_lane and not self._services.yields.takes_batches),
             scratch_shortage=self._services.scratch.shortage() if needs_lane else None,
             slot_free=self.lanes.free > 0 if needs_lane else self.control.waiting < MAX_WAITING_CONTROL,
             lacks_lanes=needs_lane and not offline(self._services.pools),

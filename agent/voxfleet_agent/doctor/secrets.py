@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from voxfleet_agent.agent_tokens import read_tokens
 from voxfleet_agent.config import AgentConfig, ConfigError
-from voxfleet_agent.doctor.finding import Finding, fail, ok
+from voxfleet_agent.doctor.finding import Finding, fail, ok, warn
 from voxfleet_agent.ledger import load_key
+from voxfleet_api.pools import PoolKind
 
 
 def check_secrets(config: AgentConfig) -> list[Finding]:
@@ -25,6 +26,14 @@ def check_secrets(config: AgentConfig) -> list[Finding]:
             " none, which the MacAgent's ledgerPublicKey must then name",
         ),
     ]
+    if config.session_token_file is None and any(pool.kind is PoolKind.INTERACTIVE for pool in config.pools):
+        findings.append(
+            warn(
+                "session token",
+                "there is an Interactive pool and no sessionTokenFile: the agent takes no session of an endpoint",
+                "name a file in sessionTokenFile, and run voxfleet-agent init --config FILE",
+            )
+        )
     if config.https.ca_bundle is not None:
         findings.append(_check("certificates", lambda: _read_bundle(config), "correct https.caBundle, or its file"))
     return findings

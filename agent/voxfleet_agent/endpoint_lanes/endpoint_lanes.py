@@ -155,6 +155,9 @@ class EndpointLanes:
         live = self._live.get(key)
         return None if live is None else live.lane_for_sessions
 
+    def live_lanes(self) -> list[LiveLane]:
+        return list(self._live.values())
+
     def status(self, key: LaneKey) -> LaneStatus | None:
         live = self._live.get(key)
         return None if live is None or live.gone.is_set() else live.status()

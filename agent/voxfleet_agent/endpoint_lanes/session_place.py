@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import TracebackType
 
 from voxfleet_agent.endpoint_lanes.live_lane import LiveLane
@@ -50,10 +49,9 @@ class SessionPlace:
             case OpenHearing():
                 return lane.open_hearing(hearing_request(request))
 
-    @property
-    def measured(self) -> Callable[[TurnMeasured], None]:
-        """Takes what the caller measured of a turn."""
-        return self._live.latencies.measured
+    def measured(self, turn: TurnMeasured) -> None:
+        """Takes what the caller measured of a turn; also after the session's end."""
+        self._live.latencies.measured(turn)
 
     def _give_up_wait(self) -> None:
         if self._awaited:

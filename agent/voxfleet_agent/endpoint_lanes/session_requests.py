@@ -8,6 +8,8 @@ from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.job_task import Synthesis
 from voxfleet_api.session_protocol import SAMPLE_BYTES, OpenHearing, OpenSpeaking, OpenUpload, VoiceActivity
 
+MOST_AHEAD_BYTES = 2**20
+"""Of speech that waits here for its listener to read, whatever window it has: 22 s at 24 kHz."""
 _NUMBERED_BY_THE_LANE = 0
 
 
@@ -39,7 +41,7 @@ def speaking_request(request: OpenSpeaking, synthesis: Synthesis | None) -> lane
         session=_NUMBERED_BY_THE_LANE,
         text=request.text,
         synthesis=spoken_as(synthesis, request),
-        room_samples=request.window_bytes // SAMPLE_BYTES,
+        room_samples=min(request.window_bytes, MOST_AHEAD_BYTES) // SAMPLE_BYTES,
     )
 
 

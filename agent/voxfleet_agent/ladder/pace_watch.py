@@ -61,6 +61,11 @@ class LanePace:
             self._watch.at_work.discard(self._name)
             self._table = None
 
+    @property
+    def table(self) -> LadderTable | None:
+        """The ladder of what the lane works on."""
+        return self._table
+
     def clips_sent(self, count: int) -> None:
         self._in_flight += count
         self._watch.at_work.add(self._name)

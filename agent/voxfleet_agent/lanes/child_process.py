@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -25,6 +25,7 @@ from voxfleet_agent.lane_protocol.messages import (
     SessionLimits,
     WorkerRefusal,
 )
+from voxfleet_agent.lane_protocol.session_messages import BatchesPaused
 from voxfleet_agent.lanes import memory_guard
 from voxfleet_agent.lanes.child_exits import (
     STOPPED_BY_AGENT,
@@ -99,6 +100,10 @@ class ChildProcess:
         self.tells_progress = False
         """The model tells its progress within the clips that it works on."""
         self.pace = ModelPace()
+        self.unanswered_pauses = 0
+        """How often it was told to pause its batches without having said yet that they stand still."""
+        self.paused: Callable[[int], None] = lambda _: None
+        """Told the milliseconds of the step that had to end before its batches stood still."""
         self.last_received_seconds = 0.0
         """When the last message came, on the loop's clock."""
 
@@ -234,7 +239,7 @@ class ChildProcess:
             await self._requests.drain()
 
     async def receive(self) -> WorkerAnswer:
-        """The next answer. Announcements before it update `decoding` and `inferring`.
+        """The next answer. Announcements before it update `decoding` and `inferring`, and call `paused`.
 
         Raises ChildEndedError. Cancelling the call ends the child, because half a message may have been read.
         """
@@ -248,6 +253,9 @@ class ChildProcess:
                     self.inferring, self.inferring_milliseconds = answer.indexes, answer.audio_milliseconds
                     self.tells_progress = answer.tells_progress
                     self.pace.announced(self.last_received_seconds, works=bool(answer.indexes))
+                case BatchesPaused():
+                    self.unanswered_pauses = max(0, self.unanswered_pauses - 1)
+                    self.paused(answer.step_milliseconds)
                 case _:
                     if isinstance(answer, HeardAudio):
                         self.pace.told(self.last_received_seconds)

@@ -101,6 +101,8 @@ class InteractiveLane:
         """Called when the lane becomes warm or ceases to be, and when it is abandoned."""
         self.used: Callable[[], None] = lambda: None
         """Called when a session was opened."""
+        self.sessions_changed: Callable[[], None] = lambda: None
+        """Called when `open_sessions` changes, and when `speaking` may have."""
 
     @property
     def pid(self) -> int | None:
@@ -119,6 +121,11 @@ class InteractiveLane:
     @property
     def open_sessions(self) -> int:
         return 0 if self._serving is None else self._serving.sessions.open_count
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a person waits for the model, or is about to."""
+        return self._serving is not None and self._serving.sessions.speaking
 
     def readings(self) -> LaneReadings:
         """Over all children since the last `load`."""
@@ -310,6 +317,7 @@ class InteractiveLane:
 
     def _set_warm(self, serving: ServingChild) -> None:
         self._serving, self.trouble = serving, None
+        serving.sessions.changed = lambda: self.sessions_changed()
         self.changed()
 
     def _child_ended(self, serving: ServingChild, end: ChildEnd) -> None:

@@ -25,6 +25,7 @@ from voxfleet_agent.lanes.child_exits import TOO_MUCH_AT_ONCE, Blame, ChildEnd, 
 from voxfleet_agent.lanes.child_process import ChildEndedError, ChildProcess
 from voxfleet_agent.lanes.child_start import WORKER, ChildStart
 from voxfleet_agent.lanes.clip_queue import ClipQueue
+from voxfleet_agent.lanes.giving_way import GivingWay
 from voxfleet_agent.lanes.hang_detection import CHECK_SECONDS, HangTimeouts, allowed_seconds, endless_decode
 from voxfleet_agent.lanes.lane_reports import ReadingsTotal, clip_verdict, endless_decode_verdict, poison_verdicts
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, LaneSpec, LoadedModel, StepDown
@@ -78,6 +79,7 @@ class ProcessLane:
         self._child_reads: Path | None = None
         """The model's folder that the living child was started for."""
         self._totals = ReadingsTotal()
+        self._giving_way = GivingWay()
         self._call_lock = asyncio.Lock()
         self._start_lock = asyncio.Lock()
 
@@ -100,6 +102,10 @@ class ProcessLane:
     @batch_size.setter
     def batch_size(self, size: int) -> None:
         self._batch_size = BatchSize(size)
+
+    @property
+    def giving_way(self) -> GivingWay:
+        return self._giving_way
 
     @property
     def stepped_down(self) -> StepDown | None:
@@ -134,6 +140,7 @@ class ProcessLane:
         """
         async with self._call_lock:
             call = WorkCall(ClipQueue(), BatchFeed(batches))
+            self._giving_way.work_begins(lambda: not call.queue.idle)
             try:
                 while not (call.feed.ended and call.queue.empty):
                     for verdict in await self._step(call):
@@ -141,6 +148,7 @@ class ProcessLane:
                             self._batch_size.undo_halvings_caused_by(verdict.index)
                         yield verdict
             finally:
+                self._giving_way.work_ends()
                 await call.feed.close()
                 if not call.queue.idle:
                     self._totals.resets["Cancelled"] += 1
@@ -187,7 +195,8 @@ class ProcessLane:
             return await self._handle_child_end(call, child, error.end)
 
     async def _send_batches(self, call: WorkCall, child: ChildProcess) -> None:
-        while not call.recycling and (batch := call.queue.next_batch(self.batch_size)) is not None:
+        batch_size = self._giving_way.batch_size(self.batch_size)
+        while not call.recycling and (batch := call.queue.next_batch(batch_size)) is not None:
             if self._lane_user is not None:
                 for clip in batch.clips:
                     if clip.text is None:
@@ -196,6 +205,7 @@ class ProcessLane:
                 ClipMessage(index=clip.index, path=self._path_for_child(clip), text=clip.text, max_bytes=clip.max_bytes)
                 for clip in batch.clips
             )
+            self._giving_way.before_batch(child)
             child.send(BatchMessage(number=batch.number, clips=clips, batch_size=batch.batch_size))
             call.batch_sent()
 
@@ -244,6 +254,7 @@ class ProcessLane:
                     heard_clip.heard(answer.audio_milliseconds)
                 return ()
             case BatchDone() if (sent_batch_size := call.queue.batch_done(answer.number)) is not None:
+                self._giving_way.look()
                 self._totals.current_child = answer.readings
                 if answer.memory_short:
                     # While the child is being replaced because of a leak, the leak may be the cause.
@@ -377,6 +388,7 @@ class ProcessLane:
     def _forget_child(self, child: ChildProcess) -> None:
         if self._child is child:
             self._child, self._child_assignment = None, None
+            self._giving_way.look()
             self._totals.child_ended()
 
     def _stopped_error(self) -> VoxFleetError:

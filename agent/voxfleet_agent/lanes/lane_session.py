@@ -16,6 +16,7 @@ from voxfleet_agent.lane_protocol.session_messages import (
     GrantRoom,
     SessionEnded,
     SessionOpened,
+    SpeechStarted,
     SpokenAudio,
     TurnCommitted,
     TurnDone,
@@ -35,6 +36,8 @@ class SessionBounds:
 
     told_bytes: int = 2**18
     """Of what it told and its reader has not taken. A session that speaks holds its room besides."""
+    told_of_a_file_bytes: int = 2**23
+    """The same of a recording, of which a piece may be hours long, and is told at once with its segments."""
     window_bytes: int = 2**20
     """Of audio that the child has not counted as taken: 32 s at 16 kHz. Less where the child says so."""
 
@@ -54,6 +57,16 @@ class LaneSession(ABC):
         self._queue = SessionQueue(bounds.told_bytes)
         self._ending_since_seconds: float | None = None
         self._owed_since_seconds: float | None = now_seconds()
+        self.moved: Callable[[], None] = lambda: None
+        """Called when `speaking` may have changed."""
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a person waits for the model, or is about to.
+
+        From the onset of speech until the turn's text was told, or until a text was spoken.
+        """
+        return not self.ended
 
     @property
     def ended(self) -> bool:
@@ -80,6 +93,7 @@ class LaneSession(ABC):
         if not self.ended and self._ending_since_seconds is None:
             self._ending_since_seconds = self._now_seconds()
             self._feed.put(EndSession(session=self.number))
+            self.moved()
 
     def cancel(self) -> None:
         """Ends the session at once, whatever it has not told yet."""
@@ -121,6 +135,7 @@ class LaneSession(ABC):
 
     def _finish(self, end: SessionEnded, *, drop: bool = False) -> None:
         self._queue.finish(end, drop=drop)
+        self.moved()
 
     def _takes_more(self) -> bool:
         """Whether the session takes more of its caller. One that asks for more than the lane takes loses it."""
@@ -173,19 +188,31 @@ class ListeningSession(LaneSession):
                 return  # it takes audio also of a session whose text it forgot
             case TurnCommitted():
                 self._turns_without_text += 1
+                self.moved()
             case TurnDone():
                 self._turns_without_text = max(0, self._turns_without_text - 1)
+                self.moved()
         self._owed_since_seconds = self._now_seconds() if self._turns_without_text else None
 
 
 class HearingSession(ListeningSession):
     """Somebody speaks."""
 
+    detects_turns = True
+    """Whether speech is told apart from silence; else any audio begins a turn."""
+    _turn_is_open = False
+
+    @property
+    def speaking(self) -> bool:
+        return not self.ended and (self._turn_is_open or self._turns_without_text > 0)
+
     def send_audio(self, pcm: bytes) -> None:
         """`pcm`: 16-bit little-endian samples of one channel, whole ones. Raises ValueError for half a sample."""
         if len(pcm) % SAMPLE_BYTES:
             raise ValueError("audio ends in the middle of a sample")
         self._send_audio(pcm, heard_audio)
+        if not self.detects_turns:
+            self._open_turn(is_open=True)
 
     def commit(self) -> None:
         """The open turn ends here."""
@@ -194,10 +221,30 @@ class HearingSession(ListeningSession):
     def clear(self) -> None:
         """The open turn never was."""
         self._put(ClearTurn(session=self.number))
+        self._open_turn(is_open=False)
+
+    def _settle(self, event: SessionEvent) -> None:
+        super()._settle(event)
+        if isinstance(event, SpeechStarted | TurnCommitted):
+            self._open_turn(is_open=isinstance(event, SpeechStarted))
+
+    def _open_turn(self, *, is_open: bool) -> None:
+        if self._turn_is_open != is_open:
+            self._turn_is_open = is_open
+            self.moved()
 
 
 class FileSession(ListeningSession):
     """A recording is heard, whose file comes as its bytes."""
+
+    def __init__(self, number: int, feed: SessionFeed, bounds: SessionBounds, now_seconds: Callable[[], float]) -> None:
+        super().__init__(number, feed, bounds, now_seconds)
+        self._queue.max_bytes = bounds.told_of_a_file_bytes
+
+    @property
+    def speaking(self) -> bool:
+        """Nobody waits for the model while the file still comes."""
+        return not self.ended and (self._ending_since_seconds is not None or self._turns_without_text > 0)
 
     def send_bytes(self, content: bytes) -> None:
         self._send_audio(content, file_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from voxfleet_agent.lane_protocol.session_messages import (
@@ -44,15 +44,24 @@ class SessionTable:
         """What is left of the audio of the long step that the child is in."""
         self._step_ended_seconds = 0.0
         """When the last long step ended: nobody was passed over before that."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when a session opens or ends, and when `speaking` may have changed."""
 
     @property
     def open_count(self) -> int:
         return len(self._sessions)
 
+    @property
+    def speaking(self) -> bool:
+        """Whether a person waits for the model, or is about to."""
+        return any(session.speaking for session in self._sessions.values())
+
     def open_hearing(self, request: OpenHearing) -> HearingSession:
         """The number in a request is replaced. Raises VoxFleetError(THROTTLED) while all places are taken."""
         number = self._next_number()
-        return self._open(request, HearingSession(number, self.feed, self._bounds, self._now_seconds))
+        session = HearingSession(number, self.feed, self._bounds, self._now_seconds)
+        session.detects_turns = request.turn_detection is not None
+        return self._open(request, session)
 
     def open_file(self, request: OpenFile) -> FileSession:
         """Raises VoxFleetError(THROTTLED)."""
@@ -84,6 +93,7 @@ class SessionTable:
         session.told(answer)
         if isinstance(answer, SessionEnded):
             del self._sessions[answer.session]
+            self.changed()
 
     def end_all(self, failure_class: FailureClass, reason: str) -> int:
         """Ends the sessions of a child that is gone, and returns how many had not ended."""
@@ -91,6 +101,7 @@ class SessionTable:
         for session in ended:
             session.lane_ended(failure_class, reason)
         self._sessions.clear()
+        self.changed()
         return len(ended)
 
     def silence(self) -> ChildSilence:
@@ -128,4 +139,6 @@ class SessionTable:
     def _open(self, request: OpenHearing | OpenFile | OpenSpeaking, session: S) -> S:
         self.feed.send_first(request.model_copy(update={"session": session.number}))
         self._sessions[session.number] = session
+        session.moved = lambda: self.changed()
+        self.changed()
         return session

@@ -34,6 +34,7 @@ from voxfleet_api.session_protocol import (
 FIRST_MESSAGE_SECONDS = 5.0
 LISTENER_SECONDS = 600.0
 """How long a speech that was told to its end may go on being heard."""
+_NAME_CHARACTERS = 64
 _MESSAGES_AT_A_TIME = 32
 """After so many, other connections have their turn."""
 
@@ -187,7 +188,8 @@ class _Conversation:
 
 def fields_of(error: ValidationError) -> str:
     """Which fields are wrong; never what they hold."""
-    return ", ".join(".".join(map(str, item["loc"])) or "the whole message" for item in error.errors()[:5])
+    named = (".".join(map(str, item["loc"])) or "the whole message" for item in error.errors()[:5])
+    return ", ".join(name[:_NAME_CHARACTERS] for name in named)
 
 
 def _what(session: LaneSession) -> str:

@@ -6,10 +6,13 @@ uvicorn reads no further while a message waits for the application, and bounds a
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
-from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
 
 PING_SECONDS = 10.0
 """Between two pings, and for the answer to one: a peer that is gone holds its session for twice as long."""

@@ -30,9 +30,12 @@ from voxfleet_agent.worker.turn_hearing import TurnHearing
 from voxfleet_agent.worker.upload_decoding import UploadDecoding, UploadedPiece, UploadEnd
 from voxfleet_agent.worker.uploaded_file import UploadedFile
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.session_protocol import MAX_CONTROL_BYTES
 
 WINDOW_BYTES = 2**19
 """Bytes of files wait for the model only while a step runs."""
+_ENVELOPE_BYTES = 2**14
+"""What the agent's message to the gateway may take beyond the child's to the agent."""
 MOST_DECODING_SECONDS = 20
 """How long the decoding of a piece may take. The parent, who would give up the whole child, waits for longer."""
 
@@ -160,21 +163,25 @@ class UploadSession:
         infer_ns = self._now_ns() - started_ns - self._passes.take_away_ns()
         self._unspoken += shifted_spans(judgement.unspoken, piece.start_milliseconds)
         self._repeated += shifted_spans(judgement.repeated, piece.start_milliseconds)
+        done = TurnDone(
+            session=self._number,
+            turn=turn,
+            text=transcript.text,
+            start_milliseconds=piece.start_milliseconds,
+            end_milliseconds=piece.end_milliseconds,
+            language=transcript.language,
+            segments=placed((piece.start_milliseconds, piece.end_milliseconds), transcript.segments),
+            wait_milliseconds=wait_ns // 1_000_000,
+            infer_milliseconds=infer_ns // 1_000_000,
+        )
+        if len(done.model_dump_json()) > MAX_CONTROL_BYTES - _ENVELOPE_BYTES:
+            raise VoxFleetError(
+                FailureClass.INFERENCE_ERROR,
+                f"the text of a piece takes more than {MAX_CONTROL_BYTES >> 10} KiB; declare conversions.windows",
+            )
         if transcript.text:
             self._tell(TextDelta(session=self._number, turn=turn, text=transcript.text))
-        self._tell(
-            TurnDone(
-                session=self._number,
-                turn=turn,
-                text=transcript.text,
-                start_milliseconds=piece.start_milliseconds,
-                end_milliseconds=piece.end_milliseconds,
-                language=transcript.language,
-                segments=placed((piece.start_milliseconds, piece.end_milliseconds), transcript.segments),
-                wait_milliseconds=wait_ns // 1_000_000,
-                infer_milliseconds=infer_ns // 1_000_000,
-            )
-        )
+        self._tell(done)
 
     def _finish(self, end: UploadEnd) -> None:
         if end.failure is not None:

@@ -61,7 +61,7 @@ class EndpointAuth(
         Field(
             ge=1,
             le=100_000,
-            description="How many calls each key and each ServiceAccount may make a minute, at each gateway; absent:"
+            description="How many calls a minute each key and each ServiceAccount has, at each gateway; absent:"
             " no bound but the lanes.",
         ),
     ] = None

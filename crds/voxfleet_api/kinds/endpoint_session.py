@@ -9,8 +9,6 @@ from pydantic import Field
 
 from voxfleet_api.base import Duration, SpecModel, between
 
-NOT_YET = "Not acted on yet: it will bound sessions once a gateway serves them."
-
 
 class SessionLimits(SpecModel):
     """What one session may take."""
@@ -52,7 +50,7 @@ class Streaming(SpecModel):
     partial: Annotated[
         Duration,
         Field(
-            description=f"How often an open turn is transcribed anew. {NOT_YET}",
+            description="How often an open turn is transcribed anew.",
             json_schema_extra=between("100ms", "60s"),
         ),
     ] = "500ms"
@@ -70,19 +68,19 @@ class TurnDetection(SpecModel):
 
     type: Annotated[
         TurnDetectionType,
-        Field(description=f"ServerVad: speech and silence, as Silero VAD hears them. None: the client. {NOT_YET}"),
+        Field(description="ServerVad: speech and silence, as Silero VAD hears them. None: the client."),
     ] = TurnDetectionType.SERVER_VAD
     threshold_percent: Annotated[
-        int, Field(ge=1, le=99, description=f"How sure the detection of speech must be, in percent. {NOT_YET}")
+        int, Field(ge=1, le=99, description="How sure the detection of speech must be, in percent.")
     ] = 50
     prefix_padding: Annotated[
         Duration,
         Field(
-            description=f"How much audio before speech belongs to it. {NOT_YET}",
+            description="How much audio before speech belongs to it.",
             json_schema_extra=between("10ms", "5s"),
         ),
     ] = "300ms"
     silence: Annotated[
         Duration,
-        Field(description=f"After how much silence a turn ends. {NOT_YET}", json_schema_extra=between("100ms", "10s")),
+        Field(description="After how much silence a turn ends.", json_schema_extra=between("100ms", "10s")),
     ] = "500ms"

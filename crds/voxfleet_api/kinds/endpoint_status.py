@@ -133,7 +133,11 @@ class EndpointUsage(StatusModel):
         Decimal3, Field(description="Seconds in which sessions were open, or had been within the last minute.")
     ] = "0.000"
     overhead_seconds: Annotated[
-        Decimal3, Field(description="Seconds in which a lane was loaded, warm without a session, or cleaned up.")
+        Decimal3,
+        Field(
+            description="Seconds in which a lane was loaded, warm without a session, or cleaned up, and in"
+            " which batches stood still for its sessions."
+        ),
     ] = "0.000"
     rows: Annotated[int, Field(ge=0, description="Signed rows in the sum.")] = 0
     updated_at: Annotated[

@@ -22,6 +22,7 @@ from voxfleet_api.base import (
 from voxfleet_api.kinds.endpoint_auth import EndpointAuth
 from voxfleet_api.kinds.endpoint_session import SessionLimits, Streaming, TurnDetection
 from voxfleet_api.kinds.endpoint_status import MAX_LANES, VoiceEndpointStatus
+from voxfleet_api.kinds.endpoint_yield import Yield
 from voxfleet_api.kinds.job_model import ModelSource
 from voxfleet_api.kinds.job_task import Synthesis, Task, Transcription
 from voxfleet_api.kinds.mac_availability import Window
@@ -150,6 +151,14 @@ class VoiceEndpointSpec(
             json_schema_extra={**between("1m", "1h"), **NOT_FILLED_IN},
         ),
     ] = "5m"
+    yield_: Annotated[
+        Yield,
+        Field(
+            alias="yield",
+            description="How batches on the same Mac give way to sessions. A change loads the lanes anew.",
+            json_schema_extra=NOT_FILLED_IN,
+        ),
+    ] = Yield()
     auth: Annotated[EndpointAuth | None, Field(description="Who may call it through a gateway; absent: nobody.")] = None
     billing_key: Annotated[
         str | None,

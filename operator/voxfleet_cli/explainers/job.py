@@ -14,6 +14,7 @@ from voxfleet_billing.budget_use import BUDGET
 from voxfleet_cli.expected_cost_text import cost_text
 from voxfleet_cli.explainers.explanation import UNSEEN, Explainer, Plain, Related, attempts_of, reason_of
 from voxfleet_cli.job_wait import wait_of
+from voxfleet_cli.job_yield import yields_of
 from voxfleet_operator.reconcile.job.contract_limits import job_limit_checks
 from voxfleet_operator.reconcile.job_life import takes_attempts
 
@@ -28,6 +29,7 @@ def _details(job: AudioBatchJob, related: Related) -> Plain:
     return {
         "pending": status.pending_reason,
         **({} if related.around is None else wait_of(job, related.around)),
+        "yields": None if related.around is None else yields_of(job, related.of(AudioShard), related.around.endpoints),
         "reruns": None if job.spec.source is None else f"{job.spec.source.select} of {job.spec.source.job_ref.name}",
         "estimate": _estimate(job),
         "clips": status.clips.dump(),

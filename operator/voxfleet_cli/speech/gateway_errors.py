@@ -22,9 +22,10 @@ _HINTS: Mapping[int, str] = {
 class GatewayRefused(Exception):
     """The gateway's answer to a call: its status, and its words where it had any."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.retry_after_seconds = retry_after_seconds
 
 
 class GatewayLost(Exception):
@@ -36,16 +37,23 @@ def refused(status: int, body: bytes, retry_after: str | None = None) -> Gateway
     said = _message(body) or _HINTS.get(status) or f"HTTP {status}"
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE) and retry_after:
         said = f"{said.rstrip('.')}; try again in {retry_after} s"
-    return GatewayRefused(status, said)
+    return GatewayRefused(status, said, float(retry_after) if retry_after and retry_after.isdigit() else None)
 
 
-def late_failure(line: Mapping[str, object]) -> GatewayLost | None:
-    """The error of a line that ends a stream, if it is one."""
+def late_failure(line: Mapping[str, object]) -> GatewayLost | GatewayRefused | None:
+    """The error of a line or a message that ends a stream, if it is one.
+
+    OpenAI's error objects tell by their type whose fault it was, mlx-audio's messages by `retryable`.
+    """
     error = line.get("error")
     if error is None:
         return None
-    said = error.get("message") if isinstance(error, dict) else error
-    return GatewayLost(_bounded(str(said)))
+    if isinstance(error, dict):
+        said, callers_fault = error.get("message"), error.get("type") == "invalid_request_error"
+    else:
+        said, callers_fault = error, line.get("retryable") is False
+    message = _bounded(str(said))
+    return GatewayRefused(HTTPStatus.BAD_REQUEST, message) if callers_fault else GatewayLost(message)
 
 
 def exit_of(error: GatewayRefused | GatewayLost) -> Exit:

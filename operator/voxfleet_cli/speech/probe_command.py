@@ -28,6 +28,8 @@ from voxfleet_cli.speech.recordings import extension_of
 
 EXAMPLE = "example.wav"
 MAX_CLIP_BYTES = 64 * 2**20
+MAX_RETRY_SECONDS = 5.0
+"""A caller that was refused waits as long as it is told to, but no longer."""
 
 
 class ProbeOutput(StrEnum):
@@ -120,8 +122,11 @@ async def _calls(call: _CallOnce, count: int, concurrency: int) -> list[Call | G
             started = monotonic()
             try:
                 parts = await call()
-            except (GatewayRefused, GatewayLost) as error:
+            except GatewayLost as error:
                 found.append(error)
+            except GatewayRefused as error:
+                found.append(error)
+                await asyncio.sleep(min(error.retry_after_seconds or 0.0, MAX_RETRY_SECONDS))
             else:
                 found.append(Call((monotonic() - started) * 1000, parts))
 

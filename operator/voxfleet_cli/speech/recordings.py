@@ -42,23 +42,25 @@ def opened_recording(source: str) -> Iterator[OpenedRecording]:
 
 async def standard_input(piece_bytes: int) -> AsyncIterator[bytes]:
     """As it comes. Who gives up waiting leaves the reading behind: it may never end, and ends nobody's program."""
-    loop, pieces = asyncio.get_running_loop(), asyncio.Queue[bytes](_PIECES_AHEAD)
+    loop, pieces = asyncio.get_running_loop(), asyncio.Queue[bytes]()
+    room = threading.Semaphore(_PIECES_AHEAD)
 
     def read() -> None:
-        with suppress(RuntimeError, asyncio.CancelledError):  # the loop is closed
-            while True:
+        piece = b"more"
+        with suppress(RuntimeError):  # the loop is closed
+            while piece:
+                room.acquire()
                 try:
                     piece = os.read(STDIN_DESCRIPTOR, piece_bytes)
                 except OSError:
                     piece = b""
-                asyncio.run_coroutine_threadsafe(pieces.put(piece), loop).result()
-                if not piece:
-                    return
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
     # Neither a pool's thread, which is waited for at the end, nor sys.stdin, whose lock would be held then.
     threading.Thread(target=read, name="standard-input", daemon=True).start()
     while piece := await pieces.get():
         yield piece
+        room.release()
 
 
 async def bare_samples(rate_hz: int, frame_milliseconds: int = 20) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""How many calls a key may make a minute: token buckets, of which only so many are kept. Pure but for its clock."""
+"""How many calls a minute a key has: token buckets, of which only so many are kept. Pure but for its clock."""
 
 from __future__ import annotations
 

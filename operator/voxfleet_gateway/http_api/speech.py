@@ -21,7 +21,7 @@ from voxfleet_gateway.lane_session import LaneSession
 from voxfleet_gateway.refusals import CallRefused
 from voxfleet_gateway.served_models import check_model
 from voxfleet_gateway.served_task import check_task
-from voxfleet_gateway.turn_latency import Playback, TurnStamps, turn_measured
+from voxfleet_gateway.turn_latency import SPEECH_ROUND_TRIPS, Playback, TurnStamps, turn_measured
 
 MAX_CALL_BYTES = 2**20
 STREAMED_WINDOW_BYTES = 2**18
@@ -39,7 +39,8 @@ async def speak(request: web.Request, call: ApiCall) -> web.StreamResponse:
     asked_seconds = call.now_seconds()
     async with call.open_session(_opening(options)) as session:
         encoding = speech_encoding(options.response_format, session.sample_rate_hz)
-        body = StreamedBody(request, encoding.content_type, idle_seconds=call.endpoint.spec.session.idle_seconds)
+        body = StreamedBody(request, idle_seconds=call.endpoint.spec.session.idle_seconds)
+        body.set_header("Content-Type", encoding.content_type)
         try:
             async with session_time(call), aclosing(_speech(session)) as speech:
                 if options.stream:
@@ -148,6 +149,6 @@ def _measured(stamps: TurnStamps, session: LaneSession, infer_milliseconds: int 
         stamps,
         tunnel_milliseconds=session.tunnel_milliseconds,
         infer_milliseconds=infer_milliseconds,
-        round_trips=2,
+        round_trips=SPEECH_ROUND_TRIPS,
         stalls=stalls,
     )

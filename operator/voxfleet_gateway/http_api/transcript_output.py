@@ -17,7 +17,7 @@ from voxfleet_gateway.http_api.transcript_streams import transcript_stream
 from voxfleet_gateway.http_api.transcription_options import TranscriptionOptions, stream_form
 from voxfleet_gateway.lane_session import LaneSession
 from voxfleet_gateway.refusals import CallRefused
-from voxfleet_gateway.turn_latency import TurnStamps, turn_measured
+from voxfleet_gateway.turn_latency import RECORDING_ROUND_TRIPS, TurnStamps, turn_measured
 
 
 class TranscriptOutput(Protocol):
@@ -44,13 +44,19 @@ class UploadTimes:
     now_seconds: Callable[[], float]
     session: LaneSession
     last_byte_seconds: float
+    asked_seconds: float
+    """When the session was asked for."""
     sent_seconds: float
+    """When the last byte was passed on."""
 
     def measured(self, told_seconds: float, infer_milliseconds: int) -> TurnMeasured:
         """As if the first line were written now."""
+        was_opened_for_it = self.asked_seconds >= self.last_byte_seconds
+        sent_seconds = self.asked_seconds if was_opened_for_it else self.sent_seconds
         return turn_measured(
             LatencyKind.UPLOADED_TEXT,
-            TurnStamps(self.last_byte_seconds, self.sent_seconds, told_seconds, self.now_seconds()),
+            TurnStamps(self.last_byte_seconds, sent_seconds, told_seconds, self.now_seconds()),
+            round_trips=RECORDING_ROUND_TRIPS if was_opened_for_it else 1,
             tunnel_milliseconds=self.session.tunnel_milliseconds,
             infer_milliseconds=infer_milliseconds,
         )
@@ -58,9 +64,15 @@ class UploadTimes:
 
 class WholeTranscript:
     def __init__(
-        self, request: web.Request, times: UploadTimes, options: TranscriptionOptions, *, endpoint_language: str | None
+        self,
+        request: web.Request,
+        times: UploadTimes,
+        options: TranscriptionOptions,
+        *,
+        endpoint_language: str | None,
+        idle_seconds: float,
     ) -> None:
-        self._request = request
+        self._body = StreamedBody(request, idle_seconds=idle_seconds)
         self._times = times
         self._options = options
         self._language = options.language or endpoint_language
@@ -68,7 +80,7 @@ class WholeTranscript:
 
     @property
     def has_begun(self) -> bool:
-        return False
+        return self._body.has_begun
 
     async def delta(self, delta: TextDelta) -> None:
         self._transcript.add_delta(delta)
@@ -84,17 +96,16 @@ class WholeTranscript:
             audio_milliseconds=ended.audio_milliseconds or self._transcript.end_milliseconds,
             language=self._language,
         )
-        timing = server_timing(self._times.measured(told_seconds, infer))
-        response = web.Response(
-            body=answer.body, content_type=answer.content_type, charset="utf-8", headers={SERVER_TIMING: timing}
-        )
-        await response.prepare(self._request)
-        await response.write_eof()
+        self._body.set_header("Content-Type", answer.content_type)
+        self._body.set_header(SERVER_TIMING, server_timing(self._times.measured(told_seconds, infer)))
+        self._body.set_length(len(answer.body))
+        await self._body.write(answer.body)
+        response = await self._body.finish()
         await self._times.session.measured(self._times.measured(told_seconds, infer))
         return response
 
     async def fail(self, refusal: CallRefused) -> web.StreamResponse:
-        raise refusal
+        return self._body.cut_short()
 
 
 class StreamedTranscript:
@@ -103,7 +114,8 @@ class StreamedTranscript:
     ) -> None:
         form = stream_form(request.headers.get("Accept", ""), options.response_format)
         self._times = times
-        self._body = StreamedBody(request, f"{form}; charset=utf-8", idle_seconds=idle_seconds)
+        self._body = StreamedBody(request, idle_seconds=idle_seconds)
+        self._body.set_header("Content-Type", f"{form}; charset=utf-8")
         self._stream = transcript_stream(form)
         self._transcript = Transcript()
         self._is_measured = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -40,10 +41,11 @@ async def transcribe(request: web.Request, call: ApiCall) -> web.StreamResponse:
             await upload.read_beginning()
         options = _checked_options(call, upload)
         opening = OpenUpload(max_bytes=limits.max_upload_bytes, extension=upload.extension, language=options.language)
+        asked_seconds = call.now_seconds()
         async with call.open_session(opening) as session:
             sending = asyncio.create_task(_send(call, upload, session, options))
             try:
-                return await _answer(request, call, upload, session, sending)
+                return await _Transcription(request, call, upload, session, asked_seconds).answer(sending)
             finally:
                 sending.cancel()
                 await asyncio.wait({sending})
@@ -69,38 +71,47 @@ async def _send(call: ApiCall, upload: Upload, session: LaneSession, opened: Tra
     return sent_seconds
 
 
-async def _answer(
-    request: web.Request, call: ApiCall, upload: Upload, session: LaneSession, sending: asyncio.Task[float]
-) -> web.StreamResponse:
-    output: TranscriptOutput | None = None
-    try:
-        async with session_time(call), aclosing(_events(session, sending)) as events:
-            async for event in events:
-                if output is None:
-                    output = _output(request, call, upload, session, sent_seconds=sending.result())
-                if isinstance(event, TextDelta):
-                    await output.delta(event)
-                elif isinstance(event, TurnDone):
-                    await output.turn(event)
-                elif isinstance(event, Ended):
-                    return await output.end(event)
-        raise AssertionError("a session's events end with Ended")
-    except CallRefused as refusal:
-        if output is None or not output.has_begun:
-            raise
-        return await output.fail(refusal)
-    except ClientStopped as stopped:
-        return stopped.response
+@dataclass(frozen=True, slots=True)
+class _Transcription:
+    request: web.Request
+    call: ApiCall
+    upload: Upload
+    session: LaneSession
+    asked_seconds: float
+    """When the session was asked for."""
 
+    async def answer(self, sending: asyncio.Task[float]) -> web.StreamResponse:
+        output: TranscriptOutput | None = None
+        try:
+            async with session_time(self.call), aclosing(_events(self.session, sending)) as events:
+                async for event in events:
+                    if output is None:
+                        output = self._output(sending.result())
+                    if isinstance(event, TextDelta):
+                        await output.delta(event)
+                    elif isinstance(event, TurnDone):
+                        await output.turn(event)
+                    elif isinstance(event, Ended):
+                        return await output.end(event)
+            raise AssertionError("a session's events end with Ended")
+        except CallRefused as refusal:
+            if output is None or not output.has_begun:
+                raise
+            return await output.fail(refusal)
+        except ClientStopped as stopped:
+            return stopped.response
 
-def _output(
-    request: web.Request, call: ApiCall, upload: Upload, session: LaneSession, *, sent_seconds: float
-) -> TranscriptOutput:
-    options = _checked_options(call, upload)
-    times = UploadTimes(call.now_seconds, session, upload.last_byte_seconds, sent_seconds)
-    if options.stream:
-        return StreamedTranscript(request, times, options, idle_seconds=call.endpoint.spec.session.idle_seconds)
-    return WholeTranscript(request, times, options, endpoint_language=call.endpoint.spec.transcription.language)
+    def _output(self, sent_seconds: float) -> TranscriptOutput:
+        options = _checked_options(self.call, self.upload)
+        spec = self.call.endpoint.spec
+        times = UploadTimes(
+            self.call.now_seconds, self.session, self.upload.last_byte_seconds, self.asked_seconds, sent_seconds
+        )
+        idle_seconds = spec.session.idle_seconds
+        if options.stream:
+            return StreamedTranscript(self.request, times, options, idle_seconds=idle_seconds)
+        language = spec.transcription.language
+        return WholeTranscript(self.request, times, options, endpoint_language=language, idle_seconds=idle_seconds)
 
 
 async def _events(session: LaneSession, sending: asyncio.Task[float]) -> AsyncGenerator[SessionEvent, None]:

@@ -57,11 +57,19 @@ class LaneSocket:
     """Implements LaneSession."""
 
     def __init__(
-        self, socket: Socket, opened: Opened, request: OpenRequest, mac: str, clock: Callable[[], float]
+        self,
+        socket: Socket,
+        opened: Opened,
+        request: OpenRequest,
+        mac: str,
+        on_end: Callable[[], None],
+        clock: Callable[[], float],
     ) -> None:
+        """`on_end`: called once the session has ended by itself, with which its place on the lane is free."""
         self._socket = socket
         self._mac = mac
         self._sample_rate_hz = opened.sample_rate_hz
+        self._on_end = on_end
         self._clock = clock
         self._whole_bytes = SAMPLE_BYTES if isinstance(request, OpenHearing) else 1
         self._credit = AudioCredit(opened.window_bytes)
@@ -129,6 +137,8 @@ class LaneSocket:
         except (aiohttp.ClientError, ConnectionError, ValidationError, ValueError) as error:
             ended = _lost(f"{type(error).__name__} from the agent")
         self._end(ended)
+        with suppress(aiohttp.ClientError, ConnectionError):
+            await self._answer_pings()
 
     async def ping(self) -> None:
         """Measures the way to the Mac and back, and ends a session whose Mac is silent."""
@@ -175,10 +185,20 @@ class LaneSocket:
                 case _:
                     return _lost("the connection to the Mac ended")
 
+    async def _answer_pings(self) -> None:
+        """Until the socket is closed: a listener may still hear, and the agent looks whether it is there."""
+        while not self._socket.closed:
+            message = await self._socket.receive()
+            if message.type is aiohttp.WSMsgType.PING:
+                await self._socket.pong(message.data)
+            elif message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
+                return
+
     def _end(self, ended: Ended) -> None:
         if self.ended is not None:
             return
         self.ended = ended
+        self._on_end()
         self._credit.end()
         self._queue.end(ended)
 
@@ -194,13 +214,14 @@ async def open_lane_socket(
     headers: dict[str, str],
     request: OpenRequest,
     mac: str,
+    on_end: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[LaneSocket]:
     """Raises OpeningRefused. Leaving the context cancels the session."""
     socket = await _upgraded(client, url, headers)
     try:
         opened = await _opened(socket, request)
-        session = LaneSocket(socket, opened, request, mac, clock)
+        session = LaneSocket(socket, opened, request, mac, on_end, clock)
         tasks = [asyncio.create_task(session.receive()), asyncio.create_task(session.ping())]
         try:
             yield session

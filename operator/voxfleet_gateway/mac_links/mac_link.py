@@ -29,8 +29,6 @@ from voxfleet_operator.fleet.mac_view import AgentUnreachable, SecretMissing
 IDLE_SECONDS = 600.0
 LOOK_SECONDS = 1.0
 """How often an open link looks whether its connection is still there."""
-DIAL_SECONDS = 5.0
-"""So long a session waits for a link that is being dialled."""
 DOUBT_SECONDS = 5.0
 """After an opening without an answer; later the next one tries again, if other sessions still live on the link."""
 
@@ -115,13 +113,14 @@ class MacLink:
             await asyncio.gather(self._task, return_exceptions=True)
 
     @asynccontextmanager
-    async def session(self, key: LaneKey, request: OpenRequest) -> AsyncIterator[LaneSocket]:
-        """Raises OpeningRefused."""
+    async def session(
+        self, key: LaneKey, request: OpenRequest, wait_seconds: float, on_end: Callable[[], None]
+    ) -> AsyncIterator[LaneSocket]:
+        """Waits so long for a link that is being dialled. Raises OpeningRefused."""
         self.wake()
-        way = await self._ready()
-        opening = open_lane_socket(
-            way.client, f"{way.base_url}{sessions_path(key)}", way.headers, request, self.mac.metadata.name, self._clock
-        )
+        way = await self._ready(wait_seconds)
+        url, name = f"{way.base_url}{sessions_path(key)}", self.mac.metadata.name
+        opening = open_lane_socket(way.client, url, way.headers, request, name, on_end, self._clock)
         try:
             session = await opening.__aenter__()
         except OpeningRefused as refusal:
@@ -138,9 +137,9 @@ class MacLink:
             self._look.set()
             await opening.__aexit__(None, None, None)
 
-    async def _ready(self) -> _Way:
+    async def _ready(self, wait_seconds: float) -> _Way:
         try:
-            async with asyncio.timeout(DIAL_SECONDS), self._changed:
+            async with asyncio.timeout(wait_seconds), self._changed:
                 await self._changed.wait_for(lambda: self.state is not LinkState.DIALLING)
         except TimeoutError as error:
             raise OpeningRefused(Refusal.UNREACHABLE, "the Mac is still being dialled") from error
@@ -152,21 +151,24 @@ class MacLink:
         failures = 0
         try:
             while not self._is_done():
-                await self._turn(LinkState.DIALLING)
+                # Only the first dial is worth waiting for: a Mac that failed stays out of the way until it is up.
+                await self._turn(LinkState.DOWN if failures else LinkState.DIALLING)
                 try:
                     async with await self._dialer.dial(self.mac) as connection, self._open(connection) as way:
                         self._way, self._doubted = way, None
                         await self._turn(LinkState.UP)
                         lasted = self._clock()
                         trouble = await self._until_over(connection)
+                        self._way = None  # nobody begins on it while it is being closed
+                        await self._turn(LinkState.DIALLING if trouble is None else LinkState.DOWN)
                         if self._clock() - lasted > LOOK_SECONDS:
                             failures = 0
                 except (DialError, SecretMissing, AgentUnreachable, MacRejected, OSError) as error:
                     trouble = str(error)
                 finally:
                     self._way = None
-                if trouble is None:
-                    return
+                if trouble is None:  # nobody needs it, unless somebody came meanwhile
+                    continue
                 failures += 1
                 log.warning("link lost, dialled again soon", mac=self.mac.metadata.name, error=trouble)
                 await self._turn(LinkState.DOWN)

@@ -6,7 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 _MERGED_SECONDS = 0.02
-"""Samples that came within so little time of each other, and are so little audio, share a mark."""
+"""Samples that came within so little time of each other share a mark."""
 
 
 class _Mark(NamedTuple):
@@ -18,8 +18,7 @@ class _Mark(NamedTuple):
 class SampleTimes:
     """Samples are counted from the first one of the session."""
 
-    def __init__(self, rate_hz: int, *, most_marks: int) -> None:
-        self._merged_samples = round(rate_hz * _MERGED_SECONDS)
+    def __init__(self, *, most_marks: int) -> None:
         self._marks: deque[_Mark] = deque(maxlen=most_marks)
         self._end_sample = 0
 
@@ -28,12 +27,9 @@ class SampleTimes:
         if samples <= 0:
             return
         first_sample, self._end_sample = self._end_sample, self._end_sample + samples
-        if self._marks:
-            last = self._marks[-1]
-            is_near = now_seconds - last.seconds <= _MERGED_SECONDS
-            if is_near and self._end_sample - last.first_sample <= self._merged_samples:
-                self._marks[-1] = last._replace(end_sample=self._end_sample)
-                return
+        if self._marks and now_seconds - self._marks[-1].seconds <= _MERGED_SECONDS:
+            self._marks[-1] = self._marks[-1]._replace(end_sample=self._end_sample)
+            return
         self._marks.append(_Mark(first_sample, self._end_sample, now_seconds))
 
     def time_of(self, sample: int) -> float | None:

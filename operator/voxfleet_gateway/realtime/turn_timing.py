@@ -25,8 +25,8 @@ class TurnTiming:
     def __init__(self, rate_hz: int) -> None:
         """`rate_hz`: of the client's audio."""
         self._rate_hz = rate_hz
-        self._arrived = SampleTimes(rate_hz, most_marks=_MOST_MARKS)
-        self._sent = SampleTimes(rate_hz, most_marks=_MOST_MARKS)
+        self._arrived = SampleTimes(most_marks=_MOST_MARKS)
+        self._sent = SampleTimes(most_marks=_MOST_MARKS)
         self._awaited: dict[int, int] = {}
         """The first sample of each turn whose first text is awaited."""
 

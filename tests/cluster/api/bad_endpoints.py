@@ -55,6 +55,30 @@ BAD_ENDPOINTS: dict[str, Bad] = {
         "spec",
         "s3:// needs credentialsSecretRef",
     ),
+    "endpoint with auth that lets nobody in": Bad(
+        ENDPOINT, {"spec.auth": {"requestsPerMinute": 5}}, "spec.auth", "write keysSecretRef, serviceAccounts or both"
+    ),
+    **{
+        f"endpoint with the origin {origin!r}": Bad(
+            ENDPOINT,
+            {"spec.auth": {"serviceAccounts": ["robot"], "allowedOrigins": [origin]}},
+            "spec.auth.allowedOrigins",
+            "should match",
+        )
+        for origin in ("https://*", "app.example", "https://app.example/", "https://App.example")
+    },
+    **{
+        f"endpoint with the account {account!r}": Bad(
+            ENDPOINT, {"spec.auth": {"serviceAccounts": [account]}}, "spec.auth.serviceAccounts", "should match"
+        )
+        for account in ("a/b/c", "/robot", "system:serviceaccount:a:b")
+    },
+    "endpoint with an empty list of accounts": Bad(
+        ENDPOINT,
+        {"spec.auth": {"keysSecretRef": {"name": "keys"}, "serviceAccounts": []}},
+        "spec.auth.serviceAccounts",
+        "should have at least 1 items",
+    ),
     **{
         f"endpoint with session.{field} {value}": Bad(ENDPOINT, {f"spec.session.{field}": value}, field, advice)
         for field, value, advice in (
@@ -65,6 +89,15 @@ BAD_ENDPOINTS: dict[str, Bad] = {
             ("maxFrameBytes", 2**24 + 1, "should be less than or equal to 16777216"),
             ("maxUploadBytes", 2**30 + 1, "should be less than or equal to 1073741824"),
         )
+    },
+    "endpoint whose batches give way in a way that is none": Bad(
+        ENDPOINT, {"spec.yield.mode": "Stop"}, "spec.yield.mode", "Unsupported value"
+    ),
+    **{
+        f"endpoint with a quantum of {quantum}": Bad(
+            ENDPOINT, {"spec.yield": {"quantum": quantum}}, "spec.yield.quantum", "write a duration from 50ms to 10s"
+        )
+        for quantum in ("49ms", "11s")
     },
     "endpoint that detects speech in a way that is none": Bad(
         ENDPOINT, {"spec.turnDetection.type": "SemanticVad"}, "spec.turnDetection.type", "Unsupported value"

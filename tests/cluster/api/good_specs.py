@@ -38,6 +38,7 @@ GOOD: dict[str, Json] = {
             "spec.streaming": {"interval": "1s", "partial": "250ms"},
             "spec.sloWindow": "15m",
             "spec.turnDetection": {"type": "None", "thresholdPercent": 60, "silence": "1s"},
+            "spec.yield": {"mode": "Evict", "quantum": "100ms"},
             "spec.billingKey": "calls",
             "spec.suspend": True,
         },

@@ -24,6 +24,11 @@ def test_the_api_server_takes_every_manifest(installed_crds: ControlPlane, names
         "fleetSecrets": {"names": ["fleet-ssh"]},
         "credentialNamespaces": [{"namespace": namespace, "secretNames": ["s3-calls"]}],
         "networkPolicy": {"egress": {"enabled": True, "apiServer": ["10.0.0.1/32"], "macs": ["10.1.0.0/24"]}},
+        "gateway": {
+            "enabled": True,
+            "fleetSecrets": ["fleet-ssh"],
+            "keySecrets": [{"namespace": namespace, "secretNames": ["speech-keys"]}],
+        },
     }
     manifests = render("voxfleet", namespace, values)
     text = "\n---\n".join(json.dumps(manifest) for manifest in manifests)
@@ -97,6 +102,7 @@ def test_people_write_what_is_theirs_in_their_namespace_and_nothing_else(asked: 
         assert [asked.may(role, verb, resource, asked.namespace) for verb in WRITES] == [role != "view"] * len(WRITES)
         assert not any(asked.may(role, verb, resource, "default") for verb in (*READS, *WRITES))
         assert not any(asked.may(role, verb, f"{resource}/status", asked.namespace) for verb in WRITES)
+    assert asked.may(role, "use", "voiceendpoints", asked.namespace) is (role != "view")
     assert all(asked.may(role, verb, "audioshards", asked.namespace) for verb in READS)
     for resource in ("audioshards", "audioshards/status", "macagents", "machinehourstatements"):
         assert not any(asked.may(role, verb, resource, asked.namespace) for verb in WRITES), resource

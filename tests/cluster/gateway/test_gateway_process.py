@@ -35,7 +35,7 @@ class Site:
         self.agent = SessionAgent()
         fleet, keys = ["ssh", "sessions"], [{"namespace": namespace, "secretNames": ["keys"]}]
         self.account = GatewayAccount(control_plane, namespace, {"fleetSecrets": fleet, "keySecrets": keys})
-        self.gateway = GatewayProcess(folder, self.account, ["--drain-seconds", "0.5"])
+        self.gateway = GatewayProcess(folder, self.account.kubeconfig, namespace, ["--drain-seconds", "0.5"])
         self._folder = folder
         self._documents: list[Mapping[str, object]] = []
 

@@ -14,16 +14,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from voxfleet_agent.agent_tokens import AgentTokens
+from voxfleet_agent.attempts.lane_yields import LaneYields
 from voxfleet_agent.attempts.services import AttemptServices
 from voxfleet_agent.attempts.slots import LaneSlots
 from voxfleet_agent.attempts.supervisor import Supervisor
 from voxfleet_agent.config import Listen
+from voxfleet_agent.daemon import yield_reading
 from voxfleet_agent.endpoint_lanes.endpoint_lanes import EndpointLanes
 from voxfleet_agent.engine.compute_dtype import FLOAT32
 from voxfleet_agent.journal.journal import Journal
 from voxfleet_agent.ladder.ladder_book import MacLadderBook
 from voxfleet_agent.ladder.pace_watch import PaceWatch
 from voxfleet_agent.ladder.shared_ladders import SharedLadders
+from voxfleet_agent.lanes.giving_way import GivingWay
 from voxfleet_agent.lanes.interactive_pools import InteractivePools
 from voxfleet_agent.lanes.lane_types import ClipTask, ClipVerdict, Lane, LaneSpec, LoadedModel, StepDown
 from voxfleet_agent.ledger import Ledger, open_chain, public_key_text
@@ -37,6 +40,7 @@ from voxfleet_agent.server.auth import Authenticator
 from voxfleet_agent.server.routes import Routes
 from voxfleet_agent.stages.stage_context import StageContext
 from voxfleet_agent.storage import Storage
+from voxfleet_agent.yielding.batch_yield import BatchYield
 from voxfleet_api.attempt_spec import AttemptSpec, FinalizeSpec, PlanSpec, ProcessSpec
 from voxfleet_api.digest import digest_of
 from voxfleet_api.failures import FailureClass
@@ -99,6 +103,7 @@ class StubLane:
         self.batch_size = 1
         self.stepped_down: StepDown | None = None
         self.kills = 0
+        self.giving_way = GivingWay()
 
     async def load(self, model: ResolvedModel, spec: LaneSpec) -> LoadedModel:
         raise AssertionError("the stand-in stages load nothing")
@@ -191,6 +196,7 @@ class Agent:
     http: httpx.AsyncClient
     lanes: EndpointLanes
     routes: Routes
+    yields: LaneYields
 
     def headers(self, control_plane: str = CONTROL_PLANE, epoch: int = 1, token: str = TOKEN) -> dict[str, str]:
         return {"Authorization": f"Bearer {token}", CONTROL_PLANE_HEADER: control_plane, EPOCH_HEADER: str(epoch)}
@@ -299,6 +305,8 @@ async def running_agent(
     models: ModelResolver | None = None,
     allow: Sequence[str] | None = None,
     pace: PaceWatch | None = None,
+    memory_short: Callable[[], bool] = lambda: False,
+    burning_seconds: Callable[[], float] = lambda: 0.0,
     session_token: str | None = SESSION_TOKEN,
 ) -> AsyncIterator[Agent]:
     """Runs an agent, and stops it in order, as SIGTERM does."""
@@ -318,6 +326,7 @@ async def running_agent(
         lanes=LaneSlots(pools),
         pools=pools,
         interactive=interactive_lanes or InteractivePools((), folder / "lanes"),
+        batch_lanes=pools.lanes,
         unload_after_seconds=900,
         models=models or NoModels(),
         ladders=NoLadders(),
@@ -337,6 +346,14 @@ async def running_agent(
     )
     supervisor.share_scratch_with(endpoint_lanes.scratch_owners)
     await endpoint_lanes.start()
+    batch_yield = BatchYield(
+        services,
+        endpoint_lanes.live_lanes,
+        supervisor.fail,
+        memory_short=memory_short,
+        burning_since_seconds=lambda _: clock.lease_seconds() - burning_seconds(),
+    )
+    batch_yield.start()
     metrics = AgentMetrics(
         lambda: AgentReading(
             supervisor.states(),
@@ -350,6 +367,7 @@ async def running_agent(
             endpoint_lanes.states(),
             endpoint_lanes.open_sessions(),
             services.pace.readings(),
+            yield_reading(services.yields),
         ),
         services.clip_metrics,
     )
@@ -362,8 +380,22 @@ async def running_agent(
         base_url=url, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False, timeout=30.0
     )
     try:
-        yield Agent(folder, clock, stage, pools, supervisor, journal, scratch, key, client, endpoint_lanes, routes)
+        yield Agent(
+            folder,
+            clock,
+            stage,
+            pools,
+            supervisor,
+            journal,
+            scratch,
+            key,
+            client,
+            endpoint_lanes,
+            routes,
+            services.yields,
+        )
     finally:
+        batch_yield.stop()
         await asyncio.gather(supervisor.shut_down(), endpoint_lanes.shut_down())
         routes.closing.set()
         await client.aclose()

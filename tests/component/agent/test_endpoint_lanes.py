@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -70,12 +70,22 @@ async def agent_with_lanes(
     models: FoundModels | None = None,
     clock: ManualClock | None = None,
     allow: tuple[str, ...] | None = None,
+    memory_short: Callable[[], bool] = lambda: False,
+    burning_seconds: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Agent]:
     worker = (sys.executable, str(STAND_IN), json.dumps({"load": load or [""]}))
     pool = PoolConfig(name="interactive", lanes=lanes, memory_cap="1Gi", kind=PoolKind.INTERACTIVE)
     pools = InteractivePools((pool,), folder / "lanes", worker=worker)
     found = models or FoundModels()
-    async with running_agent(folder, clock=clock, interactive_lanes=pools, models=found, allow=allow) as agent:
+    async with running_agent(
+        folder,
+        clock=clock,
+        interactive_lanes=pools,
+        models=found,
+        allow=allow,
+        memory_short=memory_short,
+        burning_seconds=burning_seconds,
+    ) as agent:
         yield agent
     await pools.close()
 

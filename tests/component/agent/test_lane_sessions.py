@@ -126,8 +126,6 @@ async def test_a_file_comes_as_its_bytes(agent: Agent) -> None:
 
 async def test_speech_stays_within_the_window_and_is_measured_after_its_end(agent: Agent) -> None:
     live = agent.lanes._live[SPEAKS]
-    measured: list[TurnMeasured] = []
-    live.measured = measured.append
     async with called(agent, SPEAKS) as caller:
         await caller.open(LONG_SPEECH)
         while len(caller.audio) < 4_096:
@@ -143,7 +141,9 @@ async def test_speech_stays_within_the_window_and_is_measured_after_its_end(agen
             for one in (other, third):  # the place of a session that has ended is free
                 assert isinstance(await one.open(OpenSpeaking(text="x", window_bytes=4_096)), Opened)
         await caller.send(MEASURED)
-        await until_true(lambda: measured == [MEASURED])
+        await until_true(
+            lambda: [(one.latency, one.turns) for one in live.latencies.told().kinds] == [("FinalText", 1)]
+        )
 
 
 async def test_the_agent_closes_what_its_caller_leaves_open_after_the_end(
@@ -231,6 +231,7 @@ async def test_what_opens_no_session_ends_with_a_class_and_never_quotes_its_call
         (b"\0\0", "the first message is audio"),
         ("secret words", "the whole message"),
         ('{"kind": "CommitTurn"}', "the whole message"),
+        ('{"kind": "OpenUpload", "maxBytes": 1, "' + "x" * 10_000 + '": 1}', "xxx"),
         (HEARING.model_dump_json(by_alias=True, exclude_none=True)[:-1] + ', "surprise": "secret words"}', "surprise"),
         (
             OpenSpeaking(text="secret words", window_bytes=4096).model_dump_json(by_alias=True),
@@ -242,7 +243,7 @@ async def test_what_opens_no_session_ends_with_a_class_and_never_quotes_its_call
             await caller.send_raw(message)
             end = await caller.end()
             assert end.failure_class == FailureClass.INVALID_INPUT and says in end.reason
-            assert "secret words" not in end.reason
+            assert "secret words" not in end.reason and len(end.reason) < 200
     async with called(agent, SPEAKS) as caller:
         other = await caller.open(HEARING)
         assert isinstance(other, Ended) and other.reason == "the endpoint speaks; open a session with a text"

@@ -180,6 +180,13 @@ async def test_no_more_is_read_while_messages_wait_for_the_application() -> None
         over.set()
 
 
+async def test_short_messages_wait_for_no_acknowledgement() -> None:
+    async with serving(listen) as served, peer(served):
+        (connection,) = served.connections()
+        plain = connection.transport.get_extra_info("socket")
+        assert plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 async def echo(socket: WebSocket) -> None:
     while True:
         await socket.send_text(await socket.receive_text())

@@ -35,7 +35,7 @@ def server() -> Iterator[GatewayStandIn]:
 def gateway(server: GatewayStandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> GatewayStandIn:
     monkeypatch.setenv("VOXFLEET_API_KEY", KEY)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    server.fails_late, server.full_times = False, 0
+    server.fails_late, server.full_times, server.retry_after_seconds = False, 0, 2
     server.heard.clear()
     return server
 
@@ -212,7 +212,7 @@ def test_a_probe_counts_parts_and_failures(gateway: GatewayStandIn) -> None:
     table = invoke(gateway, "endpoint", "probe", "--count", "5", "--concurrency", "2").stdout.splitlines()
     assert [line.split()[0] for line in table] == ["PART", "total", "way", "gateway", "tunnel", "wait", "infer"]
     assert table[-1].split()[1:] == ["80", "80", "80"]
-    gateway.full_times = 2
+    gateway.full_times, gateway.retry_after_seconds = 2, 0
     found = json.loads(
         invoke(gateway, "endpoint", "probe", "--text", "hi", "--count", "5", "-o", "json", code=4).stdout
     )

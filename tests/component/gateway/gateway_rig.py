@@ -77,13 +77,17 @@ class GatewayRig:
         self.links = MacLinks(self.dialer, self._secret, control_plane=CONTROL_PLANE, max_connections=20)
         self.sessions = EndpointSessions(self.cache, self.links, GatewayMetrics())
         self.agents: dict[str, SessionAgent] = {}
+        self.token = TOKEN
         self._version = 0
+        self._numbers: dict[str, int] = {}
+        """Of the lane on each Mac: no two lanes have the same."""
 
-    async def start_agent(self, name: str, **settings: object) -> SessionAgent:
-        """With the endpoint's first lane."""
+    async def start_agent(self, name: str, *, stack: AsyncExitStack | None = None, **settings: object) -> SessionAgent:
+        """With a lane of the endpoint. It lives as long as `stack`, or the rig."""
         agent = SessionAgent(control_plane=CONTROL_PLANE, **settings)  # type: ignore[arg-type] # whichever the test names
-        agent.lanes.add(LaneKey(UID, 1))
-        await self.stack.enter_async_context(agent.on_socket(self.folder / name))
+        self._numbers[name] = len(self._numbers) + 1
+        agent.lanes.add(LaneKey(UID, self._numbers[name]))
+        await (stack or self.stack).enter_async_context(agent.on_socket(self.folder / name))
         self.agents[name] = agent
         self.cache.put(self.mac(name))
         return agent
@@ -130,7 +134,7 @@ class GatewayRig:
                     "macs": [
                         {
                             "mac": mac,
-                            "generation": 1,
+                            "generation": self._numbers.get(mac, 99),
                             "specDigest": DIGEST,
                             "state": state,
                             "since": "2026-11-30T10:00:00Z",
@@ -144,4 +148,4 @@ class GatewayRig:
         return endpoint
 
     async def _secret(self, name: str, key: str) -> bytes:
-        return f"{TOKEN}\n".encode()
+        return f"{self.token}\n".encode()

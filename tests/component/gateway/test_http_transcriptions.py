@@ -111,6 +111,7 @@ async def test_the_guides_curl_command_gets_lines(lane: FakeLane, address: str) 
         {"text": "", "start": 31.5, "end": 31.5, "is_final": True, "language": "en"},
     ]
     assert "".join(line["text"] for line in lines) == "left right"
+    assert lane.sessions[0].measurements.qsize() == 1
 
 
 async def test_a_small_file_opens_its_session_with_what_comes_behind_it(lane: FakeLane, address: str) -> None:
@@ -273,9 +274,10 @@ class TestLargeFiles:
 
         async def script(session: FakeLaneSession) -> None:
             first = await session.sent.get()
+            session.tell(*TWO_PIECES[:2])
             begun.set()
             assert isinstance(first, bytes) and first + await file_of(session) == self.large
-            session.tell(*TWO_PIECES)
+            session.tell(*TWO_PIECES[2:])
 
         async with hearing(lane, script), aiohttp.ClientSession() as client:
             headers = {"Content-Type": "multipart/form-data; boundary=b"}
@@ -319,6 +321,17 @@ async def test_a_gateway_that_is_stopped_tells_its_callers(
     async with hearing(lane, script):
         status, _, body = await answered(address, form())
     assert (status, json.loads(body)["error"]["code"]) == (503, "draining")
+
+
+async def test_a_call_that_takes_too_long_is_refused(lane: FakeLane, served: ServedEndpoint, address: str) -> None:
+    served.now_seconds = lambda: 100_000.0 if lane.sessions else 0.0
+
+    async def script(session: FakeLaneSession) -> None:
+        await session.left.wait()
+
+    async with hearing(lane, script):
+        status, _, body = await answered(address, form())
+    assert (status, json.loads(body)["error"]["code"]) == (408, "session_too_long")
 
 
 async def test_a_client_that_closes_ends_its_session(lane: FakeLane, address: str) -> None:

@@ -214,9 +214,15 @@ def _at(message: object, path: str) -> object:
     return message
 
 
-async def test_a_silent_session_ends(lane: FakeLane) -> None:
+async def test_a_session_in_which_nothing_is_said_ends_and_no_other(lane: FakeLane) -> None:
     served = ServedEndpoint(voice_endpoint(session={"idleSeconds": 1}), contract_spec(), lane)
     async with connected(served, MLX_AUDIO) as socket:
+        await socket.send_json({})
+        await socket.receive_json()
+        for _ in range(4):
+            await asyncio.sleep(0.35)
+            await socket.send_bytes(bytes(2))
+        assert not (await lane.next_session()).left.is_set()
         told = [json.loads(message.data) async for message in socket]
         assert told[-1]["code"] == "session_idle" and socket.close_code == 1008
 

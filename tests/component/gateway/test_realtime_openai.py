@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
@@ -192,6 +193,16 @@ async def test_what_is_wrong_with_an_event_is_told_and_the_session_goes_on(
 def _update(event_id: str, **audio_input: object) -> Any:
     session = {"type": "transcription", "audio": {"input": audio_input}}
     return {"type": "session.update", "event_id": event_id, "session": session}
+
+
+async def test_a_browsers_subprotocol_is_answered(served: ServedEndpoint) -> None:
+    """A browser closes a socket whose server answers none of those that it offered."""
+    async with (
+        serving(served, ROUTES) as address,
+        aiohttp.ClientSession() as client,
+        client.ws_connect(address + "/v1/realtime", protocols=("realtime", "another")) as socket,
+    ):
+        assert socket.protocol == "realtime"
 
 
 async def test_a_rate_that_the_lane_does_not_take_ends_the_session_once_audio_comes(

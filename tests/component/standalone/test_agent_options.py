@@ -140,6 +140,11 @@ async def private_networks(opened: Opened) -> object:
     return ["AccessDenied" in await refusal(opened.storage.head(f"{host}x")) for host in HOSTS]
 
 
+async def batches_yield(opened: Opened) -> object:
+    assert isinstance(opened.services, AttemptServices)
+    return opened.services.batches_yield
+
+
 async def unload_after(opened: Opened) -> object:
     assert isinstance(opened.services, AttemptServices)
     return opened.services.unload_after_seconds
@@ -232,6 +237,7 @@ ROWS: dict[str, Row | Elsewhere] = {
     "modelCache.path": Row(model_cache_path),
     "modelCache.quota": Row(model_cache_quota),
     "modelCache.unloadAfter": Row(unload_after, in_a_run=False),
+    "batchesYield": Row(batches_yield, in_a_run=False),
     "fileTimeout": Row(file_timeout),
     "https.caBundle": Row(ca_bundle),
     "https.privateNetworks": Row(private_networks),
@@ -303,6 +309,7 @@ def agent_yaml(folder: Path, number: int) -> Path:
         "models": {"folders": [f"{folder}/models"], "hub": [f"voxfleet-tests/none-{number}"]},
         "modelCache": {"path": f"{folder}/cache", "quota": ("1Gi", "1")[number], "unloadAfter": f"{number + 1}m"},
         "fileTimeout": f"{number + 1}s",
+        "batchesYield": not number,
         "https": {"privateNetworks": ["127.0.0.0/8"], "caBundle": f"{folder}/no.pem"}
         if number
         else {"privateNetworks": ["::1/128"]},

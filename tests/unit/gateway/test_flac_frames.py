@@ -34,3 +34,25 @@ def test_the_header_says_rate_width_and_length() -> None:
     assert (told >> 36) & 0b11111 == 15
     assert told & (2**36 - 1) == 5
     assert int.from_bytes(flac_header(24_000, None)[18:26]) & (2**36 - 1) == 0
+
+
+def test_frames_are_numbered_and_checked() -> None:
+    written = FlacFrames().take(struct.pack("<h", -2) * BLOCK_SAMPLES * 3)
+    length = len(written) // 3
+    for number in range(3):
+        frame = written[number * length : (number + 1) * length]
+        assert frame[:7] == bytes((0xFF, 0xF8, 0x70, 0x08, number)) + (BLOCK_SAMPLES - 1).to_bytes(2)
+        assert frame[7] == crc(frame[:7], 8, 0x07)
+        assert frame[8:-2] == b"\x02" + b"\xff\xfe" * BLOCK_SAMPLES
+        assert int.from_bytes(frame[-2:]) == crc(frame[:-2], 16, 0x8005)
+
+
+def crc(data: bytes, width: int, polynomial: int) -> int:
+    """Bit by bit, as RFC 9639 defines it."""
+    register = 0
+    for byte in data:
+        register ^= byte << (width - 8)
+        for _ in range(8):
+            carry = register >> (width - 1)
+            register = (register << 1) & ((1 << width) - 1) ^ (polynomial if carry else 0)
+    return register

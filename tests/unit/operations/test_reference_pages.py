@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +18,16 @@ from voxfleet_api.condition_texts import CONDITIONS, REASONS
 from voxfleet_api.conditions import ConditionType, Reason
 from voxfleet_api.rows import ClipStatus, ResultRow, Timings
 from voxfleet_api.run_record import LaneReadings
+from voxfleet_gateway.command import gateway
 from voxfleet_generate.exit_codes import AGENT, CLI, EXIT_CODES, LANE, OPERATOR
-from voxfleet_generate.settings import ENVIRONMENT, operator_flags
+from voxfleet_generate.settings import ENVIRONMENT, flags_of
+from voxfleet_operator.command import operator
 from voxfleet_operator.reconcile.transitions import conditions_of
 from voxfleet_shared import crash_points
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 AGENT_FOLDER, OPERATOR_FOLDER = REPOSITORY / "agent" / "voxfleet_agent", REPOSITORY / "operator" / "voxfleet_operator"
-CLI_FOLDER = REPOSITORY / "operator" / "voxfleet_cli"
+CLI_FOLDER, GATEWAY_FOLDER = REPOSITORY / "operator" / "voxfleet_cli", REPOSITORY / "operator" / "voxfleet_gateway"
 SETTING = re.compile(r"(AWS|XDG|MLX_AUDIO|VOXFLEET|OPENBLAS)_[A-Z_]+|KUBECONFIG|TMPDIR|LD_PRELOAD")
 OF_TESTS = frozenset({crash_points.VARIABLE})
 
@@ -82,18 +84,19 @@ def test_every_exit_code_of_a_program_is_listed(folder: Path, programs: set[str]
 def test_every_variable_that_is_read_is_a_setting() -> None:
     read = {
         node.value
-        for folder in (AGENT_FOLDER, OPERATOR_FOLDER, CLI_FOLDER)
+        for folder in (AGENT_FOLDER, OPERATOR_FOLDER, GATEWAY_FOLDER, CLI_FOLDER)
         for _, tree in trees(folder)
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SETTING.fullmatch(node.value)
     }
-    flags = {flag.variable for flag in operator_flags() if flag.variable}
+    flags = {flag.variable for command in (operator, gateway) for flag in flags_of(command) if flag.variable}
     assert read - OF_TESTS - set(UPSTREAM_NAMES) == {*ENVIRONMENT, *flags}
 
 
-def test_the_flags_of_the_page_are_those_of_the_command() -> None:
-    text = (OPERATOR_FOLDER / "command.py").read_text()
-    assert len(operator_flags()) == text.count("typer.Option(") and all(flag.help for flag in operator_flags())
+@pytest.mark.parametrize(("folder", "command"), [(OPERATOR_FOLDER, operator), (GATEWAY_FOLDER, gateway)])
+def test_the_flags_of_the_page_are_those_of_the_command(folder: Path, command: Callable[..., None]) -> None:
+    text = (folder / "command.py").read_text()
+    assert len(flags_of(command)) == text.count("typer.Option(") and all(flag.help for flag in flags_of(command))
 
 
 def readings() -> LaneReadings:

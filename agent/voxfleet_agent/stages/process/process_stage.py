@@ -62,8 +62,8 @@ async def run_process(ctx: StageContext) -> ShardResult:
             await run.deliver_own_run_record()
             raise VoxFleetError(
                 FailureClass.MACHINE_RETURNED,
-                f"this Mac drains or closes: {len(clips) - left} of {len(clips)} clips are delivered, the rest runs"
-                " elsewhere",
+                f"this Mac drains, closes or serves people first: {len(clips) - left} of {len(clips)} clips are"
+                " delivered, the rest runs elsewhere",
             )
         await ctx.permit.check()
         return await _commit(ctx, files, clips, delivered, run)

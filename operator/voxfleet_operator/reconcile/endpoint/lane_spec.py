@@ -32,6 +32,7 @@ def lane_spec(
         max_sessions=spec.session.max_per_lane,
         max_turn_seconds=spec.session.max_turn_seconds,
         billing_key=spec.billing_key,
+        yield_=spec.yield_,
     )
 
 

@@ -167,8 +167,8 @@ class EndpointReconciler:
             spec_digest=spec_digest,
             pending_reason=places.pending_reason,
             counted=self._statements.endpoint(endpoint.metadata.uid),
-            turns=turns,
             gateway_url=self._context.options.gateway_url,
+            turns=turns,
         )
         return endpoint_status(endpoint, facts, now), places
 

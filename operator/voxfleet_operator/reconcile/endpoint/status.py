@@ -42,10 +42,10 @@ class EndpointFacts:
     """Why no further Mac takes a lane."""
     counted: EndpointSum | None = None
     """What statements count of its lanes."""
-    turns: RecentTurns = field(default_factory=RecentTurns)
-    """What its turns took."""
     gateway_url: str | None = None
     """Of the gateway; None: nobody knows of one."""
+    turns: RecentTurns = field(default_factory=RecentTurns)
+    """What its turns took."""
 
 
 def endpoint_status(endpoint: VoiceEndpoint, facts: EndpointFacts, now: datetime) -> VoiceEndpointStatus:

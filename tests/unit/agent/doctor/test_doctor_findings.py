@@ -23,6 +23,7 @@ from voxfleet_agent.doctor.volumes import (
     judge_unmounted,
 )
 from voxfleet_agent.ledger import create_key_file
+from voxfleet_api.pools import PoolKind
 
 GIB = 2**30
 BUILD = {"arch_matches": True, "python_tag_matches": True, "build_mlx_version": "abi-independent"}
@@ -210,6 +211,16 @@ def test_secrets_that_can_be_read_are_fine(tmp_path: Path) -> None:
     token, _ = check_secrets(agent_config(tmp_path))
     assert_mendable(token, Health.FAIL)
     assert f"chmod 600 {tmp_path / 'token'}" in token.mend
+
+
+def test_an_interactive_pool_without_a_session_token_is_told(tmp_path: Path) -> None:
+    config = agent_config(tmp_path)
+    live = PoolConfig(name="live", kind=PoolKind.INTERACTIVE)
+    found = check_secrets(config.model_copy(update={"pools": (live,)}))
+    (finding,) = [one for one in found if one.name == "session token"]
+    assert_mendable(finding, Health.WARN)
+    named = config.model_copy(update={"pools": (live,), "session_token_file": tmp_path / "other"})
+    assert "session token" not in {one.name for one in check_secrets(named)}
 
 
 def test_a_missing_scratch_folder_is_reported_and_not_made(tmp_path: Path) -> None:

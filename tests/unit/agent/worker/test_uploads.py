@@ -31,6 +31,7 @@ from voxfleet_api.clip_warnings import RowWarning
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_limits import Completeness, UnspokenText
 from voxfleet_api.rows import Attestation, TimedText
+from voxfleet_api.session_protocol import MAX_CONTROL_BYTES
 
 END_SECONDS = 30.0
 RATE_HZ = 1_000
@@ -143,11 +144,12 @@ class Model:
     parameters = 0
     dtype = "float32"
     tells_progress = False
+    word = ""
 
     def transcribe(
         self, clips: Sequence[Samples], *, enlarged: bool = False, heard: Callable[[int], None] | None = None
     ) -> list[Transcript]:
-        word = f"word {clips[0][0]:.0f}"
+        word = self.word or f"word {clips[0][0]:.0f}"
         return [Transcript(word, (TimedText(start_milliseconds=100, end_milliseconds=9_000, text=word),))]
 
     def warm_up(self) -> None: ...
@@ -165,6 +167,7 @@ class Session:
         self.sent: list[Message] = []
         self.now_ns = 0
         self.released = 0
+        self.model = Model()
         judge = TranscriptJudge(never_short, silent, Completeness(unspoken_text=unspoken), RATE_HZ)
         self.rig: Rig | None = None
 
@@ -174,7 +177,7 @@ class Session:
 
         self.session = UploadSession(
             1,
-            TurnHearing(Model(), judge, silent),
+            TurnHearing(self.model, judge, silent),
             self.file,
             start_decoding,
             max_bytes=max_bytes,
@@ -217,6 +220,14 @@ def test_text_that_nobody_spoke_fails_the_recording_where_it_would_fail_a_clip(t
         told.run()
     assert failed.value.failure_class is FailureClass.UNSPOKEN_TEXT
     assert "the clip" in failed.value.message, "both pieces together are the whole recording"
+
+
+def test_a_piece_with_more_text_than_a_message_takes_ends_the_recording(tmp_path: Path) -> None:
+    told = Session(tmp_path, Decoder(2))
+    told.model.word = "word " * (MAX_CONTROL_BYTES // 10)
+    with pytest.raises(VoxFleetError, match=r"declare conversions\.windows"):
+        told.run()
+    assert not [message for message in told.sent if isinstance(message, TextDelta)]
 
 
 def test_a_file_that_is_too_long_and_one_that_is_cancelled_are_given_up(tmp_path: Path) -> None:

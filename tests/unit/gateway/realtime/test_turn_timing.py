@@ -21,7 +21,7 @@ RATE_HZ = 16_000
     )
 )
 def test_a_samples_time_is_never_late_and_early_by_little(frames: list[tuple[int, float]]) -> None:
-    times = SampleTimes(RATE_HZ, most_marks=1000)
+    times = SampleTimes(most_marks=1000)
     now, came = 0.0, []
     for samples, pause in frames:
         now += pause
@@ -34,7 +34,7 @@ def test_a_samples_time_is_never_late_and_early_by_little(frames: list[tuple[int
 
 
 def test_marks_are_bounded_and_forgotten() -> None:
-    times = SampleTimes(RATE_HZ, most_marks=3)
+    times = SampleTimes(most_marks=3)
     for second in range(5):
         times.passed(RATE_HZ, second)
     assert [times.time_of(second * RATE_HZ) for second in range(6)] == [None, None, 2, 3, 4, None]

@@ -80,6 +80,37 @@ def test_a_statement_counts_sessions_as_productive_and_the_rest_as_overhead() ->
     ]
 
 
+def test_what_a_batch_stood_still_for_is_overhead_of_the_endpoint_and_nothing_of_the_job() -> None:
+    job = RowOwner(kind="AudioBatchJob", namespace="calls", name="night", uid="job-uid")
+    lane = {"lane": "offline-0", "price_class": "Offline"}
+    work = ledger_row(0, owner=job, activity=Activity.WORK, monotonic_milliseconds=60_000, **lane)
+    first = sign(work, KEY)
+    paused = ledger_row(
+        1,
+        first.hash,
+        owner=ENDPOINT,
+        shard_uid=ENDPOINT.uid,
+        attempt=3,
+        activity=Activity.PAUSED,
+        monotonic_milliseconds=7_500,
+        paused_milliseconds=7_500,
+        billing_key="team-speech",
+        **lane,
+    )
+    book = LedgerBook(KEY.public_key(), "cluster-1", lambda: NOW)
+    assert book.add([first, sign(paused, KEY)]) == {AttemptKey(work.shard_uid, work.attempt)} and book.error is None
+    assert [usage.machine_milliseconds for usage in book.usage.values()] == [60_000]
+    view = view_of(*book.rows, connected=True)
+    (run,) = settled_runs(view, lambda uid: None, lambda chain_id: 0)
+    assert [(item.row.activity, item.time_class) for item in run.rows] == [(Activity.PAUSED, OVERHEAD)]
+    status = with_run(statement(), run, LEDGER_KEY, "2026-11-30T23:00:00Z")
+    assert [(one.uid, one.productive_seconds, one.overhead_seconds) for one in status.endpoints] == [
+        ("endpoint-uid", "0.000", "7.500")
+    ]
+    (total,) = status.totals
+    assert (total.namespace, total.billing_key, total.machine_seconds) == ("speech", "team-speech", "7.500")
+
+
 def test_the_archive_has_the_rows_and_how_they_were_settled() -> None:
     (run,) = settled(signed())
     store = MemoryArchive()

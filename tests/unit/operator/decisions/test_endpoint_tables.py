@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -294,6 +295,16 @@ def test_a_status_has_room_for_whatever_keeps_macs_off() -> None:
     status = endpoint_status(endpoint, facts, NOW)
     assert status.pending_reason is not None and len(status.pending_reason.encode()) <= MESSAGE_LIMIT
     assert all(len(item.message.encode()) <= MESSAGE_LIMIT for item in status.conditions)
+
+
+def test_its_address_is_told_where_there_is_a_gateway() -> None:
+    endpoint = an_endpoint()
+    found = accept(endpoint, CONTRACT, None, NOW)
+    plan = LanePlan((), last_generation=0, model_digest=None, missing=0)
+    facts = EndpointFacts(found, None, 1, plan, busy=0, spec_digest=DIGEST, pending_reason="")
+    assert endpoint_status(endpoint, facts, NOW).url is None
+    told = endpoint_status(endpoint, replace(facts, gateway_url="https://speech.example"), NOW).url
+    assert told == f"https://speech.example/{endpoint.metadata.namespace}/{endpoint.metadata.name}"
 
 
 def test_a_lane_on_a_mac_that_stays_away_is_given_up_with_its_lease() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from voxfleet_api.kinds import MacAgent, VoiceContract
+from voxfleet_api.kinds import KINDS, MacAgent, Resource, VoiceContract
 from voxfleet_cli.columns import age, header, look_up, row, table
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -80,3 +80,15 @@ def test_age(passed: timedelta, text: str) -> None:
 
 def test_columns_are_aligned() -> None:
     assert table(["A", "LONG"], [["xyz", ""], ["x", "y"]]) == "A     LONG\nxyz\nx     y"
+
+
+def test_a_path_may_name_a_field_of_all_items() -> None:
+    lanes = [{"mac": "mac-a"}, {"mac": "mac-b"}]
+    assert look_up({"status": {"macs": lanes}}, ".status.macs[*].mac") == ["mac-a", "mac-b"]
+    assert look_up({"status": {}}, ".status.macs[*].mac") == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_path_of_every_column_is_understood(kind: type[Resource]) -> None:
+    for column in kind.crd.columns:
+        assert look_up({}, column.json_path) in (None, [])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from voxfleet_cli.command_line import Exit
 from voxfleet_cli.speech.endpoint_access import EndpointAccess, WrongAccess, checked_url, own_key
 from voxfleet_cli.speech.gateway_client import server_timing
-from voxfleet_cli.speech.gateway_errors import GatewayLost, exit_of, refused
+from voxfleet_cli.speech.gateway_errors import GatewayLost, exit_of, late_failure, refused
 from voxfleet_cli.speech.latency_table import Call, by_part, percentile
 from voxfleet_cli.speech.recordings import extension_of
 from voxfleet_cli.speech.streamed_wav import UNKNOWN_BYTES, NoStreamedWav, StreamedWav, header
@@ -148,6 +148,21 @@ def test_an_error_says_what_the_gateway_said_on_one_line() -> None:
     assert said.startswith("too many!") and said.endswith("try again in 2 s") and len(said) < 600
     assert str(refused(502, b"<html>")) == "HTTP 502"
     assert exit_of(GatewayLost("gone")) is Exit.UNAVAILABLE
+
+
+def test_the_end_of_a_stream_says_whose_fault_it_was() -> None:
+    assert late_failure({"text": "hello"}) is None
+    ends: dict[Exit, dict[str, object]] = {
+        Exit.REFUSED: {"error": {"message": "no", "type": "invalid_request_error"}},
+        Exit.UNAVAILABLE: {"error": {"message": "no", "type": "server_error"}},
+    }
+    ends_of_sockets: dict[Exit, dict[str, object]] = {
+        Exit.REFUSED: {"error": "no", "status": "error", "retryable": False},
+        Exit.UNAVAILABLE: {"error": "no", "status": "error", "retryable": True},
+    }
+    for code, line in (*ends.items(), *ends_of_sockets.items()):
+        failure = late_failure(line)
+        assert failure is not None and exit_of(failure) is code
 
 
 def test_of_a_files_name_only_its_ending_is_told() -> None:

@@ -1,0 +1,1 @@
+"""Batches give way to the sessions of VoiceEndpoints on the same Mac."""
