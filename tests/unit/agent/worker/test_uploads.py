@@ -289,7 +289,7 @@ def test_uploads_share_the_room_of_their_lane() -> None:
     room = UploadRoom(100)
     with pytest.raises(VoxFleetError, match="allow smaller ones") as refused:
         room.take(101)
-    assert refused.value.failure_class is FailureClass.MEMORY_EXCEEDED
+    assert refused.value.failure_class is FailureClass.CONTRACT_VIOLATION
     room.take(60)
     with pytest.raises(VoxFleetError, match="wait for one to end") as refused:
         room.take(41)
