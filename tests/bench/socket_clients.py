@@ -7,6 +7,7 @@ import base64
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -65,12 +66,15 @@ async def as_mlx_audio(
     """Until the gateway closes the socket. Raises TimeoutError."""
     async with asyncio.timeout(ANSWER_SECONDS), client.ws_connect(f"{url}/v1/audio/transcriptions/realtime") as socket:
         await socket.send_json({"sample_rate": spoken.rate_hz, "streaming": True})
-        await socket.receive_json()
+        first: Mapping[str, str] = await socket.receive_json()
+        if first.get("status") != "ready":
+            return Heard("", "", None, socket.close_code, json.dumps(first))
         progress = _Progress()
 
         async def say() -> None:
-            await _in_frames(spoken, frame_bytes, socket.send_bytes, at_pace=at_pace)
-            await socket.send_json({"action": "stop"})
+            with suppress(ConnectionError):  # the gateway closes, and says why
+                await _in_frames(spoken, frame_bytes, socket.send_bytes, at_pace=at_pace)
+                await socket.send_json({"action": "stop"})
 
         async with asyncio.TaskGroup() as group:
             group.create_task(say())
@@ -101,8 +105,9 @@ async def as_openai(
             await socket.send_json({"type": "input_audio_buffer.append", "audio": base64.b64encode(frame).decode()})
 
         async def say() -> None:
-            await _in_frames(spoken, frame_bytes, append, at_pace=at_pace)
-            await socket.send_json({"type": "input_audio_buffer.commit"})
+            with suppress(ConnectionError):
+                await _in_frames(spoken, frame_bytes, append, at_pace=at_pace)
+                await socket.send_json({"type": "input_audio_buffer.commit"})
 
         async with asyncio.TaskGroup() as group:
             group.create_task(say())
