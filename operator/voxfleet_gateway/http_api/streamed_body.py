@@ -25,11 +25,10 @@ class ClientStopped(Exception):
 class StreamedBody:
     """Begins with its first byte: until then the call may still be refused with a status."""
 
-    def __init__(self, request: web.Request, content_type: str, *, idle_seconds: float) -> None:
+    def __init__(self, request: web.Request, *, idle_seconds: float) -> None:
         self._request = request
         self._idle_seconds = idle_seconds
         self._response = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        self._response.headers["Content-Type"] = content_type
 
     @property
     def has_begun(self) -> bool:
@@ -45,12 +44,13 @@ class StreamedBody:
 
     async def write(self, data: bytes) -> None:
         """Returns once the client took all but what the buffers hold. `data` may be empty. Raises ClientStopped."""
-        async with self._in_time():
-            if not self._response.prepared:
+        if not self._response.prepared:
+            async with self._in_time():
                 self._narrow_buffers()
                 await self._response.prepare(self._request)
-            if data:
-                await self._response.write(data)
+        for start in range(0, len(data), SOCKET_BUFFER_BYTES):
+            async with self._in_time():
+                await self._response.write(data[start : start + SOCKET_BUFFER_BYTES])
 
     async def finish(self) -> web.StreamResponse:
         """Raises ClientStopped."""

@@ -179,7 +179,7 @@ async def test_a_late_failure_cuts_the_stream_short(lane: FakeLane, address: str
 async def test_a_session_that_gets_too_old_cuts_the_stream_short(
     lane: FakeLane, served: ServedEndpoint, address: str
 ) -> None:
-    served.left_seconds = 0.2
+    served.now_seconds, served.left_seconds = lambda: 0.0, 0.5
 
     async def script(session: FakeLaneSession) -> None:
         session.tell(CHUNKS[0])
@@ -274,6 +274,10 @@ class TestOpenAiClient:
             "tts-1",
             "mlx-community/Kokoro-82M-bf16",
         ]
+        model = await client.models.retrieve("mlx-community/Kokoro-82M-bf16")
+        assert (model.id, model.owned_by) == ("mlx-community/Kokoro-82M-bf16", "radio")
+        with pytest.raises(openai.NotFoundError):
+            await client.models.retrieve("another")
 
 
 async def test_the_voices_are_the_endpoints(address: str) -> None:
