@@ -72,7 +72,7 @@ async def as_mlx_audio(
         progress = _Progress()
 
         async def say() -> None:
-            with suppress(aiohttp.ClientConnectionResetError):  # the gateway closes, and says why
+            with suppress(ConnectionError):  # the gateway closes, and says why
                 await _in_frames(spoken, frame_bytes, socket.send_bytes, at_pace=at_pace)
                 await socket.send_json({"action": "stop"})
 
@@ -105,7 +105,7 @@ async def as_openai(
             await socket.send_json({"type": "input_audio_buffer.append", "audio": base64.b64encode(frame).decode()})
 
         async def say() -> None:
-            with suppress(aiohttp.ClientConnectionResetError):
+            with suppress(ConnectionError):
                 await _in_frames(spoken, frame_bytes, append, at_pace=at_pace)
                 await socket.send_json({"type": "input_audio_buffer.commit"})
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 SOCKET_BUFFER_BYTES = 64 * 1024
 """What the kernel holds of an answer, so that a client that stops reading is known to have stopped."""
@@ -59,9 +60,18 @@ class StreamedBody:
         return self._response
 
     def cut_short(self) -> web.StreamResponse:
-        """Ends the connection after what was written, without the end of the body."""
-        if self._request.transport is not None:
-            self._request.transport.close()
+        """Ends the connection after what was written, without the end of the body.
+
+        Of HTTP/1.0 the connection's end is that of the body, so that it is reset, though what is on its way is lost.
+        """
+        transport = self._request.transport
+        if transport is not None and self._request.version < HttpVersion11:
+            peer = transport.get_extra_info("socket")
+            if peer is not None:
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        elif transport is not None:
+            transport.close()
         return self._response
 
     @asynccontextmanager
