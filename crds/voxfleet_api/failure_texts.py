@@ -77,7 +77,8 @@ TEXTS: dict[FailureClass, FailureText] = {
         "Nothing: the shard runs elsewhere. Look at the Mac's Reachable condition.",
     ),
     FailureClass.MACHINE_RETURNED: FailureText(
-        "The Mac was drained, or its availability window or rental ended. The clips that were done are kept.",
+        "The Mac was drained, its availability window or rental ended, or it served people first (VoiceEndpoint"
+        " spec.yield, or memory that ran short). The clips that were done are kept.",
         "Nothing: the rest runs elsewhere, and it costs no retry.",
     ),
     FailureClass.RUNTIME_MISMATCH: FailureText(
