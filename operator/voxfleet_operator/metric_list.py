@@ -124,8 +124,9 @@ ENDPOINTS_WAITING = gauge("voxfleet_endpoints_waiting", "Endpoints that want a l
 ENDPOINT_TURN_SECONDS = histogram(
     "voxfleet_endpoint_turn_seconds",
     "How long turns took that callers measured, and their parts. Kind: FinalText (from the last voiced sample to the"
-    " final text), UploadedText (from an upload's last byte to its first line) or FirstAudio (from a text to the first"
-    " audio). Part: Total, Gateway, Tunnel, Wait or Infer. Clips of batches are not in it.",
+    " final text), FirstText (from the first sample to the first delta; held to no target), UploadedText (from an"
+    " upload's last byte to its first line) or FirstAudio (from a text to the first audio). Part:"
+    " Total, Gateway, Tunnel, Wait or Infer. Clips of batches are not in it.",
     "namespace",
     "endpoint",
     "kind",

@@ -51,14 +51,29 @@ class Rig(StartedTogether):
     Jobs are watched with small HTTP requests: a kubectl process each time would take processor time from the agents.
     """
 
-    def __init__(self, directory: Path, *, macs: int, readable: Path, contract: dict[str, object] = CONTRACT) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        macs: int,
+        readable: Path,
+        contract: dict[str, object] = CONTRACT,
+        interactive_lanes: int = 0,
+    ) -> None:
+        """`interactive_lanes`: of each Mac."""
         self.directory = directory
         self._contract = contract
         self.control_plane = ControlPlane(directory / "control-plane")
         identity = generate_identity()
         allow = [f"file://{readable}/", f"file://{directory}/results/"]
         self.macs = [
-            Mac(f"mac-{letter}", directory / f"mac-{letter}", allow=allow, identity_pem=identity)
+            Mac(
+                f"mac-{letter}",
+                directory / f"mac-{letter}",
+                allow=allow,
+                identity_pem=identity,
+                interactive_lanes=interactive_lanes,
+            )
             for letter in "abcdefgh"[:macs]
         ]
         self.account = OperatorAccount(self.control_plane, OPERATOR_NAMESPACE)

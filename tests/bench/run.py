@@ -32,6 +32,7 @@ from tests.bench.peer_rig import PEER_SERVERS  # noqa: E402
 from tests.bench.placement_figures import placement_figures  # noqa: E402
 from tests.bench.report import Figure, show, write  # noqa: E402
 from tests.bench.scale_figures import scale_figures  # noqa: E402
+from tests.bench.socket_figures import socket_figures  # noqa: E402
 from tests.bench.throughput_figures import throughput_figures  # noqa: E402
 from tests.bench.versions import versions  # noqa: E402
 from tests.bench.whisper_figures import whisper_figures  # noqa: E402
@@ -57,7 +58,7 @@ TABLE_WIDTH = 240
 
 PARTS = (
     *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
-    *("failover", "whisper", "whisper-memory", "scale", "neighbours", "placement", "passes", "bill", "peer"),
+    *("failover", "whisper", "whisper-memory", "scale", "neighbours", "placement", "passes", "bill", "sockets", "peer"),
 )
 _NOT_MEASURED = (
     *(MeasurementFailed, NotInTime, PackageUnavailable, ChildFailed, KubectlFailed, VoxFleetError),
@@ -141,7 +142,7 @@ class _Bench:
             *(self.fleet, self.decode, self.ladder, self.throughput),
             *(self.overhead, self.footprint, self.memory, self.faults),
             *(self.failover, self.whisper, self.whisper_memory, self.scale, self.neighbours),
-            *(self.placement, self.passes, self.bill, self.peer),
+            *(self.placement, self.passes, self.bill, self.sockets, self.peer),
         )
 
     def fleet(self) -> list[Figure]:
@@ -178,6 +179,9 @@ class _Bench:
     def whisper_memory(self) -> list[Figure]:
         model = ResolvedModel(whisper_tiny(), DIGEST)
         return whisper_memory_figures(BENCH / "run" / "whisper-memory", model, self._whole_whisper_memory, _say)
+
+    def sockets(self) -> list[Figure]:
+        return socket_figures(BENCH / "run" / "sockets", _say)
 
     def placement(self) -> list[Figure]:
         return placement_figures(_say)

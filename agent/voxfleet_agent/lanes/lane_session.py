@@ -36,6 +36,8 @@ class SessionBounds:
 
     told_bytes: int = 2**18
     """Of what it told and its reader has not taken. A session that speaks holds its room besides."""
+    told_of_a_file_bytes: int = 2**23
+    """The same of a recording, of which a piece may be hours long, and is told at once with its segments."""
     window_bytes: int = 2**20
     """Of audio that the child has not counted as taken: 32 s at 16 kHz. Less where the child says so."""
 
@@ -234,6 +236,10 @@ class HearingSession(ListeningSession):
 
 class FileSession(ListeningSession):
     """A recording is heard, whose file comes as its bytes."""
+
+    def __init__(self, number: int, feed: SessionFeed, bounds: SessionBounds, now_seconds: Callable[[], float]) -> None:
+        super().__init__(number, feed, bounds, now_seconds)
+        self._queue.max_bytes = bounds.told_of_a_file_bytes
 
     @property
     def speaking(self) -> bool:

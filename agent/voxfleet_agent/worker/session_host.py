@@ -89,7 +89,7 @@ class ModelSessions:
         )
 
     def open_file(self, request: OpenFile) -> UploadSession:
-        """Raises VoxFleetError: MODEL_UNAVAILABLE, INVALID_INPUT, MEMORY_EXCEEDED, THROTTLED or SCRATCH_EXHAUSTED."""
+        """Raises VoxFleetError: MODEL_UNAVAILABLE, INVALID_INPUT, CONTRACT_VIOLATION, THROTTLED, SCRATCH_EXHAUSTED."""
         model, judge, contract = self._model.transcriber, self._model.judge, self._model.contract
         if model is None or judge is None or contract is None:
             raise _speaks()

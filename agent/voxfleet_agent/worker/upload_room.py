@@ -22,10 +22,10 @@ class UploadRoom:
         self._lock = threading.Lock()
 
     def take(self, size_bytes: int) -> None:
-        """Raises VoxFleetError: THROTTLED while others have the room, MEMORY_EXCEEDED when there never is enough."""
+        """Raises VoxFleetError: THROTTLED while others have the room, CONTRACT_VIOLATION when there never is enough."""
         if self._total_bytes is not None and size_bytes > self._total_bytes:
             raise VoxFleetError(
-                FailureClass.MEMORY_EXCEEDED,
+                FailureClass.CONTRACT_VIOLATION,
                 f"an upload would take up to {size_bytes >> 20} MiB with its decoding, and the lane's memory has"
                 f" {self._total_bytes >> 20} MiB for uploads; allow smaller ones, declare conversions.windows, or raise"
                 " memoryCap",

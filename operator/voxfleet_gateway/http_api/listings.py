@@ -18,6 +18,13 @@ async def models(request: web.Request, call: ApiCall) -> web.StreamResponse:
     return web.json_response(listed_models(call.endpoint))
 
 
+async def model(request: web.Request, call: ApiCall) -> web.StreamResponse:
+    """Raises CallRefused."""
+    name = request.match_info["model"]
+    check_model(call.endpoint, name)
+    return web.json_response(_listed_model(call.endpoint, name))
+
+
 async def voices(request: web.Request, call: ApiCall) -> web.StreamResponse:
     """Raises CallRefused."""
     check_task(call.endpoint, Task.SYNTHESIZE)
@@ -27,15 +34,13 @@ async def voices(request: web.Request, call: ApiCall) -> web.StreamResponse:
 
 def listed_models(endpoint: VoiceEndpoint) -> dict[str, object]:
     """As OpenAI's API lists models."""
+    return {"object": "list", "data": [_listed_model(endpoint, name) for name in model_names(endpoint)]}
+
+
+def _listed_model(endpoint: VoiceEndpoint, name: str) -> dict[str, object]:
     stamp = endpoint.metadata.creation_timestamp
     created = int(datetime.fromisoformat(stamp).timestamp()) if stamp else 0
-    return {
-        "object": "list",
-        "data": [
-            {"id": name, "object": "model", "created": created, "owned_by": endpoint.metadata.namespace}
-            for name in model_names(endpoint)
-        ],
-    }
+    return {"id": name, "object": "model", "created": created, "owned_by": endpoint.metadata.namespace}
 
 
 def listed_voices(endpoint: VoiceEndpoint) -> dict[str, object]:

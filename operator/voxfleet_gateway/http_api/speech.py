@@ -39,7 +39,8 @@ async def speak(request: web.Request, call: ApiCall) -> web.StreamResponse:
     asked_seconds = call.now_seconds()
     async with call.open_session(_opening(options)) as session:
         encoding = speech_encoding(options.response_format, session.sample_rate_hz)
-        body = StreamedBody(request, encoding.content_type, idle_seconds=call.endpoint.spec.session.idle_seconds)
+        body = StreamedBody(request, idle_seconds=call.endpoint.spec.session.idle_seconds)
+        body.set_header("Content-Type", encoding.content_type)
         try:
             async with session_time(call), aclosing(_speech(session)) as speech:
                 if options.stream:

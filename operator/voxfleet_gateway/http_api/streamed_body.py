@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 SOCKET_BUFFER_BYTES = 64 * 1024
 """What the kernel holds of an answer, so that a client that stops reading is known to have stopped."""
@@ -25,11 +26,10 @@ class ClientStopped(Exception):
 class StreamedBody:
     """Begins with its first byte: until then the call may still be refused with a status."""
 
-    def __init__(self, request: web.Request, content_type: str, *, idle_seconds: float) -> None:
+    def __init__(self, request: web.Request, *, idle_seconds: float) -> None:
         self._request = request
         self._idle_seconds = idle_seconds
         self._response = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        self._response.headers["Content-Type"] = content_type
 
     @property
     def has_begun(self) -> bool:
@@ -45,12 +45,13 @@ class StreamedBody:
 
     async def write(self, data: bytes) -> None:
         """Returns once the client took all but what the buffers hold. `data` may be empty. Raises ClientStopped."""
-        async with self._in_time():
-            if not self._response.prepared:
+        if not self._response.prepared:
+            async with self._in_time():
                 self._narrow_buffers()
                 await self._response.prepare(self._request)
-            if data:
-                await self._response.write(data)
+        for start in range(0, len(data), SOCKET_BUFFER_BYTES):
+            async with self._in_time():
+                await self._response.write(data[start : start + SOCKET_BUFFER_BYTES])
 
     async def finish(self) -> web.StreamResponse:
         """Raises ClientStopped."""
@@ -59,9 +60,18 @@ class StreamedBody:
         return self._response
 
     def cut_short(self) -> web.StreamResponse:
-        """Ends the connection after what was written, without the end of the body."""
-        if self._request.transport is not None:
-            self._request.transport.close()
+        """Ends the connection after what was written, without the end of the body.
+
+        Of HTTP/1.0 the connection's end is that of the body, so that it is reset, though what is on its way is lost.
+        """
+        transport = self._request.transport
+        if transport is not None and self._request.version < HttpVersion11:
+            peer = transport.get_extra_info("socket")
+            if peer is not None:
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        elif transport is not None:
+            transport.close()
         return self._response
 
     @asynccontextmanager

@@ -12,8 +12,8 @@ from voxfleet_gateway.http_api.transcript import Transcript
 from voxfleet_gateway.http_api.transcription_options import ResponseFormat
 
 _SUBTITLES: dict[ResponseFormat, tuple[str, Callable[[Iterable[Cue]], bytes]]] = {
-    ResponseFormat.SRT: ("application/x-subrip", subtitle_files.srt),
-    ResponseFormat.VTT: ("text/vtt", subtitle_files.vtt),
+    ResponseFormat.SRT: ("application/x-subrip; charset=utf-8", subtitle_files.srt),
+    ResponseFormat.VTT: ("text/vtt; charset=utf-8", subtitle_files.vtt),
 }
 
 
@@ -28,13 +28,10 @@ def whole_answer(
 ) -> WholeAnswer:
     """`language`: what counts where no turn knows its own; None: not known either."""
     if response_format is ResponseFormat.TEXT:
-        return WholeAnswer("text/plain", f"{transcript.text}\n".encode())
-    if response_format is ResponseFormat.SRT:
-        return WholeAnswer(
-            "application/x-subrip", subtitle_files.srt(cues(transcript.segments, (), audio_milliseconds))
-        )
-    if response_format is ResponseFormat.VTT:
-        return WholeAnswer("text/vtt", subtitle_files.vtt(cues(transcript.segments, (), audio_milliseconds)))
+        return WholeAnswer("text/plain; charset=utf-8", f"{transcript.text}\n".encode())
+    if response_format in _SUBTITLES:
+        content_type, write = _SUBTITLES[response_format]
+        return WholeAnswer(content_type, write(cues(transcript.segments, (), audio_milliseconds)))
     fields: dict[str, object] = {"text": transcript.text}
     if response_format is ResponseFormat.VERBOSE_JSON:
         fields |= _verbose_fields(transcript, audio_milliseconds, language)

@@ -64,9 +64,15 @@ class UploadTimes:
 
 class WholeTranscript:
     def __init__(
-        self, request: web.Request, times: UploadTimes, options: TranscriptionOptions, *, endpoint_language: str | None
+        self,
+        request: web.Request,
+        times: UploadTimes,
+        options: TranscriptionOptions,
+        *,
+        endpoint_language: str | None,
+        idle_seconds: float,
     ) -> None:
-        self._request = request
+        self._body = StreamedBody(request, idle_seconds=idle_seconds)
         self._times = times
         self._options = options
         self._language = options.language or endpoint_language
@@ -74,7 +80,7 @@ class WholeTranscript:
 
     @property
     def has_begun(self) -> bool:
-        return False
+        return self._body.has_begun
 
     async def delta(self, delta: TextDelta) -> None:
         self._transcript.add_delta(delta)
@@ -90,17 +96,16 @@ class WholeTranscript:
             audio_milliseconds=ended.audio_milliseconds or self._transcript.end_milliseconds,
             language=self._language,
         )
-        timing = server_timing(self._times.measured(told_seconds, infer))
-        response = web.Response(
-            body=answer.body, content_type=answer.content_type, charset="utf-8", headers={SERVER_TIMING: timing}
-        )
-        await response.prepare(self._request)
-        await response.write_eof()
+        self._body.set_header("Content-Type", answer.content_type)
+        self._body.set_header(SERVER_TIMING, server_timing(self._times.measured(told_seconds, infer)))
+        self._body.set_length(len(answer.body))
+        await self._body.write(answer.body)
+        response = await self._body.finish()
         await self._times.session.measured(self._times.measured(told_seconds, infer))
         return response
 
     async def fail(self, refusal: CallRefused) -> web.StreamResponse:
-        raise refusal
+        return self._body.cut_short()
 
 
 class StreamedTranscript:
@@ -109,7 +114,8 @@ class StreamedTranscript:
     ) -> None:
         form = stream_form(request.headers.get("Accept", ""), options.response_format)
         self._times = times
-        self._body = StreamedBody(request, f"{form}; charset=utf-8", idle_seconds=idle_seconds)
+        self._body = StreamedBody(request, idle_seconds=idle_seconds)
+        self._body.set_header("Content-Type", f"{form}; charset=utf-8")
         self._stream = transcript_stream(form)
         self._transcript = Transcript()
         self._is_measured = False

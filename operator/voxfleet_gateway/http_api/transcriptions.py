@@ -107,9 +107,11 @@ class _Transcription:
         times = UploadTimes(
             self.call.now_seconds, self.session, self.upload.last_byte_seconds, self.asked_seconds, sent_seconds
         )
+        idle_seconds = spec.session.idle_seconds
         if options.stream:
-            return StreamedTranscript(self.request, times, options, idle_seconds=spec.session.idle_seconds)
-        return WholeTranscript(self.request, times, options, endpoint_language=spec.transcription.language)
+            return StreamedTranscript(self.request, times, options, idle_seconds=idle_seconds)
+        language = spec.transcription.language
+        return WholeTranscript(self.request, times, options, endpoint_language=language, idle_seconds=idle_seconds)
 
 
 async def _events(session: LaneSession, sending: asyncio.Task[float]) -> AsyncGenerator[SessionEvent, None]:

@@ -20,6 +20,8 @@ from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.gateway_process import GatewayAccount, GatewayProcess
 from voxfleet_dev.sshd import Sshd
+from voxfleet_gateway.gateway_metric_list import METRICS
+from voxfleet_operator.metric_list import API_REQUEST_SECONDS, API_REQUESTS
 
 KEY = "vf-" + "k" * 40
 DIGEST = "sha256:" + "0" * 64
@@ -152,7 +154,10 @@ async def test_clients_are_let_in_reach_a_lane_and_the_gateway_stops_clean(site:
         async with client.ws_connect(f"{base}/audio/transcriptions/realtime", headers=headers) as socket:
             await socket.send_json({"model": "captions", "sample_rate": 16000})
             assert (await socket.receive_json(timeout=PATIENCE_SECONDS))["status"] == "ready"
-            assert "voxfleet_gateway_open_sessions 1.0" in await asyncio.to_thread(site.gateway.answer, "/metrics")
+            metrics = await asyncio.to_thread(site.gateway.answer, "/metrics")
+            assert "voxfleet_gateway_open_sessions 1.0" in metrics
+            typed = {line.split()[2] for line in metrics.splitlines() if line.startswith("# TYPE voxfleet_")}
+            assert typed == {spec.name for spec in (*METRICS, API_REQUESTS, API_REQUEST_SECONDS)}
             stopping = asyncio.create_task(asyncio.to_thread(site.gateway.stop))
             while (message := await socket.receive(PATIENCE_SECONDS)).type is aiohttp.WSMsgType.TEXT:
                 pass

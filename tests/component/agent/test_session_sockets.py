@@ -180,6 +180,29 @@ async def test_no_more_is_read_while_messages_wait_for_the_application() -> None
         over.set()
 
 
+async def test_a_read_full_of_tiny_messages_is_taken_in_slices_and_none_is_lost() -> None:
+    begins = asyncio.Event()
+    heard: list[bytes] = []
+
+    async def count(socket: WebSocket) -> None:
+        await begins.wait()
+        while len(heard) < 10_000:
+            heard.append(await socket.receive_bytes())
+
+    async with serving(count) as served, peer(served) as (_, writer):
+        writer.write(b"".join(frame(BINARY, struct.pack(">H", number)) for number in range(10_000)))
+        (connection,) = served.connections()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while connection.queue.empty():  # noqa: ASYNC110 -- uvicorn tells nobody
+                await asyncio.sleep(0)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert connection.queue.qsize() <= session_socket.SLICE_BYTES // 8 + 1
+        begins.set()
+        assert await served.end() is None
+    assert heard == [struct.pack(">H", number) for number in range(10_000)]
+
+
 async def test_short_messages_wait_for_no_acknowledgement() -> None:
     async with serving(listen) as served, peer(served):
         (connection,) = served.connections()

@@ -28,6 +28,7 @@ from voxfleet_operator.kube_errors import SecretNotFound
 KEY = "a-key-of-128-bits-at-least"
 KEY_HEADERS = {"Authorization": f"Bearer {KEY}"}
 TOKEN = "eyJh.eyJz.c2ln"
+UNBOUND = "eyJh.eyJz.YW55"
 TOKEN_HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 PAGE = "https://app.example"
 AUTH: dict[str, object] = {"keysSecretRef": {"name": "keys"}, "serviceAccounts": ["other/robot"]}
@@ -42,7 +43,7 @@ class Site:
         self.secrets: dict[tuple[str, str], Mapping[str, bytes]] = {
             (NAMESPACE, "keys"): {"team-a": f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}\n".encode()}
         }
-        self.accounts = {TOKEN: "system:serviceaccount:other:robot"}
+        self.accounts = dict.fromkeys((TOKEN, UNBOUND), "system:serviceaccount:other:robot")
         self.allowed = True
         self.asked: list[str] = []
         self.waiting = asyncio.Event()
@@ -97,6 +98,8 @@ class Site:
             user = self.accounts.get(body["spec"]["token"])
             if user is None:
                 return {"status": {"authenticated": False}}
+            if body["spec"]["token"] == UNBOUND:  # of a server that knows no audiences
+                return {"status": {"authenticated": True, "user": {"username": user}}}
             return {"status": {"authenticated": True, "audiences": ["voxfleet-gateway"], "user": {"username": user}}}
         assert body["spec"]["resourceAttributes"]["verb"] == "use"
         return {"status": {"allowed": self.allowed}}
@@ -139,6 +142,7 @@ async def test_whoever_is_not_let_in_learns_nothing(rig: GatewayRig, site: Site)
             (url(), {"Authorization": "Bearer wrong"}),
             (url(), {"Authorization": f"Basic {KEY}"}),
             (url(), {"Authorization": "Bearer eyJh.eyJz.b3RoZXI"}),
+            (url(), {"Authorization": f"Bearer {UNBOUND}"}),
             (url("absent"), KEY_HEADERS),
             (url(namespace="elsewhere"), KEY_HEADERS),
         ]:

@@ -17,6 +17,7 @@ import openai
 import pytest
 from tests.rig.fake_lane_session import FakeLane, FakeLaneSession
 from tests.rig.served_endpoint import ServedEndpoint, contract_spec, serving, voice_endpoint
+from yarl import URL
 
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.session_protocol import Ended, LatencyKind, OpenSpeaking
@@ -176,10 +177,34 @@ async def test_a_late_failure_cuts_the_stream_short(lane: FakeLane, address: str
             await response.content.read()
 
 
+async def test_a_late_failure_resets_a_connection_whose_end_would_be_that_of_the_body(
+    lane: FakeLane, address: str
+) -> None:
+    """As proxies speak that know no chunks."""
+    goes_on = asyncio.Event()
+
+    async def script(session: FakeLaneSession) -> None:
+        session.tell(CHUNKS[0])
+        await goes_on.wait()
+        session.tell(Ended(failure_class=FailureClass.LANE_CRASHED, reason="its child ended"))
+
+    url, body = URL(address + PATH), json.dumps(GUIDE).encode()
+    head = f"POST {url.path} HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n"
+    async with speaking(lane, script):
+        reader, writer = await asyncio.open_connection(url.host, url.port)
+        writer.write(head.encode() + body)
+        assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(44 + len(CHUNKS[0]))
+        goes_on.set()
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
 async def test_a_session_that_gets_too_old_cuts_the_stream_short(
     lane: FakeLane, served: ServedEndpoint, address: str
 ) -> None:
-    served.left_seconds = 0.2
+    served.now_seconds, served.left_seconds = lambda: 0.0, 0.5
 
     async def script(session: FakeLaneSession) -> None:
         session.tell(CHUNKS[0])
@@ -274,6 +299,10 @@ class TestOpenAiClient:
             "tts-1",
             "mlx-community/Kokoro-82M-bf16",
         ]
+        model = await client.models.retrieve("mlx-community/Kokoro-82M-bf16")
+        assert (model.id, model.owned_by) == ("mlx-community/Kokoro-82M-bf16", "radio")
+        with pytest.raises(openai.NotFoundError):
+            await client.models.retrieve("another")
 
 
 async def test_the_voices_are_the_endpoints(address: str) -> None:

@@ -323,6 +323,17 @@ async def test_a_gateway_that_is_stopped_tells_its_callers(
     assert (status, json.loads(body)["error"]["code"]) == (503, "draining")
 
 
+async def test_a_call_that_takes_too_long_is_refused(lane: FakeLane, served: ServedEndpoint, address: str) -> None:
+    served.now_seconds = lambda: 100_000.0 if lane.sessions else 0.0
+
+    async def script(session: FakeLaneSession) -> None:
+        await session.left.wait()
+
+    async with hearing(lane, script):
+        status, _, body = await answered(address, form())
+    assert (status, json.loads(body)["error"]["code"]) == (408, "session_too_long")
+
+
 async def test_a_client_that_closes_ends_its_session(lane: FakeLane, address: str) -> None:
     async def script(session: FakeLaneSession) -> None:
         await file_of(session)

@@ -22,7 +22,7 @@ class Server:
         self.stopped = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        body = StreamedBody(request, "text/plain", idle_seconds=5)
+        body = StreamedBody(request, idle_seconds=5)
         await body.write(b"1")
         assert request.transport is not None
         peer = request.transport.get_extra_info("socket")

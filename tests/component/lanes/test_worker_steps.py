@@ -278,6 +278,25 @@ def test_other_sessions_go_on_between_two_windows_of_a_long_turn(
     assert {turn.text for turn in turns} == {f"clip {SESSION_CLIP}"}
 
 
+def test_a_long_turn_waits_for_one_step_of_another_session_and_not_for_all_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path, monkeypatch, tells_progress=True)
+    rig.on = lambda message: rig.end() if isinstance(message, SessionEnded) and message.session == 2 else None
+
+    def at(number: int, where: str) -> None:
+        rig.at = lambda number, where: None
+        opening = OpenHearing(session=2, sample_rate_hz=16_000, max_turn_milliseconds=20_000)
+        audio = HearAudio(session=2, pcm=np.full(8_000, SESSION_CLIP * 32_768 // 100, "<i2").tobytes())
+        for request in (opening, audio, CommitTurn(session=2), audio, EndSession(session=2)):
+            rig.inbox.put(request)
+
+    rig.at = at
+    rig.put_session(1)
+    rig.serve()
+    assert [message.session for message in rig.sent if isinstance(message, TurnDone)] == [2, 1, 2]
+
+
 def test_a_pass_ends_at_its_next_window_when_its_session_is_cancelled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

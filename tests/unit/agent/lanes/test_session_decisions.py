@@ -66,9 +66,9 @@ def test_a_child_that_works_is_kept_and_one_that_is_owed_an_answer_is_found(
     silence = ChildSilence(owed, None if in_order else owed, untaken, last, first_audio)
     if owed is None and untaken is None:
         assert misbehaviour(TIMEOUTS, silence, now) is None
-    waits = [since for since in (owed, untaken) if since is not None]
-    without_end = in_order and now - last < TIMEOUTS.most_seconds and untaken is None
-    if waits and now - min(waits) >= TIMEOUTS.most_seconds and not without_end:  # nothing waits without an end
+    in_turn = in_order and now - last < TIMEOUTS.most_seconds  # others get theirs meanwhile
+    waits = [since for since in (None if in_turn else owed, untaken) if since is not None]
+    if waits and now - min(waits) >= TIMEOUTS.most_seconds:  # nothing else waits without an end
         assert misbehaviour(TIMEOUTS, silence, now) is not None
     if all(now - since < TIMEOUTS.answer_seconds for since in waits):
         assert misbehaviour(TIMEOUTS, silence, now) is None

@@ -224,7 +224,7 @@ def test_text_that_nobody_spoke_fails_the_recording_where_it_would_fail_a_clip(t
 
 def test_a_piece_with_more_text_than_a_message_takes_ends_the_recording(tmp_path: Path) -> None:
     told = Session(tmp_path, Decoder(2))
-    told.model.word = "word " * (MAX_CONTROL_BYTES // 10)
+    told.model.word = "w" * (MAX_CONTROL_BYTES // 2)
     with pytest.raises(VoxFleetError, match=r"declare conversions\.windows"):
         told.run()
     assert not [message for message in told.sent if isinstance(message, TextDelta)]
@@ -289,7 +289,7 @@ def test_uploads_share_the_room_of_their_lane() -> None:
     room = UploadRoom(100)
     with pytest.raises(VoxFleetError, match="allow smaller ones") as refused:
         room.take(101)
-    assert refused.value.failure_class is FailureClass.MEMORY_EXCEEDED
+    assert refused.value.failure_class is FailureClass.CONTRACT_VIOLATION
     room.take(60)
     with pytest.raises(VoxFleetError, match="wait for one to end") as refused:
         room.take(41)

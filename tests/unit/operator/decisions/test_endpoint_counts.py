@@ -172,9 +172,19 @@ async def test_what_it_costs_to_hold_idle_lanes_is_written_with_what_changes_nex
     assert usage(world) == ("1.500", "8.000", 9), "its sessions are news"
     world.edit(suspend=True)
     await world.live(MINUTE)
-    statement.count(2, 99)
+    statement.count(1, 99)
     await world.live(2 * HOUR)
-    assert usage(world) == ("2.500", "99.000", 101)
+    assert usage(world) == ("1.500", "99.000", 100)
+
+
+async def test_a_verdict_ends_with_its_turns_although_nobody_speaks_any_more() -> None:
+    world = await warm(target="1s")
+    await world.live(30)
+    world.speak("mac-a", *[1_500] * 6)
+    await world.live(WINDOW - 5)
+    assert world.condition("SLOMet") == "False TurnsBeyondSLO"
+    await world.live(25)
+    assert world.condition("SLOMet") == "Unknown NoTurns"
 
 
 @pytest.mark.parametrize("minutes", [1, 60])
