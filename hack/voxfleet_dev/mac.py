@@ -66,6 +66,7 @@ class Mac:
         scratch_quota: str = "2Gi",
         lost_after: str = "10m",
         batch_size: int = 4,
+        batches_yield: bool = True,
         python: Path = Path(sys.executable),
     ) -> None:
         directory = directory.absolute()  # the agent accepts no other paths
@@ -84,6 +85,8 @@ class Mac:
         self._interactive_lanes = interactive_lanes
         self._scratch_quota = scratch_quota
         self._batch_size = batch_size
+        self.batches_yield = batches_yield
+        """Whether batches give way to sessions; another value counts once the agent starts again."""
         self._ledger_key = Ed25519PrivateKey.generate()
         self.config_file = directory / "agent.yaml"
         argv: list[str | Path] = [python, "-m", "voxfleet_agent", "serve", "--config", self.config_file]
@@ -227,6 +230,7 @@ class Mac:
             "scratch": {"path": str(self.scratch), "quota": self._scratch_quota},
             "pools": self._pools(),
             "allow": self._allow,
+            **({} if self.batches_yield else {"batchesYield": False}),
         }
         self.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
 

@@ -20,6 +20,7 @@ from tests.bench.agent_figures import memory_figures, overhead_figures  # noqa: 
 from tests.bench.bill_figures import bill_figures  # noqa: E402
 from tests.bench.clips import Pool, make_pool  # noqa: E402
 from tests.bench.decode_figures import decode_figures  # noqa: E402
+from tests.bench.endpoint_figures import CALLS, endpoint_figures  # noqa: E402
 from tests.bench.failover_figures import failover_figures  # noqa: E402
 from tests.bench.failure import MeasurementFailed  # noqa: E402
 from tests.bench.fault_figures import fault_figures  # noqa: E402
@@ -58,7 +59,8 @@ TABLE_WIDTH = 240
 
 PARTS = (
     *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
-    *("failover", "whisper", "whisper-memory", "scale", "neighbours", "placement", "passes", "bill", "sockets", "peer"),
+    *("failover", "whisper", "whisper-memory", "scale", "neighbours", "placement", "passes", "bill"),
+    *("sockets", "endpoint", "peer"),
 )
 _NOT_MEASURED = (
     *(MeasurementFailed, NotInTime, PackageUnavailable, ChildFailed, KubectlFailed, VoxFleetError),
@@ -79,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--clips", type=int, default=1000, metavar="N", help="clips of the large job (default: 1000, the goal's size)"
     )
     parser.add_argument(
+        "--calls", type=int, default=CALLS, metavar="N", help=f"calls of an endpoint each time (default: {CALLS})"
+    )
+    parser.add_argument(
         "--only", action="append", choices=PARTS, metavar="PART", help=f"measure this part alone: {', '.join(PARTS)}"
     )
     parser.add_argument(
@@ -87,11 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="let whisper-memory run for half an hour, over 500 lengths (default: two minutes)",
     )
     options = parser.parse_args(arguments)
-    if options.clips < 1:
-        parser.error("--clips must be at least 1")
+    if options.clips < 1 or options.calls < 1:
+        parser.error("--clips and --calls must be at least 1")
     exit_on_signals()
     try:
-        return measure(options.clips, options.whole_whisper_memory, options.only or PARTS)
+        return measure(options.clips, options.calls, options.whole_whisper_memory, options.only or PARTS)
     except KeyboardInterrupt:
         console.print("Interrupted: everything that the benchmark started has been stopped.")
         return 130
@@ -100,12 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def measure(clips: int, whole_whisper_memory: bool, chosen: Sequence[str]) -> int:
+def measure(clips: int, calls: int, whole_whisper_memory: bool, chosen: Sequence[str]) -> int:
     shutil.rmtree(BENCH / "run", ignore_errors=True)
     RESULTS.unlink(missing_ok=True)
     set_blas()
     found = versions(PEER_SERVERS if "peer" in chosen else ())
-    bench = _Bench(clips, whole_whisper_memory)
+    bench = _Bench(clips, calls, whole_whisper_memory)
     parts = dict(zip(PARTS, bench.parts(), strict=True))
     figures: list[Figure] = []
     complete = True
@@ -126,8 +131,9 @@ def measure(clips: int, whole_whisper_memory: bool, chosen: Sequence[str]) -> in
 class _Bench:
     """What is measured; the ladder's batch size is the lane's, and without a ladder that of an agent's pool."""
 
-    def __init__(self, clips: int, whole_whisper_memory: bool) -> None:
+    def __init__(self, clips: int, calls: int, whole_whisper_memory: bool) -> None:
         self._clips = clips
+        self._calls = calls
         self._whole_whisper_memory = whole_whisper_memory
         self._batch_size = PoolConfig(name="offline").batch_size
 
@@ -142,7 +148,7 @@ class _Bench:
             *(self.fleet, self.decode, self.ladder, self.throughput),
             *(self.overhead, self.footprint, self.memory, self.faults),
             *(self.failover, self.whisper, self.whisper_memory, self.scale, self.neighbours),
-            *(self.placement, self.passes, self.bill, self.sockets, self.peer),
+            *(self.placement, self.passes, self.bill, self.sockets, self.endpoint, self.peer),
         )
 
     def fleet(self) -> list[Figure]:
@@ -191,6 +197,9 @@ class _Bench:
 
     def bill(self) -> list[Figure]:
         return bill_figures(BENCH / "bill", _say)
+
+    def endpoint(self) -> list[Figure]:
+        return endpoint_figures(BENCH / "run" / "endpoint", self._pool, self._calls, _say)
 
     def scale(self) -> list[Figure]:
         return scale_figures(BENCH / "run" / "scale", _say)

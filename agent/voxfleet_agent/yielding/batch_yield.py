@@ -15,6 +15,7 @@ from voxfleet_agent.logs import logger
 from voxfleet_agent.memory_pressure import memory_is_short
 from voxfleet_agent.yielding.decide import BatchLane, Decision, MacSnapshot, Pace, ServingLane, Standing, decide
 from voxfleet_api.attempt_spec import AttemptKey
+from voxfleet_api.kinds.endpoint_yield import YieldMode
 
 LOOK_SECONDS = 1.0
 SHORTEST_LOOK_SECONDS = 0.01
@@ -75,7 +76,7 @@ class BatchYield:
         now_seconds = self._now_seconds()
         decision = decide(self._snapshot(), self._standing, now_seconds)
         if decision.standing.pace is not self._standing.pace:
-            _log.info("batches give way", pace=decision.standing.pace.value, lane=decision.standing.payer)
+            _log.debug("batches give way", pace=decision.standing.pace.value, lane=decision.standing.payer)
         self._standing = decision.standing
         self._act(decision)
         if self._timer is not None:
@@ -103,12 +104,13 @@ class BatchYield:
             lane = live.lane
             if lane is None or live.holder is None or not live.warm:
                 continue
-            burning_since = self._burning_since_seconds(live)
+            mode = live.spec.yield_.mode
+            burning_since = self._burning_since_seconds(live) if mode is YieldMode.EVICT else None
             self._payers[lane.name] = Payer(AttemptKey(*live.key), live.holder)
             serving.append(
                 ServingLane(
                     lane.name,
-                    mode=live.spec.yield_.mode,
+                    mode=mode,
                     quantum_milliseconds=live.spec.yield_.quantum_milliseconds,
                     open_sessions=lane.open_sessions,
                     speaking=lane.speaking,

@@ -131,7 +131,7 @@ async def told(address: str, pcm: bytes, frame_bytes: int, **config: object) -> 
     return tuple("".join(message.get(field, "") for message in messages) for field in ("text", "delta"))
 
 
-@pytest.mark.parametrize("frame_bytes", [1, 321, 32_000, 2**20])
+@pytest.mark.parametrize("frame_bytes", [7, 2**20])
 async def test_a_clip_in_frames_of_any_size_has_the_text_of_a_batch(address: str, frame_bytes: int) -> None:
     assert await told(address, PCM, frame_bytes) == (TEXT, TEXT)
 
@@ -139,7 +139,7 @@ async def test_a_clip_in_frames_of_any_size_has_the_text_of_a_batch(address: str
 async def test_no_tail_is_lost_in_stops_one_after_another_also_where_the_held_session_gives_way(
     agent: Agent, address: str
 ) -> None:
-    for number in range(10):
+    for number in range(6):
         streaming = number % 2 == 0
         assert await told(address, PCM, 3_200, streaming=streaming) == (TEXT, TEXT if streaming else "")
         await until_free(agent)

@@ -41,15 +41,22 @@ AWAKE = st.sampled_from([0, 1, 499, 500, 501, 2_999, 60_000, 86_400_000]) | st.i
 PAYERS = [
     Payer(AttemptKey(uid, 7), EndpointHolder("cp", "team-a", uid, uid, "cc-7")) for uid in ("endpoint-a", "endpoint-b")
 ]
-STEPS = st.one_of(
-    st.tuples(st.sampled_from(["start", "switch", "end", "clip", "resume"]), st.integers(0, LANES - 1)),
-    st.tuples(st.just("pause"), st.integers(0, LANES * len(PAYERS) - 1)),
+STEP = st.one_of(
+    st.tuples(st.sampled_from(["start", "switch", "end", "clip"]), st.integers(0, LANES - 1)),
+    st.tuples(st.just("start"), st.integers(0, LANES - 1)),
+    st.tuples(st.just("resume"), st.integers(0, LANES - 1)),
     st.tuples(st.just("tick"), st.just(0)),
     st.tuples(st.just("awake"), AWAKE),
     st.tuples(st.just("asleep"), st.integers(1, 70 * 86_400_000)),
     st.tuples(st.just("clock"), st.integers(-40 * 86_400_000, 40 * 86_400_000) | st.integers(-9_000, 9_000)),
     st.tuples(st.sampled_from(["crash", "reboot", "replay"]), st.just(0)),
 )
+
+STANDS = st.tuples(st.integers(0, LANES * len(PAYERS) - 1), AWAKE)
+"""A lane stands still for somebody, and for how long at least."""
+STEPS = st.lists(
+    STEP.map(lambda step: [step]) | STANDS.map(lambda stands: [("pause", stands[0]), ("awake", stands[1])]), max_size=30
+).map(lambda parts: [step for part in parts for step in part])
 
 
 class Clocks:
@@ -225,11 +232,11 @@ def moment(text: str) -> datetime:
 
 
 @settings(max_examples=150, deadline=None)
-@given(start=st.sampled_from([MONTH_END, SUMMER_TIME_ENDS]), steps=st.lists(STEPS, max_size=40))
+@given(start=st.sampled_from([MONTH_END, SUMMER_TIME_ENDS]), steps=STEPS)
 def test_rows_stand_for_the_time_that_lanes_were_held_to_the_millisecond(
     start: datetime, steps: list[tuple[str, int]]
 ) -> None:
-    mac = play(start, steps)
+    mac = play(start, [("start", lane) for lane in range(LANES)] + steps)
     rows = mac.rows()
     signed: dict[str, int] = defaultdict(int)
     for row in rows:
@@ -303,3 +310,15 @@ def mac_paused(pauses: list[tuple[int, int]]) -> list[tuple[str, int]]:
             uid = PAYERS[number % 2].key.shard_uid
             paid[uid] = paid.get(uid, 0) + stands
     return list(paid.items())
+
+
+@settings(max_examples=25)
+@given(stands=st.integers(1, 9_000), lost=st.integers(0, 3_000), ends=st.sampled_from(["switch", "end", "tick"]))
+def test_what_a_lane_stood_still_for_is_signed_once_whether_it_is_sealed_or_left_behind(
+    stands: int, lost: int, ends: str
+) -> None:
+    steps = [("start", 0), ("switch", 0), ("awake", 5_000), ("pause", 0), ("awake", stands), ("tick", 0)]
+    mac = play(SUMMER_TIME_ENDS, [*steps, (ends, 0), ("awake", lost), ("crash", 0)])
+    paused = [row.monotonic_milliseconds for row in mac.rows() if row.activity is Activity.PAUSED]
+    work = [row.monotonic_milliseconds for row in mac.rows() if row.activity is Activity.WORK]
+    assert (paused, work) == ([stands], [5_000])
