@@ -181,8 +181,8 @@ class MachineHourStatementStatus(
         Field(
             max_length=MAX_ENDPOINTS,
             json_schema_extra=list_atomic(),
-            description="What of it VoiceEndpoints took. Where room ends, those that took least of the ones without new rows are left"
-            " out; totals and rows have their time all the same.",
+            description="What of it VoiceEndpoints took. Where room ends, those without new rows that took least are"
+            " left out; their time stays in the totals.",
         ),
     ] = ()
     corrections: Annotated[
