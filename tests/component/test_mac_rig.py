@@ -38,7 +38,8 @@ def test_manifest_is_a_mac_agent(mac: Mac) -> None:
 def test_secrets_are_those_that_the_manifest_names(mac: Mac) -> None:
     spec = MacAgent.load(mac.mac_agent_manifest()).spec
     assert spec.ssh is not None
-    named = {(ref.name, ref.key) for ref in (spec.ssh.identity_secret_ref, spec.token_secret_ref)}
+    refs = (spec.ssh.identity_secret_ref, spec.token_secret_ref, spec.session_token_secret_ref)
+    named = {(ref.name, ref.key) for ref in refs if ref is not None}
     written = set()
     for secret in mac.secret_manifests("voxfleet-system"):
         metadata, data = secret["metadata"], secret["stringData"]
