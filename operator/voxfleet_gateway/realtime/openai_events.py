@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError, from_json
 
-from voxfleet_gateway.realtime.pcm_samples import SAMPLE_BYTES
 from voxfleet_gateway.realtime.strict_json import first_error, param_of
 
 _MOST_ID_CHARACTERS = 512
@@ -107,7 +106,7 @@ class SessionUpdate(_Event):
 class AppendAudio(_Event):
     type: Literal["input_audio_buffer.append"]
     audio: str
-    """Base64 of PCM16, whole samples."""
+    """Base64 of PCM16, cut anywhere."""
 
 
 class CommitAudio(_Event):
@@ -156,16 +155,8 @@ def client_event(message: str | bytes) -> ClientEvent:
 
 
 def pcm_of(event: AppendAudio) -> bytes:
-    """PCM16. Raises EventRefused for what is no base64, and for half a sample."""
+    """PCM16, which may begin and end within a sample. Raises EventRefused for what is no base64."""
     try:
-        pcm = base64.b64decode(event.audio, validate=True)
+        return base64.b64decode(event.audio, validate=True)
     except ValueError as error:
         raise EventRefused("invalid_value", "audio: no base64", param="audio", event_id=event.event_id) from error
-    if len(pcm) % SAMPLE_BYTES:
-        raise EventRefused(
-            "invalid_value",
-            f"audio: {len(pcm)} bytes are no whole samples of 16 bits; the event is ignored",
-            param="audio",
-            event_id=event.event_id,
-        )
-    return pcm

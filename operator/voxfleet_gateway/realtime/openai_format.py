@@ -24,7 +24,7 @@ from voxfleet_gateway.realtime.openai_events import (
 )
 from voxfleet_gateway.realtime.openai_items import Items
 from voxfleet_gateway.realtime.openai_session import USUAL_RATE_HZ, new_session, updated
-from voxfleet_gateway.realtime.pcm_samples import SAMPLE_BYTES
+from voxfleet_gateway.realtime.pcm_samples import SAMPLE_BYTES, PcmSamples
 from voxfleet_gateway.realtime.steps import Clear, Commit, Hear, Message, Open, Step, Steps, Tell, TurnEvent
 from voxfleet_gateway.refusals import CallRefused
 
@@ -49,6 +49,7 @@ class OpenAiFormat:
         self._session_id = new_id("sess")
         self._items = Items(lambda: new_id("item"))
         self._opened: OpenHearing | None = None
+        self._samples = PcmSamples()
         self._uncommitted_samples = 0
 
     def reservation(self) -> OpenHearing:
@@ -69,7 +70,7 @@ class OpenAiFormat:
                 case SessionUpdate():
                     return self._updated(event)
                 case AppendAudio():
-                    return self._appended(pcm_of(event))
+                    return self._appended(self._samples.feed(pcm_of(event)))
                 case CommitAudio():
                     return self._committed(event)
                 case ClearAudio():
@@ -151,10 +152,14 @@ class OpenAiFormat:
                 event_id=event.event_id,
             )
         self._uncommitted_samples = 0
-        return [Commit()]
+        if not self._samples.drop_half():
+            return [Commit()]
+        told = "the audio ended within a sample of 16 bits; the turn is committed without that byte"
+        return [Commit(), self._error("invalid_value", told, param="audio", event_id=event.event_id)]
 
     def _cleared(self) -> Steps:
         self._uncommitted_samples = 0
+        self._samples.drop_half()
         told = self._event("input_audio_buffer.cleared")
         return [told] if self._opened is None else [Clear(), told]
 

@@ -15,3 +15,8 @@ class PcmSamples:
         whole_bytes = len(pcm) // SAMPLE_BYTES * SAMPLE_BYTES
         self._half = pcm[whole_bytes:]
         return pcm[:whole_bytes]
+
+    def drop_half(self) -> bool:
+        """Forgets a byte that waits for the rest of its sample; returns whether there was one."""
+        dropped, self._half = bool(self._half), b""
+        return dropped

@@ -85,7 +85,6 @@ WRONG: list[tuple[object, str, str]] = [
     ({"type": "input_audio_buffer.append"}, "audio", "required"),
     ({"type": "input_audio_buffer.append", "audio": "?" * 8}, "audio", "base64"),
     ({"type": "input_audio_buffer.append", "audio": "ü" * 8}, "audio", "base64"),
-    ({"type": "input_audio_buffer.append", "audio": "AAAA"}, "audio", "3 bytes"),
     ({"type": 7}, "type", "type"),
     ([], "type", "type"),
 ]
@@ -98,6 +97,27 @@ def test_what_is_not_served_is_named_and_changes_nothing(event: object, param: s
     assert refused["param"].endswith(param) and words in refused["message"]
     assert refused["event_id"] == (event.get("event_id") if isinstance(event, dict) else None)
     assert request(spoken) == request(opened())
+
+
+def test_audio_may_be_cut_within_a_sample() -> None:
+    spoken, pcm = opened(), bytes(range(256))
+    heard = b""
+    for cut in (pcm[:1], pcm[1:4], pcm[4:]):
+        steps = said(spoken, {**APPEND, "audio": base64.b64encode(cut).decode()})
+        heard += b"".join(step.pcm for step in steps if isinstance(step, Hear))
+    assert heard == pcm and said(spoken, COMMIT) == [Commit()]
+
+
+def test_half_a_sample_at_the_end_is_told_and_is_part_of_no_later_turn() -> None:
+    spoken = opened()
+    for event in (COMMIT, CLEAR):
+        said(spoken, {**APPEND, "audio": base64.b64encode(b"x" * 241).decode()})
+        steps = said(spoken, {**event, "event_id": "mine"})
+        assert (Commit() in steps) == (event is COMMIT)
+        errors = [message["error"] for message in told(steps) if message["type"] == "error"]
+        assert [one["event_id"] for one in errors] == (["mine"] if event is COMMIT else [])
+        (hear,) = (step for step in said(spoken, APPEND) if isinstance(step, Hear))
+        assert hear.pcm == bytes(480)
 
 
 @pytest.mark.parametrize("message", ["", "{", b"\x00\x01", "[" * 100_000, '{"type": "\\ud800"}'])
