@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from aiohttp import WSMsgType, web
 
+from voxfleet_gateway.loop_share import LoopShare
 from voxfleet_gateway.realtime.endings import Ending
 from voxfleet_gateway.realtime.liveness import SocketTimes
 from voxfleet_gateway.realtime.steps import Message
@@ -34,6 +35,7 @@ class ClientSocket:
         self._request = request
         self._times = times
         self._now = now_seconds
+        self._share = LoopShare(now_seconds)
         # Pings are our own: aiohttp's would end a client from whom it does not read, because the lane takes no more.
         self.response = web.WebSocketResponse(
             protocols=(_SUBPROTOCOL,),
@@ -63,6 +65,7 @@ class ClientSocket:
         self.reading_since = self._now()
         try:
             while True:
+                await self._share.take()
                 message = await self.response.receive()
                 self.last_received, self.pinged_at = self._now(), None
                 match message.type:
