@@ -17,6 +17,7 @@ from voxfleet_gateway.cross_origin import allow_origin, name_origin, preflight
 from voxfleet_gateway.endpoint_sessions import EndpointSessions
 from voxfleet_gateway.error_answers import error_response
 from voxfleet_gateway.gateway_metrics import GatewayMetrics
+from voxfleet_gateway.held_bytes import HeldBytes
 from voxfleet_gateway.refusals import CallRefused
 from voxfleet_operator.cache import Cache
 
@@ -55,6 +56,7 @@ class Calls:
         self._closing = asyncio.Event()
         self._draining = False
         self._places = CallPlaces(max_calls)
+        self._held_answers = HeldBytes()
         self._running: set[asyncio.Task[object]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -175,6 +177,7 @@ class Calls:
             received_seconds=received_seconds,
             now_seconds=self._clock,
             closing=self._closing,
+            held_answers=self._held_answers,
             deadline_seconds=deadline_seconds,
         )
         async with asyncio.timeout(deadline_seconds + LATE_SECONDS - self._clock()):

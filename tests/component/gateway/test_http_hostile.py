@@ -76,6 +76,7 @@ def field(name: str, value: bytes) -> bytes:
         (FILE + b"RIFF", FORM, 400, "invalid_form"),
         (FILE + b"RIFF\r\n" + FILE + b"RIFF" + END, FORM, 400, "invalid_form"),
         (field("prompt", bytes(2**24)) + b"--b--\r\n", FORM, 400, "invalid_form"),
+        (field("prompt", b"x" * 2_000) * 40 + b"--b--\r\n", FORM, 400, "invalid_form"),
         (field("prompt", b"\xff\xfe") + b"--b--\r\n", FORM, 400, "invalid_form"),
         (field("model", b"captions") * (MAX_FIELDS + 1) + b"--b--\r\n", FORM, 400, "invalid_form"),
         (b"--b\r\nX: " + b"x" * 5000 + b"\r\n\r\n" + END, FORM, 400, "invalid_form"),
@@ -171,7 +172,7 @@ async def test_a_slow_upload_holds_nothing_of_what_the_lane_has_counted(uploads:
         yield FILE + bytes(3 * 2**20)
         await asyncio.Event().wait()
 
-    async with asyncio.timeout(5), aiohttp.ClientSession() as client:
+    async with asyncio.timeout(20), aiohttp.ClientSession() as client:
         calling = asyncio.create_task(client.post(uploads, data=half(), headers=FORM))
         session = await lane.next_session()
         session.tell(*(AudioTaken(total_bytes=number) for number in range(500)))
