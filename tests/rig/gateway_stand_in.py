@@ -157,7 +157,7 @@ def gateway_stand_in() -> Iterator[GatewayStandIn]:
         loops.append(asyncio.get_running_loop())
         app = web.Application(client_max_size=2**30)
         app.add_routes(stand_in.routes())
-        runner = web.AppRunner(app, shutdown_timeout=1.0)
+        runner = web.AppRunner(app, shutdown_timeout=1.0, access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

@@ -166,6 +166,13 @@ class SpeechStopped(SessionMessage):
     """The end of the last audible speech, from the first sample of the session."""
 
 
+class TurnDropped(SessionMessage):
+    """The client cleared the turn whose speech had started; nothing more of it is told."""
+
+    kind: Literal["TurnDropped"] = "TurnDropped"
+    turn: int
+
+
 class TurnCommitted(SessionMessage):
     kind: Literal["TurnCommitted"] = "TurnCommitted"
     turn: int
@@ -251,6 +258,7 @@ SessionAnswer = (
     | AudioTaken
     | SpeechStarted
     | SpeechStopped
+    | TurnDropped
     | TurnCommitted
     | TextDelta
     | TurnDone

@@ -223,6 +223,10 @@ class HearingSession(ListeningSession):
         self._put(ClearTurn(session=self.number))
         self._open_turn(is_open=False)
 
+    def turn_dropped(self) -> None:
+        """The child cleared a turn of which it had told that speech started, perhaps after `clear` was called."""
+        self._open_turn(is_open=False)
+
     def _settle(self, event: SessionEvent) -> None:
         super()._settle(event)
         if isinstance(event, SpeechStarted | TurnCommitted):

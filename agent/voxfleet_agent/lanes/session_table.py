@@ -13,6 +13,7 @@ from voxfleet_agent.lane_protocol.session_messages import (
     OpenSpeaking,
     SessionAnswer,
     SessionEnded,
+    TurnDropped,
     WorkingOnAudio,
 )
 from voxfleet_agent.lanes.child_process import ChildProcess
@@ -89,6 +90,10 @@ class SessionTable:
             return
         session = self._sessions.get(answer.session)
         if session is None:
+            return
+        if isinstance(answer, TurnDropped):
+            if isinstance(session, HearingSession):
+                session.turn_dropped()
             return
         session.told(answer)
         if isinstance(answer, SessionEnded):

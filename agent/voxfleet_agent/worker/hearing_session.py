@@ -31,6 +31,7 @@ from voxfleet_agent.lane_protocol.session_messages import (
     TextDelta,
     TurnCommitted,
     TurnDone,
+    TurnDropped,
 )
 from voxfleet_agent.worker.audio_backlog import AudioBacklog, TakenAudio
 from voxfleet_agent.worker.interrupted_pass import Attend, InterruptedPasses, nobody_else
@@ -283,8 +284,10 @@ class HearingSession:
                     turn.end_frame, turn.ended_ns = event.end_frame, self._now_ns()
                     self._ended.append(turn)
                     self._tell(TurnCommitted, turn=turn.number)
-                case TurnCleared():
-                    self._open = None
+                case TurnCleared() if self._open is not None:
+                    turn, self._open = self._open, None
+                    if self._detects:
+                        self._tell(TurnDropped, turn=turn.number)
         self._drop_audio()
 
     def _drop_audio(self) -> None:

@@ -125,6 +125,7 @@ class ModelSessions:
             file,
             start_decoding,
             max_bytes=request.max_bytes,
+            longest_piece_milliseconds=longest_piece_milliseconds(contract),
             release=partial(room.give_back, size_bytes),
             send=self._send,
             attend=self._attend,

@@ -13,6 +13,7 @@ from voxfleet_agent.engine.unspoken_text import Span
 from voxfleet_agent.engine.window_times import placed
 from voxfleet_agent.lane_protocol.messages import Message
 from voxfleet_agent.lane_protocol.session_messages import (
+    AudioTaken,
     EndSession,
     FileBytes,
     SessionMessage,
@@ -27,7 +28,7 @@ from voxfleet_agent.worker.session_summary import SessionSummary
 from voxfleet_agent.worker.step_order import StepKind, WaitingStep
 from voxfleet_agent.worker.transcript_judge import shifted_spans, text_warnings
 from voxfleet_agent.worker.turn_hearing import TurnHearing
-from voxfleet_agent.worker.upload_decoding import UploadDecoding, UploadedPiece, UploadEnd
+from voxfleet_agent.worker.upload_decoding import UploadDecoding, UploadedPiece, UploadEnd, most_decoding_seconds
 from voxfleet_agent.worker.uploaded_file import UploadedFile
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.session_protocol import MAX_CONTROL_BYTES
@@ -36,8 +37,8 @@ WINDOW_BYTES = 2**19
 """Bytes of files wait for the model only while a step runs."""
 _ENVELOPE_BYTES = 2**14
 """What the agent's message to the gateway may take beyond the child's to the agent."""
-MOST_DECODING_SECONDS = 20
-"""How long the decoding of a piece may take. The parent, who would give up the whole child, waits for longer."""
+LIFE_SECONDS = 5
+"""How often a session that waits for its decoder tells its parent, who gives up a child that is silent for long."""
 
 StartDecoding = Callable[[UploadedFile], UploadDecoding]
 
@@ -55,6 +56,7 @@ class UploadSession:
         start_decoding: StartDecoding,
         *,
         max_bytes: int,
+        longest_piece_milliseconds: int,
         release: Callable[[], None],
         send: Callable[[Message], None],
         attend: Attend = nobody_else,
@@ -66,12 +68,15 @@ class UploadSession:
         self._file: UploadedFile | None = file
         self._start_decoding = start_decoding
         self._max_bytes = max_bytes
+        self._longest_piece_milliseconds = longest_piece_milliseconds
         self._release = release
         self._send = send
         self._now_ns = now_ns
         self._taken = TakenAudio(number, WINDOW_BYTES, send, now_ns)
         self._passes = InterruptedPasses(number, StepKind.PARTIAL, attend)
         self._decoding: UploadDecoding | None = None
+        self._most_decoding_seconds = 0.0
+        self._told_life_ns = 0
         self._next_turn = 0
         self._last_text_ns = 0
         self._unspoken: list[Span] = []
@@ -95,6 +100,9 @@ class UploadSession:
                 self._taken.add(len(request.content))
             case EndSession():
                 self._taken.tell()
+                self._most_decoding_seconds = most_decoding_seconds(
+                    self._longest_piece_milliseconds, self._file.size_bytes
+                )
                 self._decoding, self._file = self._start_decoding(self._file), None
             case _:
                 raise VoxFleetError(
@@ -132,17 +140,30 @@ class UploadSession:
         return SessionSummary(audio_milliseconds=self._audio_milliseconds)
 
     def due_ns(self) -> int | None:
-        """When decoding counts as endless."""
-        if self._decoding is None or self._decoding.ready:
-            return None
-        return self._decoding.since_ns + MOST_DECODING_SECONDS * 1_000_000_000
+        """When decoding counts as endless, or the parent is to hear of it."""
+        ends_ns = self._decoding_ends_ns()
+        return None if ends_ns is None else min(ends_ns, self._life_is_due_ns())
 
     def end_overdue_turn(self, now_ns: int) -> None:
-        due_ns = self.due_ns()
-        if due_ns is not None and now_ns >= due_ns:
+        ends_ns = self._decoding_ends_ns()
+        if ends_ns is None:
+            return
+        if now_ns >= ends_ns:
             raise VoxFleetError(
-                FailureClass.DECODE_ERROR, f"decoding it did not come to an end in {MOST_DECODING_SECONDS} s"
+                FailureClass.DECODE_ERROR, f"decoding it did not come to an end in {self._most_decoding_seconds:.0f} s"
             )
+        if now_ns >= self._life_is_due_ns():
+            self._told_life_ns = now_ns
+            self._tell(AudioTaken(session=self._number, total_bytes=self._taken.total_bytes))
+
+    def _decoding_ends_ns(self) -> int | None:
+        if self._decoding is None or self._decoding.ready:
+            return None
+        return self._decoding.since_ns + int(self._most_decoding_seconds * 1e9)
+
+    def _life_is_due_ns(self) -> int:
+        since_ns = 0 if self._decoding is None else self._decoding.since_ns
+        return max(self._told_life_ns, since_ns) + LIFE_SECONDS * 1_000_000_000
 
     def _append(self, file: UploadedFile, content: bytes) -> None:
         try:

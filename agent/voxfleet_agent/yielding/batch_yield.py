@@ -32,12 +32,14 @@ class BatchYield:
         self,
         services: AttemptServices,
         live_lanes: Callable[[], Sequence[LiveLane]],
+        calls_back: Callable[[], bool],
         failed: Callable[[BaseException], None],
         *,
         memory_short: Callable[[], bool] = memory_is_short,
         burning_since_seconds: Callable[[LiveLane], float | None] = lambda live: live.latencies.burning_since_seconds(),
     ) -> None:
-        """`live_lanes`: those of endpoints. `failed` hears of an error that must end the agent.
+        """`live_lanes`: those of endpoints. `calls_back`: whether the Mac calls all attempts back. `failed` hears of an
+        error that must end the agent.
 
         `burning_since_seconds`: since when, on the lease clock, the turns of a lane have been later than its target.
         """
@@ -45,6 +47,7 @@ class BatchYield:
         self._session_lanes = services.interactive.lanes
         self._unload_idle = services.pools.unload_idle
         self._live_lanes = live_lanes
+        self._calls_back = calls_back
         self._yields = services.yields
         self._pace = services.pace
         self._memory_short = memory_short
@@ -116,9 +119,10 @@ class BatchYield:
             )
         self._is_short = bool(serving) and self._memory_short()
         yields = [(lane.name, self._yields.of(lane.name)) for lane in self._batch_lanes]
+        leaves = self._calls_back()
         return MacSnapshot(
             tuple(serving),
-            tuple(BatchLane(name, one.held, one.called_back.is_set()) for name, one in yields),
+            tuple(BatchLane(name, one.held, one.called_back.is_set(), leaves) for name, one in yields),
             self._is_short,
         )
 

@@ -66,6 +66,8 @@ class BatchLane:
     """Whether an attempt holds it. One that comes later finds the lane paused."""
     returning: bool = False
     """Whether its attempt was called back, and still finishes the clips in flight."""
+    leaves: bool = False
+    """The same, because the Mac drains or its time is over: people need not be served first for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,11 +159,11 @@ def _pace_of(lane: BatchLane, pace: Pace, evicted: Mapping[str, EvictionCause]) 
     """A shard that goes back finishes the clips in flight, which it could not while it stands still."""
     if (lane.held and lane.returning) or lane.name in evicted:
         return Pace.CLIP_BY_CLIP
-    return pace
+    return Pace.CLIP_BY_CLIP if lane.held and lane.leaves and pace is Pace.PAUSE else pace
 
 
 def _evicted(snapshot: MacSnapshot, before: Standing, now_seconds: float) -> Mapping[str, EvictionCause]:
-    held = sorted(lane.name for lane in snapshot.batches if lane.held and not lane.returning)
+    held = sorted(lane.name for lane in snapshot.batches if lane.held and not lane.returning and not lane.leaves)
     if _burns(snapshot):
         return dict.fromkeys(held, EvictionCause.BURN)
     lately = before.evicted_at_seconds is not None and now_seconds - before.evicted_at_seconds < NEXT_EVICTION_SECONDS

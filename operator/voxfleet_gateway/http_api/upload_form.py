@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,6 +12,8 @@ from typing import TypeVar
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from voxfleet_gateway.http_api.form_body import shared_body
+from voxfleet_gateway.loop_share import LoopShare
 from voxfleet_gateway.refusals import CallRefused
 
 T = TypeVar("T")
@@ -81,7 +84,8 @@ def _multipart(request: web.Request) -> MultipartReader:
         raise CallRefused(
             400, "invalid_content_type", "send the recording as multipart/form-data, as curl -F file=@FILE does"
         )
-    return MultipartReader(request.headers, request.content, max_field_size=_HEADER_BYTES, max_headers=_HEADERS)
+    body = shared_body(request.content, LoopShare(time.monotonic))
+    return MultipartReader(request.headers, body, max_field_size=_HEADER_BYTES, max_headers=_HEADERS)
 
 
 async def _value(part: BodyPartReader, idle_seconds: float) -> str:

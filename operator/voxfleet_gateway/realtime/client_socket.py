@@ -9,6 +9,7 @@ from http import HTTPStatus
 
 from aiohttp import WSMsgType, web
 
+from voxfleet_gateway.loop_share import LoopShare
 from voxfleet_gateway.realtime.endings import Ending
 from voxfleet_gateway.realtime.liveness import SocketTimes
 from voxfleet_gateway.realtime.steps import Message
@@ -34,6 +35,7 @@ class ClientSocket:
         self._request = request
         self._times = times
         self._now = now_seconds
+        self._share = LoopShare(now_seconds)
         # Pings are our own: aiohttp's would end a client from whom it does not read, because the lane takes no more.
         self.response = web.WebSocketResponse(
             protocols=(_SUBPROTOCOL,),
@@ -48,7 +50,17 @@ class ClientSocket:
         self.pinged_at: float | None = None
 
     def check_upgrade(self) -> None:
-        """Raises CallRefused(426) for a request that asks for no WebSocket."""
+        """Raises CallRefused: 426 for a request that asks for no WebSocket, 400 for one of another protocol.
+
+        aiohttp would log what was offered, and some clients offer a key.
+        """
+        offered = self._request.headers.get("Sec-WebSocket-Protocol")
+        if offered is not None and _SUBPROTOCOL not in [name.strip() for name in offered.split(",")]:
+            raise CallRefused(
+                HTTPStatus.BAD_REQUEST,
+                "subprotocol_not_served",
+                f"of subprotocols only {_SUBPROTOCOL} is served; offer it, or none, and send the key as Authorization",
+            )
         if not self.response.can_prepare(self._request):
             raise CallRefused(
                 HTTPStatus.UPGRADE_REQUIRED, "upgrade_required", "this address takes WebSockets only (RFC 6455)"
@@ -63,6 +75,7 @@ class ClientSocket:
         self.reading_since = self._now()
         try:
             while True:
+                await self._share.take()
                 message = await self.response.receive()
                 self.last_received, self.pinged_at = self._now(), None
                 match message.type:

@@ -349,6 +349,7 @@ async def running_agent(
     batch_yield = BatchYield(
         services,
         endpoint_lanes.live_lanes,
+        lambda: supervisor.closing.calls_back,
         supervisor.fail,
         memory_short=memory_short,
         burning_since_seconds=lambda _: clock.lease_seconds() - burning_seconds(),

@@ -23,6 +23,7 @@ from voxfleet_agent.yielding import batch_yield
 from voxfleet_api.endpoint_lanes import LaneKey
 from voxfleet_api.kinds.endpoint_yield import Yield, YieldMode
 from voxfleet_api.ledger import Activity, LedgerRow, verify
+from voxfleet_api.protocol import RenewRequest
 
 ROOM = 100
 
@@ -161,6 +162,19 @@ async def test_a_shard_goes_back_and_the_mac_takes_no_other(
         assert (before, context.permit.called_back, agent.yields.evictions) == (False, True, {cause: 1})
         refused = await agent.put(attempt_request(process_spec("shard-2")))
         assert (refused.status_code, "people" in refused.json()["message"]) == (503, True)
+
+
+async def test_a_mac_that_drains_has_its_clips_in_flight_finished_although_somebody_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_yield, "LOOK_SECONDS", 0.01)
+    async with agent_with_lanes(tmp_path) as agent:
+        await at_work(agent)
+        await speech(agent)
+        assert giving_way(agent).still
+        body = RenewRequest(takes_nothing=True, return_after_seconds=0, stop_after_seconds=300)
+        assert (await agent.http.post("/v1/renew", json=body.dump(), headers=agent.headers())).is_success
+        await until_still(agent, still=False)
 
 
 async def test_time_that_a_lane_stood_still_outlives_a_crash(tmp_path: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from aiohttp import StreamReader
 from tests.rig.fake_lane_session import FakeLane
 from tests.rig.served_endpoint import ServedEndpoint, contract_spec, serving, voice_endpoint
 
+from voxfleet_gateway import loop_share
 from voxfleet_gateway.http_api import ROUTES
 from voxfleet_gateway.http_api.upload_form import MAX_FIELDS
 
@@ -118,6 +121,31 @@ async def test_an_upload_that_drips_is_refused_and_takes_no_lane(lane: FakeLane)
     ):
         assert response.status == 408
     assert lane.sessions == []
+
+
+async def test_empty_lines_before_a_form_keep_the_loop_from_nobody(
+    uploads: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, looks = 0, Counter[int]()
+    monkeypatch.setattr(loop_share, "SLICE_SECONDS", 0.0)
+    read = StreamReader.readline
+
+    async def readline(self: StreamReader, *, max_line_length: int | None = None) -> bytes:
+        looks[turns] += 1
+        return await read(self, max_line_length=max_line_length)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    monkeypatch.setattr(StreamReader, "readline", readline)
+    other = asyncio.create_task(others())
+    assert (await refused(uploads, b"\r\n" * 2_000 + b"--b--\r\n", FORM))[1] == "missing_file"
+    other.cancel()
+    assert looks.total() > 2_000
+    assert max(looks.values()) < 100
 
 
 async def test_a_client_that_goes_away_in_the_middle_of_its_form_leaves_nothing(uploads: str, lane: FakeLane) -> None:

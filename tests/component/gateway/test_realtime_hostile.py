@@ -7,6 +7,7 @@ import base64
 import json
 import secrets
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
@@ -92,8 +93,10 @@ class BareSocket:
 
 
 @asynccontextmanager
-async def bare(served: ServedEndpoint, path: str) -> AsyncIterator[BareSocket]:
-    async with serving(served, impatient_routes()) as address:
+async def bare(
+    served: ServedEndpoint, path: str, routes: tuple[ApiRoute, ...] | None = None
+) -> AsyncIterator[BareSocket]:
+    async with serving(served, routes or impatient_routes()) as address:
         url = urlsplit(address + path)
         reader, writer = await asyncio.open_connection(url.hostname, url.port, limit=2**12)
         key = base64.b64encode(bytes(16)).decode()
@@ -227,6 +230,16 @@ async def test_a_session_in_which_nothing_is_said_ends_and_no_other(lane: FakeLa
         assert told[-1]["code"] == "session_idle" and socket.close_code == 1008
 
 
+async def test_a_key_among_subprotocols_is_refused_and_in_no_log(
+    served: ServedEndpoint, lane: FakeLane, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(served, ROUTES) as address, aiohttp.ClientSession() as client:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.ws_connect(address + OPENAI, protocols=("bearer.of-a-client",))
+    assert refused.value.status == 400
+    assert "of-a-client" not in caplog.text and lane.sessions == []
+
+
 async def test_bytes_that_are_no_text_end_the_session(served: ServedEndpoint, lane: FakeLane) -> None:
     async with connected(served, OPENAI) as socket:
         await socket.receive_json()
@@ -246,6 +259,33 @@ async def test_what_comes_after_stop_is_not_heard(served: ServedEndpoint, lane: 
         told = [json.loads(message.data) async for message in socket]
         assert [message["text"] for message in told] == [""] and socket.close_code == 1000
         assert session.sent.empty()
+
+
+@pytest.mark.parametrize(("path", "frame"), [(MLX_AUDIO, b"\x82\x81" + bytes(5)), (OPENAI, b"\x89\x80" + bytes(4))])
+async def test_tiny_frames_that_come_at_once_are_not_read_at_once(
+    served: ServedEndpoint, lane: FakeLane, path: str, frame: bytes
+) -> None:
+    """On a clock that goes on by a millisecond whenever the session looks at it."""
+    turns, looks = 0, Counter[int]()
+
+    def now_seconds() -> float:
+        looks[turns] += 1
+        return looks.total() / 1000
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    served.now_seconds = now_seconds
+    async with bare(served, path, ROUTES) as socket:
+        other = asyncio.create_task(others())
+        socket.writer.write(b"\x81\x82" + bytes(4) + b"{}" + frame * 2_000 + b"\x88\x80" + bytes(4))
+        await lane.sessions[0].left.wait()
+        other.cancel()
+    assert looks.total() > 2_000
+    assert max(looks.values()) < 100
 
 
 async def test_a_neighbour_is_served_while_another_floods(served: ServedEndpoint, lane: FakeLane) -> None:

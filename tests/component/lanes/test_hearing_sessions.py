@@ -19,7 +19,9 @@ from voxfleet_agent.lane_protocol.session_messages import (
     SessionOpened,
     SpeechStarted,
     SpeechStopped,
+    TurnCommitted,
     TurnDone,
+    TurnDropped,
 )
 from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.worker.session_host import UNCOUNTED_SESSIONS
@@ -105,6 +107,19 @@ async def test_a_commit_ends_a_turn_and_a_clear_drops_one(
     ended = await client.until(SessionEnded, number)
     assert (ended.failure_class, client.texts(number)) == (None, [first[2], third[2]])
     assert [turn.voiced_end_milliseconds for turn in client.of(TurnDone, number)] == [None, None]
+
+
+async def test_a_clear_right_behind_speech_is_told_after_its_start(
+    client: Client, spoken: dict[str, tuple[bytes, int, str]]
+) -> None:
+    """Else the parent takes the session for one that speaks, for which batches stand still."""
+    pcm, _, _ = next(clip for clip in spoken.values() if clip[1] == 16_000)
+    number = client.number()
+    client.send(opening(number, detection=VAD), *frames(number, pcm, 1000), ClearTurn(session=number))
+    client.send(*frames(number, bytes(2 * 16_000), 100), EndSession(session=number))
+    await client.until(SessionEnded, number)
+    last = [message for message in client.heard if isinstance(message, SpeechStarted | TurnCommitted | TurnDropped)][-1]
+    assert isinstance(last, TurnDropped) and client.of(SpeechStarted, number)[-1].turn == last.turn
 
 
 async def test_two_sessions_are_heard_at_once(client: Client, spoken: dict[str, tuple[bytes, int, str]]) -> None:

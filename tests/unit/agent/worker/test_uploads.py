@@ -18,14 +18,15 @@ from voxfleet_agent.audio.header_facts import SCRATCH_PREFIX
 from voxfleet_agent.audio.levels import QuietedStretch
 from voxfleet_agent.engine.transcripts import Transcript
 from voxfleet_agent.lane_protocol.messages import Message
-from voxfleet_agent.lane_protocol.session_messages import EndSession, FileBytes, TextDelta, TurnDone
+from voxfleet_agent.lane_protocol.session_messages import AudioTaken, EndSession, FileBytes, TextDelta, TurnDone
+from voxfleet_agent.lanes.session_hangs import SessionTimeouts
 from voxfleet_agent.worker import uploaded_file
 from voxfleet_agent.worker.decode_thread import Mask, Samples
 from voxfleet_agent.worker.transcript_judge import TranscriptJudge
 from voxfleet_agent.worker.turn_hearing import TurnHearing
-from voxfleet_agent.worker.upload_decoding import UploadDecoding, UploadedPiece, UploadEnd
+from voxfleet_agent.worker.upload_decoding import UploadDecoding, UploadedPiece, UploadEnd, most_decoding_seconds
 from voxfleet_agent.worker.upload_room import MOST_UPLOADS, UploadRoom
-from voxfleet_agent.worker.upload_session import MOST_DECODING_SECONDS, UploadSession
+from voxfleet_agent.worker.upload_session import LIFE_SECONDS, UploadSession
 from voxfleet_agent.worker.uploaded_file import UploadedFile, in_folder, in_memory
 from voxfleet_api.clip_warnings import RowWarning
 from voxfleet_api.failures import FailureClass, VoxFleetError
@@ -181,6 +182,7 @@ class Session:
             self.file,
             start_decoding,
             max_bytes=max_bytes,
+            longest_piece_milliseconds=1_000,
             release=self._release,
             send=self.sent.append,
         )
@@ -242,6 +244,15 @@ def test_a_file_that_is_too_long_and_one_that_is_cancelled_are_given_up(tmp_path
         told.file.append(b"x")
 
 
+@pytest.mark.parametrize(
+    ("piece", "size_bytes", "seconds"),
+    [(3_600_000, 10**8, 200), (3_600_000, 5_000, 21), (30_000, 10**8, 21.5)],
+    ids=["an hour that is one piece", "a few bytes that announce an hour", "windows of an hour"],
+)
+def test_how_long_a_piece_may_be_decoded(piece: int, size_bytes: int, seconds: float) -> None:
+    assert most_decoding_seconds(piece, size_bytes) == seconds
+
+
 def test_a_decoding_without_an_end_ends_its_session(tmp_path: Path) -> None:
     told = Session(tmp_path, Decoder())
     assert told.session.due_ns() is None
@@ -252,12 +263,23 @@ def test_a_decoding_without_an_end_ends_its_session(tmp_path: Path) -> None:
         return Decoder()
 
     decoding = UploadDecoding(open_decoder, nothing, silent, RATE_HZ, nothing, nothing)
-    told.session._decoding, told.session._file = decoding, None
-    due_ns = told.session.due_ns()
-    assert due_ns == decoding.since_ns + MOST_DECODING_SECONDS * 10**9
-    told.session.end_overdue_turn(due_ns - 1)
-    with pytest.raises(VoxFleetError, match="did not come to an end") as failed:
+    told.session._start_decoding = lambda _: decoding
+    told.session.request(FileBytes(session=1, content=b"x" * 100))
+    told.session.request(EndSession(session=1))
+    told.sent.clear()
+    ends_ns = decoding.since_ns + int(most_decoding_seconds(1_000, 100) * 1e9)
+    life = 0
+    while (due_ns := told.session.due_ns()) != ends_ns:
+        assert due_ns is not None and due_ns - decoding.since_ns <= (life + 1) * LIFE_SECONDS * 10**9
+        told.session.end_overdue_turn(due_ns - 1)
+        assert len(told.sent) == life
         told.session.end_overdue_turn(due_ns)
+        life += 1
+        assert told.sent[-1] == AudioTaken(session=1, total_bytes=100), "the parent gives no child up that tells it"
+    assert SessionTimeouts().answer_seconds >= LIFE_SECONDS * 2
+    told.session.end_overdue_turn(ends_ns - 1)
+    with pytest.raises(VoxFleetError, match="did not come to an end in 20 s") as failed:
+        told.session.end_overdue_turn(ends_ns)
     assert failed.value.failure_class is FailureClass.DECODE_ERROR
     told.session.close()
     stuck.set()

@@ -144,6 +144,16 @@ def test_a_shard_that_goes_back_is_not_paused_for_those_who_speak() -> None:
     assert decide(snapshot, Standing(), 0.0).paces == {"offline-0": Pace.PAUSE, "offline-1": Pace.CLIP_BY_CLIP}
 
 
+@pytest.mark.parametrize(
+    ("serving", "held", "pace"),
+    [(SPEAKING, True, Pace.CLIP_BY_CLIP), (SILENT, True, Pace.QUANTA), (SPEAKING, False, Pace.PAUSE)],
+)
+def test_a_mac_that_drains_is_not_held_up_by_those_who_speak(serving: ServingLane, held: bool, pace: Pace) -> None:
+    snapshot = MacSnapshot((serving,), (BatchLane("offline-0", held=held, leaves=True),), memory_short=True)
+    found = decide(snapshot, Standing(), 0.0)
+    assert (found.paces, found.evicted) == ({"offline-0": pace}, {})
+
+
 def test_a_lane_that_nobody_holds_is_paused_and_gives_nothing_back() -> None:
     free = (replace(BATCHES[0], held=False), replace(BATCHES[1], held=False, returning=True))
     found = decide(MacSnapshot((replace(BURNING, speaking=True),), free, memory_short=True), Standing(), 0.0)
