@@ -47,7 +47,7 @@ class EndpointAccess:
 async def endpoint_access(options: AccessOptions) -> EndpointAccess:
     """Asks the cluster for what the options leave open. Raises WrongAccess, NoSuchObject, Refused, KubeError."""
     if (options.url is None) == (options.endpoint is None):
-        raise WrongAccess("write --endpoint NAME, or --url with the endpoint's address")
+        raise WrongAccess("say which endpoint: its name, or its address with --url, one of both")
     if options.key_file is not None and options.service_account is not None:
         raise WrongAccess("write --key-file or --service-account, not both")
     url = None if options.url is None else checked_url(options.url)

@@ -223,8 +223,9 @@ def test_wrong_usage(gateway: GatewayStandIn, words: tuple[str, ...], advice: st
 
 
 def test_the_endpoint_has_to_be_named_once(gateway: GatewayStandIn) -> None:
-    ended = CliRunner().invoke(app, ["transcribe", str(CLIP)])
-    assert ended.exit_code == 2 and "--endpoint NAME, or --url" in ended.stderr
+    for words in (["transcribe", str(CLIP)], ["endpoint", "probe"]):
+        ended = CliRunner().invoke(app, words)
+        assert ended.exit_code == 2 and "its name, or its address with --url" in ended.stderr
     assert "--url" in invoke(gateway, "transcribe", CLIP, "--endpoint", "captions", code=2).stderr
 
 
