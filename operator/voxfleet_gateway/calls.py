@@ -23,6 +23,7 @@ FULL_SECONDS, DRAIN_RETRY_SECONDS = 1.0, 1.0
 FORM_BYTES = 2**20
 """What the fields of a form may take beside its file."""
 MAX_JSON_BYTES = 2**20
+CONTINUE = "100-continue"
 LATE_SECONDS = 10.0
 """So long after the deadline of a session its handler is ended, whatever it waits for."""
 END_SECONDS = 5.0
@@ -69,7 +70,7 @@ class Calls:
         app.on_response_prepare.append(name_origin)
         for route in routes:
             path = f"/{{namespace}}/{{endpoint}}{route.path}"
-            app.router.add_route(route.method, path, self._handler(route))
+            app.router.add_route(route.method, path, self._handler(route), expect_handler=_expectation)
         for path in dict.fromkeys(route.path for route in routes if not route.is_socket):
             app.router.add_route("OPTIONS", f"/{{namespace}}/{{endpoint}}{path}", self._preflight)
         return app
@@ -102,6 +103,11 @@ class Calls:
         except CallRefused as refusal:
             self._metrics.call_refused(refusal.status)
             return error_response(refusal)
+        except web.RequestPayloadError:
+            self._metrics.call_refused(400)
+            return error_response(
+                CallRefused(400, "body_damaged", "the body breaks HTTP's rules of chunks; send it anew")
+            )
         except web.HTTPException as error:  # no such route, or not with this method
             self._metrics.call_refused(error.status)
             message = "there is nothing at this path; calls go to /NAMESPACE/ENDPOINT/v1/…"
@@ -142,11 +148,12 @@ class Calls:
         endpoint = await self._gate.enter(_knock(request))
         allow_origin(request)
         if not route.is_socket:
-            _check_size(request, endpoint)
+            _check_body(request, endpoint)
         if endpoint.status.contract is None:
             raise CallRefused(
                 503, "not_accepted", "the endpoint is not accepted yet; its conditions say why", retry_after_seconds=5.0
             )
+        await _invite_body(request)
         deadline_seconds = received_seconds + endpoint.spec.session.max_seconds
         call = ApiCall(
             endpoint=endpoint,
@@ -174,8 +181,22 @@ def _knock(request: web.Request) -> Knock:
     )
 
 
-def _check_size(request: web.Request, endpoint: VoiceEndpoint) -> None:
-    """What says beforehand that it is too large. Handlers count what comes."""
+async def _expectation(request: web.Request) -> None:
+    """Nobody is asked for a body who was not let in."""
+    if request.headers["Expect"].lower() != CONTINUE:
+        raise web.HTTPExpectationFailed
+
+
+async def _invite_body(request: web.Request) -> None:
+    if "Expect" in request.headers:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # it is no part of the answer, whose status may still be chosen
+
+
+def _check_body(request: web.Request, endpoint: VoiceEndpoint) -> None:
+    """What says beforehand that it is packed, or too large. Handlers count what comes."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise CallRefused(415, "content_encoding_not_served", "send the body as it is, without a Content-Encoding")
     limit = endpoint.spec.session.max_upload_bytes
     if (request.content_length or 0) > limit + FORM_BYTES:
         raise CallRefused(

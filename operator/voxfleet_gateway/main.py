@@ -100,6 +100,8 @@ async def _serve(options: GatewayOptions, routes: Sequence[ApiRoute]) -> None:
             stack.push_async_callback(health.stop)
         if not await _before(stop, background.ended, watch.synced.wait()):
             return
+        for endpoint in cache.all(VoiceEndpoint):  # it may have been listed before its Macs were
+            _changed(cache, links, sessions, endpoint)
         listener = Listener(calls.application(routes))
         await listener.start(options.host, options.port)
         stack.push_async_callback(listener.stop)

@@ -50,7 +50,17 @@ class ClientSocket:
         self.pinged_at: float | None = None
 
     def check_upgrade(self) -> None:
-        """Raises CallRefused(426) for a request that asks for no WebSocket."""
+        """Raises CallRefused: 426 for a request that asks for no WebSocket, 400 for one of another protocol.
+
+        aiohttp would log what was offered, and some clients offer a key.
+        """
+        offered = self._request.headers.get("Sec-WebSocket-Protocol")
+        if offered is not None and _SUBPROTOCOL not in [name.strip() for name in offered.split(",")]:
+            raise CallRefused(
+                HTTPStatus.BAD_REQUEST,
+                "subprotocol_not_served",
+                f"of subprotocols only {_SUBPROTOCOL} is served; offer it, or none, and send the key as Authorization",
+            )
         if not self.response.can_prepare(self._request):
             raise CallRefused(
                 HTTPStatus.UPGRADE_REQUIRED, "upgrade_required", "this address takes WebSockets only (RFC 6455)"

@@ -167,6 +167,21 @@ async def test_a_mac_that_answers_nothing_is_passed_over_and_its_sessions_end_by
     silent.answers.set()
 
 
+async def test_a_lane_that_hangs_takes_no_other_lane_of_its_mac_along(
+    rig: GatewayRig, held: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_socket, "OPENED_SECONDS", 0.1)
+    agent = await rig.start_agent("mac-a")
+    rig.serve("mac-a")
+    agent.hangs = True
+    told = await refusal(rig, held)
+    assert told.status == 503 and "did not answer" in told.message
+    assert rig.links.state(rig.mac("mac-a")) is LinkState.UP and rig.dialer.dialled == ["mac-a"]
+    asked = agent.upgrades
+    assert (await refusal(rig, held)).status == 503
+    assert agent.upgrades == asked, "the lane itself is left alone for a while"
+
+
 async def test_an_agent_that_does_not_know_the_token_is_left_alone_and_asked_with_a_new_one(
     rig: GatewayRig, held: AsyncExitStack
 ) -> None:

@@ -230,6 +230,16 @@ async def test_a_session_in_which_nothing_is_said_ends_and_no_other(lane: FakeLa
         assert told[-1]["code"] == "session_idle" and socket.close_code == 1008
 
 
+async def test_a_key_among_subprotocols_is_refused_and_in_no_log(
+    served: ServedEndpoint, lane: FakeLane, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(served, ROUTES) as address, aiohttp.ClientSession() as client:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.ws_connect(address + OPENAI, protocols=("bearer.of-a-client",))
+    assert refused.value.status == 400
+    assert "of-a-client" not in caplog.text and lane.sessions == []
+
+
 async def test_bytes_that_are_no_text_end_the_session(served: ServedEndpoint, lane: FakeLane) -> None:
     async with connected(served, OPENAI) as socket:
         await socket.receive_json()
