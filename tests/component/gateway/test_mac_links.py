@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
-from tests.component.gateway.gateway_rig import ENDPOINT, NAMESPACE, GatewayRig
+from tests.component.gateway.gateway_rig import GatewayRig
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.session_protocol import Ended, OpenHearing
@@ -35,7 +35,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def opened(rig: GatewayRig, held: AsyncExitStack) -> LaneSession:
-    return await held.enter_async_context(rig.sessions.opener(NAMESPACE, ENDPOINT)(HEARING))
+    return await held.enter_async_context(rig.opener()(HEARING))
 
 
 async def last_of(session: LaneSession) -> Ended:
