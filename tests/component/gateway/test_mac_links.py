@@ -167,6 +167,24 @@ async def test_a_mac_that_answers_nothing_is_passed_over_and_its_sessions_end_by
     silent.answers.set()
 
 
+async def test_a_mac_that_was_slow_to_answer_takes_sessions_again_as_soon_as_it_is_heard(
+    rig: GatewayRig, held: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crowd at one endpoint keeps a Mac busy; its other callers do not wait until doubt has passed."""
+    monkeypatch.setattr(lane_socket, "UPGRADE_SECONDS", 0.2)
+    monkeypatch.setattr(lane_socket, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(mac_link, "DOUBT_SECONDS", 1000.0)
+    agent = await rig.start_agent("mac-a")
+    rig.serve("mac-a")
+    await opened(rig, held)
+    agent.answers.clear()
+    assert (await refusal(rig, held)).status == 503
+    assert rig.links.state(rig.mac("mac-a")) is LinkState.DOWN
+    agent.answers.set()
+    await until(lambda: rig.links.state(rig.mac("mac-a")) is LinkState.UP)
+    assert (await opened(rig, held)).mac == "mac-a" and rig.dialer.dialled == ["mac-a"]
+
+
 async def test_a_lane_that_hangs_takes_no_other_lane_of_its_mac_along(
     rig: GatewayRig, held: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
