@@ -22,7 +22,7 @@ from tests.bench.speech_rig import SpeechRig
 
 PLACES = 16
 IDLE_SECONDS = 2
-"""So short, because it is what bounds a slow upload. A half-open socket ends by it, too, before its pings would do it."""
+"""It bounds a slow upload. A half-open socket ends by it here, too, before its pings would end it."""
 ROUNDS = 3
 ANSWER_SECONDS = 5.0
 NEIGHBOUR_MILLISECONDS = 1000.0
