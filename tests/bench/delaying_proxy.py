@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import ExitStack, closing, suppress
+from contextlib import AsyncExitStack, closing, suppress
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +12,8 @@ READ_BYTES = 2**16
 MOST_CHUNKS = 256
 """On their way, each direction of a connection: a sender that is faster waits."""
 START_SECONDS = 10.0
+CLOSE_SECONDS = 1.0
+"""For what a peer has not read yet."""
 
 
 class DelayingProxy:
@@ -58,10 +60,10 @@ class DelayingProxy:
         await asyncio.gather(*connections, return_exceptions=True)
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with ExitStack() as stack:
-            stack.callback(writer.close)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(_closed, writer)
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target_port, limit=READ_BYTES)
-            stack.callback(there_writer.close)
+            stack.push_async_callback(_closed, there_writer)
             with suppress(ExceptionGroup):  # one side is gone: so is the connection
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._one_way(reader, there_writer))
@@ -92,3 +94,11 @@ class DelayingProxy:
                 await writer.drain()
         finally:
             reading.cancel()
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await writer.wait_closed()
+    writer.transport.abort()
