@@ -12,10 +12,12 @@ from aiohttp import web
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_gateway.access.gate import Gate, Knock
 from voxfleet_gateway.api_call import ApiCall, ApiRoute
+from voxfleet_gateway.call_places import CallPlaces
 from voxfleet_gateway.cross_origin import allow_origin, name_origin, preflight
 from voxfleet_gateway.endpoint_sessions import EndpointSessions
 from voxfleet_gateway.error_answers import error_response
 from voxfleet_gateway.gateway_metrics import GatewayMetrics
+from voxfleet_gateway.held_bytes import HeldBytes
 from voxfleet_gateway.refusals import CallRefused
 from voxfleet_operator.cache import Cache
 
@@ -53,13 +55,16 @@ class Calls:
         self._clock = clock
         self._closing = asyncio.Event()
         self._draining = False
+        self._places = CallPlaces(max_calls)
+        self._held_answers = HeldBytes()
         self._running: set[asyncio.Task[object]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
     @property
     def open_calls(self) -> int:
-        return len(self._running)
+        """Those that were let in."""
+        return len(self._places)
 
     @property
     def draining(self) -> bool:
@@ -79,7 +84,7 @@ class Calls:
         """Takes no new call; what runs may go on for so long, and is told to close then."""
         self._draining = True
         if not await self._all_ended(seconds):
-            log.info("drain is over", open_calls=self.open_calls)
+            log.info("drain is over", open_calls=len(self._running))
         self._closing.set()
         if not await self._all_ended(END_SECONDS):
             for task in self._running:
@@ -126,10 +131,9 @@ class Calls:
                     "this gateway is being stopped; call again",
                     retry_after_seconds=DRAIN_RETRY_SECONDS,
                 )
-            if self.open_calls >= self._max_calls:
-                raise CallRefused(
-                    503, "gateway_full", "this gateway has as many calls as it takes", retry_after_seconds=FULL_SECONDS
-                )
+            # Whoever waits at the gate, perhaps without a key, takes no place of those who were let in.
+            if len(self._running) - self.open_calls >= self._max_calls:
+                raise _full()
             task = asyncio.current_task()
             if task is None:
                 raise RuntimeError("a handler runs in a task")
@@ -147,6 +151,17 @@ class Calls:
     async def _serve(self, route: ApiRoute, request: web.Request, received_seconds: float) -> web.StreamResponse:
         endpoint = await self._gate.enter(_knock(request))
         allow_origin(request)
+        uid = endpoint.metadata.uid
+        if not self._places.take(uid):
+            raise _full()
+        try:
+            return await self._let_in(route, request, endpoint, received_seconds)
+        finally:
+            self._places.leave(uid)
+
+    async def _let_in(
+        self, route: ApiRoute, request: web.Request, endpoint: VoiceEndpoint, received_seconds: float
+    ) -> web.StreamResponse:
         if not route.is_socket:
             _check_body(request, endpoint)
         if endpoint.status.contract is None:
@@ -158,10 +173,11 @@ class Calls:
         call = ApiCall(
             endpoint=endpoint,
             contract=endpoint.status.contract.spec,
-            open_session=self._sessions.opener(endpoint.metadata.namespace, endpoint.metadata.name),
+            open_session=self._sessions.opener(endpoint),
             received_seconds=received_seconds,
             now_seconds=self._clock,
             closing=self._closing,
+            held_answers=self._held_answers,
             deadline_seconds=deadline_seconds,
         )
         async with asyncio.timeout(deadline_seconds + LATE_SECONDS - self._clock()):
@@ -170,6 +186,15 @@ class Calls:
     async def _preflight(self, request: web.Request) -> web.StreamResponse:
         knock = _knock(request)
         return preflight(request, self._cache.get(VoiceEndpoint, knock.namespace, knock.endpoint))
+
+
+def _full() -> CallRefused:
+    return CallRefused(
+        503,
+        "gateway_full",
+        "this gateway has as many calls as it takes, or as it takes of one endpoint",
+        retry_after_seconds=FULL_SECONDS,
+    )
 
 
 def _knock(request: web.Request) -> Knock:

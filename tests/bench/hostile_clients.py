@@ -180,6 +180,7 @@ class HostileClients:
             full = time.monotonic()
             try:
                 while True:
+                    await asyncio.sleep(0)  # the other clients share this loop
                     writer.write(frame * 16)
                     with suppress(TimeoutError):
                         async with asyncio.timeout(0.1):

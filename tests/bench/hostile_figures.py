@@ -21,7 +21,7 @@ from tests.bench.socket_figures import CLIPS, SHORT_CONTRACT, demo_clips, spoken
 from tests.bench.speech_rig import SpeechRig
 
 PLACES = 16
-IDLE_SECONDS = 3
+IDLE_SECONDS = 2
 ROUNDS = 3
 ANSWER_SECONDS = 5.0
 NEIGHBOUR_MILLISECONDS = 1000.0

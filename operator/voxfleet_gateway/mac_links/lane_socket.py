@@ -94,6 +94,11 @@ class LaneSocket:
         return self._tunnel_milliseconds
 
     @property
+    def heard_from_seconds(self) -> float:
+        """When something of the Mac was last read."""
+        return self._heard_from_seconds
+
+    @property
     def held_bytes(self) -> int:
         """Of what the session told and nobody has taken."""
         return self._queue.held_bytes

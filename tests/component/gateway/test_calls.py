@@ -8,7 +8,7 @@ import hashlib
 import io
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -24,6 +24,7 @@ from voxfleet_gateway.api_call import ApiCall, ApiRoute
 from voxfleet_gateway.calls import Calls
 from voxfleet_gateway.gateway_metrics import GatewayMetrics
 from voxfleet_gateway.listener import Listener
+from voxfleet_gateway.refusals import CallRefused
 from voxfleet_operator.kube_errors import SecretNotFound
 
 KEY = "a-key-of-128-bits-at-least"
@@ -49,7 +50,8 @@ class Site:
         self.asked: list[str] = []
         self.waiting = asyncio.Event()
         """Set once the socket's handler waits."""
-        gate = Gate(rig.cache, KeySecrets(self._secret, time.monotonic), ServiceAccounts(self._ask, time.monotonic))
+        self._accounts = ServiceAccounts(self._ask, time.monotonic)
+        gate = Gate(rig.cache, KeySecrets(self._secret, time.monotonic), self._accounts)
         self.calls = Calls(rig.cache, gate, rig.sessions, GatewayMetrics(), max_calls=max_calls)
 
     @asynccontextmanager
@@ -252,6 +254,51 @@ async def test_a_gateway_that_is_full_takes_no_further_call(rig: GatewayRig) -> 
         client.post(url(), headers=KEY_HEADERS, data=b"12") as response,
     ):
         assert (await refused(response, 503))["code"] == "gateway_full"
+
+
+async def test_an_endpoint_s_calls_keep_no_other_endpoint_out(rig: GatewayRig) -> None:
+    await rig.start_agent("mac-a", room=8)
+    rig.serve("mac-a", auth=AUTH, session={"maxPerLane": 8})
+    rig.serve("mac-a", auth=AUTH, name="other", uid="other-uid", state="Loading")
+    site = Site(rig, max_calls=4)
+    async with site.served() as client, AsyncExitStack() as held:
+        for _ in range(3):
+            await held.enter_async_context(client.ws_connect(url(what="wait"), headers=KEY_HEADERS))
+        async with client.post(url(), headers=KEY_HEADERS) as response:
+            assert (await refused(response, 503))["code"] == "gateway_full"
+        async with client.post(url("other"), headers=KEY_HEADERS) as response:
+            assert (await refused(response, 503))["code"] == "no_warm_lane"
+
+
+async def test_whoever_waits_at_the_gate_takes_no_place(rig: GatewayRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.start_agent("mac-a")
+    rig.serve("mac-a", auth=AUTH)
+    site = Site(rig, max_calls=2)
+    asked, ask = asyncio.Event(), site._ask
+
+    async def never(path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked.set()
+        await asyncio.Event().wait()
+        return await ask(path, body)
+
+    monkeypatch.setattr(site._accounts, "_ask", never)
+    async with site.served() as client:
+        made_up = asyncio.create_task(client.post(url(), headers=TOKEN_HEADERS))
+        await asyncio.wait_for(asked.wait(), PATIENCE_SECONDS)
+        assert site.calls.open_calls == 0
+        async with client.post(url(), headers=KEY_HEADERS, data=b"12") as response:
+            assert response.status == 200
+        made_up.cancel()
+
+
+async def test_a_call_opens_no_session_of_a_later_endpoint_with_the_name(rig: GatewayRig) -> None:
+    await rig.start_agent("mac-a")
+    open_session = rig.sessions.opener(rig.serve("mac-a", auth=AUTH))
+    rig.serve("mac-a", auth=AUTH, uid="another-uid")
+    with pytest.raises(CallRefused) as error:
+        async with open_session(OpenUpload(max_bytes=10)):
+            pass
+    assert error.value.status == 404
 
 
 async def test_a_drain_lets_sessions_go_on_takes_no_new_one_and_closes_them_at_its_end(
