@@ -35,6 +35,7 @@ from tests.bench.report import Figure, show, write  # noqa: E402
 from tests.bench.scale_figures import scale_figures  # noqa: E402
 from tests.bench.socket_figures import socket_figures  # noqa: E402
 from tests.bench.throughput_figures import throughput_figures  # noqa: E402
+from tests.bench.upstream_figures import upstream_figures  # noqa: E402
 from tests.bench.versions import versions  # noqa: E402
 from tests.bench.whisper_figures import whisper_figures  # noqa: E402
 from tests.bench.whisper_memory import whisper_memory_figures  # noqa: E402
@@ -60,7 +61,7 @@ TABLE_WIDTH = 240
 PARTS = (
     *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
     *("failover", "whisper", "whisper-memory", "scale", "neighbours", "placement", "passes", "bill"),
-    *("sockets", "endpoint", "peer"),
+    *("sockets", "endpoint", "upstream", "peer"),
 )
 _NOT_MEASURED = (
     *(MeasurementFailed, NotInTime, PackageUnavailable, ChildFailed, KubectlFailed, VoxFleetError),
@@ -148,7 +149,7 @@ class _Bench:
             *(self.fleet, self.decode, self.ladder, self.throughput),
             *(self.overhead, self.footprint, self.memory, self.faults),
             *(self.failover, self.whisper, self.whisper_memory, self.scale, self.neighbours),
-            *(self.placement, self.passes, self.bill, self.sockets, self.endpoint, self.peer),
+            *(self.placement, self.passes, self.bill, self.sockets, self.endpoint, self.upstream, self.peer),
         )
 
     def fleet(self) -> list[Figure]:
@@ -200,6 +201,9 @@ class _Bench:
 
     def endpoint(self) -> list[Figure]:
         return endpoint_figures(BENCH / "run" / "endpoint", self._pool, self._calls, _say)
+
+    def upstream(self) -> list[Figure]:
+        return upstream_figures(BENCH / "run" / "upstream", self._pool, _say)
 
     def scale(self) -> list[Figure]:
         return scale_figures(BENCH / "run" / "scale", _say)
