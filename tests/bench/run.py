@@ -38,6 +38,7 @@ from tests.bench.scale_figures import scale_figures  # noqa: E402
 from tests.bench.session_figures import SESSIONS, session_figures  # noqa: E402
 from tests.bench.socket_figures import socket_figures  # noqa: E402
 from tests.bench.throughput_figures import throughput_figures  # noqa: E402
+from tests.bench.upstream_figures import upstream_figures  # noqa: E402
 from tests.bench.versions import versions  # noqa: E402
 from tests.bench.whisper_figures import whisper_figures  # noqa: E402
 from tests.bench.whisper_memory import whisper_memory_figures  # noqa: E402
@@ -63,7 +64,7 @@ TABLE_WIDTH = 240
 PARTS = (
     *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
     *("failover", "whisper", "whisper-memory", "scale", "neighbours", "placement", "passes", "bill"),
-    *("sockets", "sessions", "hostile", "partition", "endpoint", "peer"),
+    *("sockets", "sessions", "hostile", "partition", "endpoint", "upstream", "peer"),
 )
 _NOT_MEASURED = (
     *(MeasurementFailed, NotInTime, PackageUnavailable, ChildFailed, KubectlFailed, VoxFleetError),
@@ -152,7 +153,7 @@ class _Bench:
             *(self.overhead, self.footprint, self.memory, self.faults),
             *(self.failover, self.whisper, self.whisper_memory, self.scale, self.neighbours),
             *(self.placement, self.passes, self.bill, self.sockets, self.sessions, self.hostile, self.partition),
-            *(self.endpoint, self.peer),
+            *(self.endpoint, self.upstream, self.peer),
         )
 
     def fleet(self) -> list[Figure]:
@@ -213,6 +214,9 @@ class _Bench:
 
     def endpoint(self) -> list[Figure]:
         return endpoint_figures(BENCH / "run" / "endpoint", self._pool, self._calls, _say)
+
+    def upstream(self) -> list[Figure]:
+        return upstream_figures(BENCH / "run" / "upstream", self._pool, _say)
 
     def scale(self) -> list[Figure]:
         return scale_figures(BENCH / "run" / "scale", _say)

@@ -40,6 +40,8 @@ class Heard:
     """From the first frame on."""
     close_code: int | None
     error: str = ""
+    last_text_seconds: float | None = None
+    """From its last frame on."""
 
 
 class _Progress:
@@ -49,23 +51,40 @@ class _Progress:
         self.errors: list[str] = []
         self.began_seconds = time.monotonic()
         self.first_delta_seconds: float | None = None
+        self.sent_seconds: float | None = None
+        self.last_text_seconds: float | None = None
 
     def delta(self, text: str) -> None:
         if text and self.first_delta_seconds is None:
             self.first_delta_seconds = time.monotonic() - self.began_seconds
         self.deltas.append(text)
 
+    def sends_last(self) -> None:
+        self.sent_seconds = time.monotonic()
+
+    def text(self, text: str) -> None:
+        self.texts.append(text)
+        if self.sent_seconds is not None:
+            self.last_text_seconds = time.monotonic() - self.sent_seconds
+
     def heard(self, close_code: int | None) -> Heard:
         text, error = "".join(self.texts), "; ".join(self.errors)
-        return Heard("".join(self.deltas), text, self.first_delta_seconds, close_code, error)
+        return Heard("".join(self.deltas), text, self.first_delta_seconds, close_code, error, self.last_text_seconds)
 
 
 async def as_mlx_audio(
-    client: aiohttp.ClientSession, url: str, spoken: Spoken, frame_bytes: int, *, at_pace: bool = False
+    client: aiohttp.ClientSession,
+    url: str,
+    spoken: Spoken,
+    frame_bytes: int,
+    *,
+    at_pace: bool = False,
+    model: str | None = None,
 ) -> Heard:
-    """Until the gateway closes the socket. Raises TimeoutError."""
+    """Until the server closes the socket. `model`: None for an endpoint, which has one. Raises TimeoutError."""
     async with asyncio.timeout(ANSWER_SECONDS), client.ws_connect(f"{url}/v1/audio/transcriptions/realtime") as socket:
-        await socket.send_json({"sample_rate": spoken.rate_hz, "streaming": True})
+        named = {} if model is None else {"model": model}
+        await socket.send_json({**named, "sample_rate": spoken.rate_hz, "streaming": True})
         first: Mapping[str, str] = await socket.receive_json()
         if first.get("status") != "ready":
             return Heard("", "", None, socket.close_code, json.dumps(first))
@@ -74,6 +93,7 @@ async def as_mlx_audio(
         async def say() -> None:
             with suppress(ConnectionError):  # the gateway closes, and says why
                 await _in_frames(spoken, frame_bytes, socket.send_bytes, at_pace=at_pace)
+                progress.sends_last()
                 await socket.send_json({"action": "stop"})
 
         async with asyncio.TaskGroup() as group:
@@ -84,7 +104,7 @@ async def as_mlx_audio(
                     case "delta":
                         progress.delta(told["delta"])
                     case "complete":
-                        progress.texts.append(told["text"])
+                        progress.text(told["text"])
                     case _:
                         progress.errors.append(message.data)
         return progress.heard(socket.close_code)
@@ -107,6 +127,7 @@ async def as_openai(
         async def say() -> None:
             with suppress(ConnectionError):
                 await _in_frames(spoken, frame_bytes, append, at_pace=at_pace)
+                progress.sends_last()
                 await socket.send_json({"type": "input_audio_buffer.commit"})
 
         async with asyncio.TaskGroup() as group:
@@ -117,7 +138,7 @@ async def as_openai(
                     case ".delta":
                         progress.delta(told["delta"])
                     case ".completed":
-                        progress.texts.append(told["transcript"])
+                        progress.text(told["transcript"])
                         break
                     case ".failed" | "error":
                         progress.errors.append(message.data)

@@ -17,6 +17,10 @@ from voxfleet_agent.models.resolved_model import ResolvedModel
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+READ_SECONDS = 0.25
+"""For the child to read a request within a step, of which it tells nothing."""
+
+
 class Stillness:
     """When a lane stood still, and that it does no more."""
 
@@ -52,6 +56,7 @@ async def test_a_lane_stands_still_once_its_step_has_ended(
         await reached.wait()
         lane.giving_way.pause()
         told_within_the_step = list(stillness.told)
+        await asyncio.sleep(READ_SECONDS)
         gate.touch()
         await stillness.until(1)
         assert told_within_the_step == [] and lane.giving_way.still and not working.done()
