@@ -38,7 +38,7 @@ from voxfleet_dev.controlplane import ControlPlane
 from voxfleet_dev.demo_inputs import DemoModel, prepare
 from voxfleet_dev.demo_progress import job_progress
 from voxfleet_dev.demo_report import Report, gather
-from voxfleet_dev.demo_speech import DemoSpeech, gateway_values
+from voxfleet_dev.demo_speech import CAPTION_CLIP, CAPTIONS, DemoSpeech, gateway_values
 from voxfleet_dev.locations import REPOSITORY
 from voxfleet_dev.mac import FleetTls, Mac
 from voxfleet_dev.operator_process import OperatorProcess
@@ -138,7 +138,9 @@ def run(folder: Path, model: DemoModel, *, keep: bool) -> int:
         speech.line(_print)
         _print(f"summary in {summary}; {time.monotonic() - started:.0f} s from start to end")
         if keep:
-            (folder / SHELL_FILE).write_text(_exports(folder, control_plane, health_port))
+            shell_file = folder / SHELL_FILE
+            shell_file.touch(mode=0o600)  # it holds a key
+            shell_file.write_text(_exports(folder, control_plane, health_port, speech.key.text))
             _print_commands(control_plane, folder)
             keeper = psutil.Process()
             (folder / KEEPER_FILE).write_text(json.dumps({"pid": keeper.pid, "started": keeper.create_time()}))
@@ -246,8 +248,8 @@ def _archive(folder: Path) -> str:
     return (folder / "archive").as_uri()
 
 
-def _exports(folder: Path, control_plane: ControlPlane, health_port: int) -> str:
-    """For a shell: the cluster, the programs, the ledger archive, the clips, and the operator's metrics."""
+def _exports(folder: Path, control_plane: ControlPlane, health_port: int, key: str) -> str:
+    """For a shell: cluster, programs, ledger archive, clips, the operator's metrics, and a key of the endpoints."""
     programs = f"{Path(sys.executable).parent}:{control_plane.kubectl_path.parent}"
     values = {
         "KUBECONFIG": control_plane.kubeconfig,
@@ -255,21 +257,25 @@ def _exports(folder: Path, control_plane: ControlPlane, health_port: int) -> str
         "VOXFLEET_ARCHIVE": _archive(folder),
         "SHARED": folder / "shared",
         "OPERATOR_METRICS": f"http://127.0.0.1:{health_port}/metrics",
+        "VOXFLEET_API_KEY": key,
     }
     lines = [f"export {name}={shlex.quote(str(value))}" for name, value in values.items()]
     return "\n".join([*lines, f"export PATH={shlex.quote(programs)}:$PATH", ""])
 
 
 def _print_commands(control_plane: ControlPlane, folder: Path) -> None:
+    clip = CAPTION_CLIP.relative_to(REPOSITORY)
     console.print(f"""
 Everything goes on running; `make demo-stop` ends it.
 
   export KUBECONFIG={control_plane.kubeconfig}
-  source {folder / SHELL_FILE}     (the same, and the PATH; docs/tutorials goes on from there)
+  source {folder / SHELL_FILE}     (the same, the PATH, and a key of the endpoints; docs/tutorials goes on from there)
 
-  {control_plane.kubectl_path} get abj,ash,abs,mac,mhs,vc -A
+  {control_plane.kubectl_path} get abj,ash,abs,mac,mhs,vc,ve -A
   .venv/bin/voxfleet why {JOB} -n {NAMESPACE}     (or `kubectl voxfleet why`, with .venv/bin in the PATH)
   .venv/bin/voxfleet why abs/{SCHEDULE} -n {NAMESPACE}
+  .venv/bin/voxfleet why ve/{CAPTIONS} -n {NAMESPACE}     (docs/how-to/serve-speech.md goes on from there)
+  .venv/bin/voxfleet transcribe {clip} --endpoint {CAPTIONS} -n {NAMESPACE}     (after `source`)
   {control_plane.kubectl_path} explain audiobatchjob.spec
 """)
 

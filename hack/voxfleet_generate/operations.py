@@ -22,9 +22,9 @@ def metrics_page() -> str:
         "Both sides serve `/metrics` in Prometheus' text format: operator and gateway on `--health-port`, beside the"
         " usual `process_` metrics, and the agent behind its token, on its loopback port. A standby of the operator has"
         " no metrics of Macs and jobs.\n\n"
-        "`mac` is the name of a MacAgent; its series go with it. No label holds a job, a shard, a clip or a namespace:"
-        " their number is up to users, and a series that is made for each of them would never end. What one of them is"
-        " at is in its status, and `voxfleet why` says it.",
+        "`mac` is the name of a MacAgent; its series go with it, as those of an `endpoint` do. No label holds a job, a"
+        " shard or a clip: their number is up to users, and a series that is made for each of them would never end."
+        " What one of them is at is in its status, and `voxfleet why` says it.",
         ("The operator", _metrics(METRICS)),
         ("The gateway", _metrics((*GATEWAY_METRICS, API_REQUESTS, API_REQUEST_SECONDS))),
         ("The agent", _metrics(AGENT_METRICS)),

@@ -52,7 +52,7 @@ _NAMES = ", ".join(kind.crd.everyday_name for kind in KINDS)
 
 app = typer.Typer(
     name="voxfleet",
-    help="Batch speech work on a fleet of Macs.",
+    help="Speech work on a fleet of Macs: in batches, and live.",
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,

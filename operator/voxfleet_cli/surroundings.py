@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, MachineHourStatement, Resource, VoiceEndpoint
 from voxfleet_operator.kube import Kube
-from voxfleet_operator.kube_errors import Forbidden
+from voxfleet_operator.kube_errors import Forbidden, NotFound
+from voxfleet_operator.kube_objects import Unreadable
 
 R = TypeVar("R", bound=Resource)
 
@@ -42,7 +43,7 @@ async def read_surroundings(kube: Kube, resource: Resource, now: datetime) -> Su
         shards=shards,
         macs=await _listed(kube, MacAgent),
         statements=await _listed(kube, MachineHourStatement) or (),
-        endpoints=await _listed(kube, VoiceEndpoint) or (),
+        endpoints=await _endpoints(kube, resource.metadata.namespace),
         namespace_labels=await _namespace_labels(kube),
         whole=whole,
     )
@@ -54,6 +55,20 @@ async def _listed(kube: Kube, kind: type[R]) -> tuple[R, ...] | None:
         return tuple((await kube.list(kind))[0])
     except Forbidden:
         return None
+
+
+async def _endpoints(kube: Kube, namespace: str) -> tuple[VoiceEndpoint, ...]:
+    """All, or those of the namespace, as the user may list them. None where the cluster is older than the kind, or
+    newer than this program: what they tell of a job is only an addition.
+    """
+    for place in ("", namespace):
+        try:
+            return tuple((await kube.list(VoiceEndpoint, place))[0])
+        except Forbidden:
+            continue
+        except (NotFound, Unreadable):
+            break
+    return ()
 
 
 async def _namespace_labels(kube: Kube) -> dict[str, Mapping[str, str]]:

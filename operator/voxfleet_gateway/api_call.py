@@ -10,6 +10,7 @@ from aiohttp import web
 
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
+from voxfleet_gateway.held_bytes import HeldBytes
 from voxfleet_gateway.lane_session import OpensSessions
 
 
@@ -25,6 +26,8 @@ class ApiCall:
     """Monotonic."""
     closing: asyncio.Event
     """Set when the gateway's drain is over: a socket then closes with 1001."""
+    held_answers: HeldBytes
+    """Of all calls: answers that are written only when they are whole."""
     deadline_seconds: float
     """When the session is `session.maxSeconds` old, on the same clock."""
 

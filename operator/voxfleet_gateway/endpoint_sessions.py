@@ -56,17 +56,17 @@ class EndpointSessions:
     def open_sessions(self) -> int:
         return self._open.total()
 
-    def opener(self, namespace: str, name: str) -> OpensSessions:
-        """For one endpoint, as it is when a session is opened."""
+    def opener(self, endpoint: VoiceEndpoint) -> OpensSessions:
+        """For this endpoint, as it is when a session is opened, and for no later one of its name."""
 
         def opens(request: OpenRequest) -> AbstractAsyncContextManager[LaneSession]:
-            return self._session(namespace, name, request)
+            return self._session(endpoint.metadata.uid, request)
 
         return opens
 
     @asynccontextmanager
-    async def _session(self, namespace: str, name: str, request: OpenRequest) -> AsyncIterator[LaneSession]:
-        endpoint = self._cache.get(VoiceEndpoint, namespace, name)
+    async def _session(self, uid: str, request: OpenRequest) -> AsyncIterator[LaneSession]:
+        endpoint = self._cache.by_uid(VoiceEndpoint, uid)
         if endpoint is None:
             raise CallRefused(404, "not_found", "the endpoint was deleted")
         if endpoint.spec.suspend:

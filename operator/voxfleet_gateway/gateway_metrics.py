@@ -18,7 +18,7 @@ from voxfleet_operator import metric_list
 from voxfleet_operator.metrics import NONE
 
 IN_ORDER, CANCELLED, OTHER = "none", "cancelled", "other"
-REFUSED_STATUSES = (400, 401, 403, 404, 413, 422, 429, 503)
+REFUSED_STATUSES = (400, 401, 403, 404, 408, 413, 415, 422, 426, 429, 503)
 
 
 class GatewayMetrics:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import structlog
 from aiohttp import web
 
+from voxfleet_gateway.fault_log import quoteless_logger
+
 HEADER_SECONDS = 5.0
 """For the head of a request, from the connection on or from the last answer on."""
 LINGER_SECONDS = 2.0
@@ -20,6 +22,8 @@ class Listener:
         self._runner = web.AppRunner(
             app,
             access_log=None,
+            logger=quoteless_logger(),
+            auto_decompress=False,
             handle_signals=False,
             keepalive_timeout=HEADER_SECONDS,
             lingering_time=LINGER_SECONDS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -11,6 +12,26 @@ from voxfleet_operator.logs import LogFormat, configure
 from voxfleet_operator.options import OperatorOptions
 
 DEFAULTS = OperatorOptions()
+MAX_GATEWAY_URL_CHARACTERS = 256
+"""With an endpoint's namespace and name it has to fit into `status.url`."""
+
+
+def checked_gateway_url(url: str) -> str:
+    """Without the slash at its end. Raises BadParameter: with another address no endpoint's status could be written."""
+    if url and not _is_address(url):
+        raise typer.BadParameter("write an address such as https://speech.example, without a key or a question mark")
+    if len(url) > MAX_GATEWAY_URL_CHARACTERS:
+        raise typer.BadParameter(f"it is longer than {MAX_GATEWAY_URL_CHARACTERS} characters")
+    return url.rstrip("/")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    plain = not (parts.username or parts.query or parts.fragment)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and plain
 
 
 def operator(
@@ -78,6 +99,7 @@ def operator(
             envvar="VOXFLEET_GATEWAY_URL",
             help="Where clients call the gateway, such as https://speech.example; it stands in the status of endpoints."
             " Empty: there is none.",
+            callback=checked_gateway_url,
         ),
     ] = DEFAULTS.gateway_url or "",
     kubeconfig: Annotated[
@@ -99,7 +121,7 @@ def operator(
         health_port=health_port,
         archive=archive or None,
         kubeconfig=kubeconfig,
-        gateway_url=gateway_url.rstrip("/") or None,
+        gateway_url=gateway_url or None,
         price_book=price_book,
         watch_namespaces=tuple(name.strip() for name in watch_namespaces.split(",") if name.strip()),
     )

@@ -25,14 +25,17 @@ from tests.bench.failover_figures import failover_figures  # noqa: E402
 from tests.bench.failure import MeasurementFailed  # noqa: E402
 from tests.bench.fault_figures import fault_figures  # noqa: E402
 from tests.bench.fleet_figures import two_mac_figures  # noqa: E402
+from tests.bench.hostile_figures import hostile_figures  # noqa: E402
 from tests.bench.lane_figures import LaneBench, footprint_figures, ladder_figures, set_blas  # noqa: E402
 from tests.bench.neighbour_figures import neighbour_figures  # noqa: E402
+from tests.bench.partition_figures import partition_figures  # noqa: E402
 from tests.bench.pass_figures import pass_figures  # noqa: E402
 from tests.bench.peer_figures import peer_figures  # noqa: E402
 from tests.bench.peer_rig import PEER_SERVERS  # noqa: E402
 from tests.bench.placement_figures import placement_figures  # noqa: E402
 from tests.bench.report import Figure, show, write  # noqa: E402
 from tests.bench.scale_figures import scale_figures  # noqa: E402
+from tests.bench.session_figures import SESSIONS, session_figures  # noqa: E402
 from tests.bench.socket_figures import socket_figures  # noqa: E402
 from tests.bench.throughput_figures import throughput_figures  # noqa: E402
 from tests.bench.upstream_figures import upstream_figures  # noqa: E402
@@ -61,7 +64,7 @@ TABLE_WIDTH = 240
 PARTS = (
     *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
     *("failover", "whisper", "whisper-memory", "scale", "neighbours", "placement", "passes", "bill"),
-    *("sockets", "endpoint", "upstream", "peer"),
+    *("sockets", "sessions", "hostile", "partition", "endpoint", "upstream", "peer"),
 )
 _NOT_MEASURED = (
     *(MeasurementFailed, NotInTime, PackageUnavailable, ChildFailed, KubectlFailed, VoxFleetError),
@@ -149,7 +152,8 @@ class _Bench:
             *(self.fleet, self.decode, self.ladder, self.throughput),
             *(self.overhead, self.footprint, self.memory, self.faults),
             *(self.failover, self.whisper, self.whisper_memory, self.scale, self.neighbours),
-            *(self.placement, self.passes, self.bill, self.sockets, self.endpoint, self.upstream, self.peer),
+            *(self.placement, self.passes, self.bill, self.sockets, self.sessions, self.hostile, self.partition),
+            *(self.endpoint, self.upstream, self.peer),
         )
 
     def fleet(self) -> list[Figure]:
@@ -189,6 +193,15 @@ class _Bench:
 
     def sockets(self) -> list[Figure]:
         return socket_figures(BENCH / "run" / "sockets", _say)
+
+    def sessions(self) -> list[Figure]:
+        return session_figures(BENCH / "run" / "sessions", SESSIONS, _say)
+
+    def hostile(self) -> list[Figure]:
+        return hostile_figures(BENCH / "run" / "hostile", _say)
+
+    def partition(self) -> list[Figure]:
+        return partition_figures(BENCH / "run" / "partition", _say)
 
     def placement(self) -> list[Figure]:
         return placement_figures(_say)

@@ -32,6 +32,14 @@ DEMO_CONTRACT: dict[str, object] = {
         "input": {"containers": ["wav", "flac", "mp3", "m4a"], "sampleRatesHz": RATES_HZ, "channels": [1, 2]},
     },
 }
+SHORT_CONTRACT: dict[str, object] = {
+    **CONTRACT,
+    "spec": {
+        **SPEC,
+        "input": {"containers": ["wav", "flac"], "sampleRatesHz": RATES_HZ, "channels": [1, 2], "maxClip": "30s"},
+    },
+}
+"""Uploads of it take little of a lane's memory."""
 UNDECLARED_HZ = 24_000
 
 Say = Callable[[str], None]
@@ -47,7 +55,7 @@ def socket_figures(directory: Path, say: Say) -> list[Figure]:
 
 
 async def _measure(rig: SpeechRig, say: Say) -> list[Figure]:
-    spoken = [(_spoken(path), text) for path, text in demo_clips()]
+    spoken = [(spoken_clip(path), text) for path, text in demo_clips()]
     figures: list[Figure] = []
     async with aiohttp.ClientSession(headers=rig.headers, timeout=aiohttp.ClientTimeout(total=None)) as client:
         for name, socket in SOCKETS.items():
@@ -137,7 +145,7 @@ def demo_clips() -> list[tuple[Path, str]]:
     return [(path, texts[path.stem]) for path in sorted(CLIPS.iterdir(), reverse=True) if path.stem in texts]
 
 
-def _spoken(path: Path) -> Spoken:
+def spoken_clip(path: Path) -> Spoken:
     samples, rate_hz = mlx_audio_io.load(str(path), mono=True)
     pcm = np.clip(np.round(np.asarray(samples, dtype=np.float64).reshape(-1) * 32_768), -32_768, 32_767)
     return Spoken(path.stem, pcm.astype("<i2").tobytes(), rate_hz)

@@ -26,6 +26,12 @@ class GatewayStandIn:
     url: str = ""
     fails_late: bool = False
     """Streams end with an error, sockets with close code 1013, and speech without its end."""
+    cut: bool = False
+    """Streams end without their last line."""
+    mute: bool = False
+    """Sockets tell nothing after the audio's end."""
+    turns: tuple[tuple[str, float, float], ...] = TURNS
+    """Of a streamed file."""
     full_times: int = 0
     """How many calls are still refused for lack of room."""
     retry_after_seconds: int = 2
@@ -79,12 +85,12 @@ class GatewayStandIn:
     async def _lines(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
-        for text, start, end in ((f" {text}" if start else text, start, end) for text, start, end in TURNS):
+        for text, start, end in ((f" {text}" if start else text, start, end) for text, start, end in self.turns):
             await response.write(_line(text[:3], None, None))
             await response.write(_line(text[3:], start, end))
         if self.fails_late:
             await response.write(json.dumps({"error": {"message": "the lane's process ended"}}).encode() + b"\n")
-        else:
+        elif not self.cut:
             await response.write(_line("", 3.25, 3.25, is_final=True))
         return response
 
@@ -119,6 +125,9 @@ class GatewayStandIn:
                 self.heard.set()
             elif json.loads(message.data) == {"action": "stop"}:
                 break
+        if self.mute:
+            await socket.receive()  # until the client closes
+            return socket
         for text, start, end in TURNS:
             await socket.send_json({"type": "delta", "delta": text[:3]})
             await socket.send_json({"type": "delta", "delta": text[3:]})

@@ -14,6 +14,7 @@ from aiohttp import web
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.kinds.voice_contract import VoiceContractSpec
 from voxfleet_gateway.api_call import ApiCall, ApiRoute
+from voxfleet_gateway.held_bytes import HeldBytes
 from voxfleet_gateway.lane_session import OpensSessions
 from voxfleet_gateway.refusals import CallRefused
 
@@ -60,6 +61,7 @@ class ServedEndpoint:
         self.contract = contract
         self.open_session = open_session
         self.closing = asyncio.Event()
+        self.held_answers = HeldBytes()
         self.now_seconds: Callable[[], float] = time.monotonic
         self.left_seconds: float = endpoint.spec.session.max_seconds
         """How old a session may become."""
@@ -73,6 +75,7 @@ class ServedEndpoint:
             received_seconds=now,
             now_seconds=self.now_seconds,
             closing=self.closing,
+            held_answers=self.held_answers,
             deadline_seconds=now + self.left_seconds,
         )
 

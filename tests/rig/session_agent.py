@@ -64,6 +64,8 @@ class SessionAgent:
     """None: it serves every one."""
     takes: bool = True
     """False: audio stays in its backlog."""
+    hangs: bool = False
+    """Its lanes take upgrades and open no session; the agent goes on."""
     refusal: Ended | None = None
     """Answers the opening."""
     loses_after_bytes: int | None = None
@@ -154,6 +156,10 @@ class SessionAgent:
 
     async def _serve(self, socket: web.WebSocketResponse) -> None:
         opening = open_request.validate_json((await socket.receive()).data)
+        if self.hangs:
+            async for _ in self._messages(socket):
+                pass
+            return
         if self.refusal is not None:
             await _tell(socket, self.refusal)
             await socket.close()

@@ -35,6 +35,9 @@ Item = LaneRequest | Piece | Decoded | DecodeThreadFailed | Wake
 
 LIFE_SECONDS = 5.0
 """How often a child whose batches are paused tells that it lives; a third of the least time that hangs take."""
+MOST_STEPS_WITHIN = 16
+"""How many sessions' steps may stand in each other. Each takes some twenty frames of the interpreter's thousand, and
+what stands outermost waits for all within."""
 _TAKING_SECONDS = 0.05
 """How long requests are taken before the next step runs, however many there are."""
 
@@ -115,9 +118,12 @@ class WorkerLoop:
 
     def _attend_others(self, number: int, latest: StepKind) -> int:
         """Called in the middle of a session's step, where its model can be left alone: each other session gets a step,
-        unless it is less urgent than `latest`. Returns how long that took, in nanoseconds; 0: none was waiting."""
+        unless it is less urgent than `latest`, or too many steps stand in each other. Returns how long that took, in
+        nanoseconds; 0: none was waiting."""
         started_ns, served = time.monotonic_ns(), {number}
         self._take_waiting()
+        if self._sessions.steps_within >= MOST_STEPS_WITHIN:
+            return 0
         while (step := self._sessions.next_step(latest, served)) is not None and step.session is not None:
             served.add(step.session)
             self._run(step)

@@ -82,6 +82,11 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._open)
 
+    @property
+    def steps_within(self) -> int:
+        """How many steps run, each in the middle of the one before it."""
+        return len(self._at_work)
+
     def serve(self, host: SessionHost | None) -> None:
         """Another model, or none, is in memory: the sessions of the one before end."""
         for number in list(self._open):

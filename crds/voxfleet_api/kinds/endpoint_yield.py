@@ -28,7 +28,8 @@ class Yield(SpecModel):
             description="What the Mac's batches do from the onset of speech to the end of the turn. Pause: they stand"
             " still, 120 s on end at most, and 6 s of work in quanta make up for as much. Shrink: they go on with one"
             " clip at a time. Evict: as Pause, and once turns have been later than the contract's slo.interactiveP95"
-            " for 60 s, the shards go back to the queue, which costs no retry. Paused time is charged to the endpoint.",
+            " for 60 s, the shards go back to the queue, which costs no retry. Paused time is charged to the endpoint."
+            " Absent: Pause.",
             json_schema_extra=NOT_FILLED_IN,
         ),
     ] = YieldMode.PAUSE
@@ -36,7 +37,7 @@ class Yield(SpecModel):
         Duration,
         Field(
             description="While a session is open, the Mac's batches are of a size whose steps take no longer, as far as"
-            " a ladder tells. A step that takes longer is counted.",
+            " a ladder tells. A step that takes longer is counted. Absent: 250ms.",
             json_schema_extra={**between("50ms", "10s"), **NOT_FILLED_IN},
         ),
     ] = "250ms"

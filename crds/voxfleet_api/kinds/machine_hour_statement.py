@@ -28,7 +28,7 @@ MAX_CHAINS = 16
 MAX_NAMESPACES = 32
 MAX_TOTALS = 32
 MAX_CORRECTED_MONTHS = 32
-MAX_ENDPOINTS = 16
+MAX_ENDPOINTS = 64
 
 
 class MachineHourStatementSpec(SpecModel):
@@ -181,7 +181,8 @@ class MachineHourStatementStatus(
         Field(
             max_length=MAX_ENDPOINTS,
             json_schema_extra=list_atomic(),
-            description="What of it warm lanes took, by VoiceEndpoint: those that took most.",
+            description="What of it VoiceEndpoints took. Where room ends, those without new rows that took least are"
+            " left out; their time stays in the totals.",
         ),
     ] = ()
     corrections: Annotated[

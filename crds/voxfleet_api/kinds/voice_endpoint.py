@@ -147,7 +147,7 @@ class VoiceEndpointSpec(
         Duration,
         Field(
             description="The turns of so long are held against the contract's `slo.interactiveP95`: the condition"
-            " SLOMet and status.slo are about them.",
+            " SLOMet and status.slo are about them. Absent: 5m.",
             json_schema_extra={**between("1m", "1h"), **NOT_FILLED_IN},
         ),
     ] = "5m"

@@ -24,6 +24,7 @@ def _details(endpoint: VoiceEndpoint, _: Related) -> Plain:
     status = endpoint.status
     counts, contract = status.lanes, status.contract
     return {
+        "address": status.url,
         "lanes": None if counts is None else f"{counts.warm} warm of {counts.wanted} wanted, {counts.busy} busy",
         "waiting": status.pending_reason,
         "model": status.model_digest,
@@ -82,7 +83,8 @@ def _next(endpoint: VoiceEndpoint) -> str:
             return found.message
     if is_true(conditions, ConditionType.AVAILABLE) and is_false(conditions, ConditionType.SLO_MET):
         return message_of(conditions, ConditionType.SLO_MET)
-    return message_of(conditions, ConditionType.AVAILABLE)
+    available = message_of(conditions, ConditionType.AVAILABLE)
+    return f"nothing: {available}" if is_true(conditions, ConditionType.AVAILABLE) else available
 
 
 EXPLAINER = Explainer(

@@ -47,7 +47,7 @@ class EndpointAccess:
 async def endpoint_access(options: AccessOptions) -> EndpointAccess:
     """Asks the cluster for what the options leave open. Raises WrongAccess, NoSuchObject, Refused, KubeError."""
     if (options.url is None) == (options.endpoint is None):
-        raise WrongAccess("write --endpoint NAME, or --url with the endpoint's address")
+        raise WrongAccess("say which endpoint: its name, or its address with --url, one of both")
     if options.key_file is not None and options.service_account is not None:
         raise WrongAccess("write --key-file or --service-account, not both")
     url = None if options.url is None else checked_url(options.url)
@@ -102,7 +102,14 @@ async def _served_url(kube: Kube, namespace: str, name: str) -> str:
     return endpoint.status.url.rstrip("/")
 
 
-async def _account_token(kube: Kube, namespace: str, account: str) -> str:
+def account_of(written: str, endpoint_namespace: str) -> tuple[str, str]:
+    """Namespace and name. `written`: as in spec.auth.serviceAccounts, `namespace/name` or `name`."""
+    before, _, name = written.rpartition("/")
+    return before or endpoint_namespace, name
+
+
+async def _account_token(kube: Kube, endpoint_namespace: str, written: str) -> str:
+    namespace, account = account_of(written, endpoint_namespace)
     answer = await kube.request(
         "POST",
         f"/api/v1/namespaces/{quote(namespace, safe='')}/serviceaccounts/{quote(account, safe='')}/token",

@@ -30,7 +30,11 @@ KeyFile = Annotated[
 ]
 ServiceAccount = Annotated[
     str | None,
-    typer.Option("--service-account", metavar="NAME", help="Ask the cluster for a token of this ServiceAccount."),
+    typer.Option(
+        "--service-account",
+        metavar="NAME",
+        help="Ask the cluster for a token of this ServiceAccount (NAME or NAMESPACE/NAME).",
+    ),
 ]
 Language = Annotated[str | None, typer.Option(help="Of the speech; without it, as the endpoint says.")]
 Silence = Annotated[

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+from aiohttp.http_exceptions import LineTooLong
 
 from voxfleet_cli.speech.endpoint_access import EndpointAccess
 from voxfleet_cli.speech.gateway_errors import GatewayLost, late_failure, refused
@@ -21,9 +22,12 @@ CONNECT_SECONDS = 10.0
 MAX_ANSWER_BYTES = 64 * 2**20
 """Of a whole transcript."""
 MAX_ERROR_BYTES = 64 * 1024
+MAX_LINE_BYTES = 4 * 2**20
+"""Of a streamed transcript: an hour that no window cuts is one line."""
 MAX_SOCKET_MESSAGE_BYTES = 2**20
 HEARTBEAT_SECONDS = 10.0
 _ENDED_IN_ORDER = 1000
+_ENDS = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,8 @@ class GatewayClient:
         self._url = access.url
         headers = {} if access.key is None else {"Authorization": f"Bearer {access.key}"}
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=silence_seconds)
-        self._http = aiohttp.ClientSession(headers=headers, timeout=timeout)
+        # aiohttp reads lines of up to twice as much.
+        self._http = aiohttp.ClientSession(headers=headers, timeout=timeout, read_bufsize=MAX_LINE_BYTES // 2)
         self._silence_seconds = silence_seconds
 
     async def __aenter__(self) -> Self:
@@ -70,11 +75,15 @@ class GatewayClient:
 
     async def transcript_pieces(self, recording: Recording, language: str | None) -> AsyncIterator[Piece]:
         """The transcript as it is made."""
+        whole = False
         async with self._transcription(recording, {"stream": "true"}, language) as answer:
             with _as_lost():
-                async for line in answer.content:
-                    if content := line.strip():
-                        yield _piece(content)
+                async for line in _lines(answer.content):
+                    content = _object(line)
+                    whole = content.get("is_final") is True
+                    yield _piece(content)
+        if not whole:
+            raise GatewayLost("the answer broke off before its end; what came of it is not whole")
 
     @asynccontextmanager
     async def speech(self, request: Mapping[str, object]) -> AsyncIterator[Speech]:
@@ -100,7 +109,7 @@ class GatewayClient:
                 await socket.send_json(config)
                 sending: asyncio.Task[None] | None = None
                 try:
-                    async for message in socket:
+                    while (message := await self._message(socket, sending)).type not in _ENDS:
                         content = _object(message.data) if message.type is aiohttp.WSMsgType.TEXT else {}
                         if content.get("status") == "ready" and sending is None:
                             sending = asyncio.create_task(_send(socket, audio))
@@ -116,6 +125,18 @@ class GatewayClient:
                     sending.result()  # the microphone's own error
                 if socket.close_code != _ENDED_IN_ORDER:
                     raise GatewayLost(f"the session was lost (close code {socket.close_code}); start it again")
+
+    async def _message(
+        self, socket: aiohttp.ClientWebSocketResponse, sending: asyncio.Task[None] | None
+    ) -> aiohttp.WSMessage:
+        """The next one. While audio is sent it may take any time; else TimeoutError once the gateway was silent."""
+        receiving = asyncio.create_task(socket.receive())
+        try:
+            if sending is not None:
+                await asyncio.wait([receiving, sending], return_when=asyncio.FIRST_COMPLETED)
+            return await asyncio.wait_for(receiving, self._silence_seconds)
+        finally:
+            receiving.cancel()
 
     @asynccontextmanager
     async def _transcription(
@@ -205,8 +226,20 @@ async def _send(socket: aiohttp.ClientWebSocketResponse, audio: AsyncIterator[by
             await socket.send_json({"action": "stop"})
 
 
-def _piece(line: bytes) -> Piece:
-    content = _object(line)
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Those that hold something."""
+    while True:
+        try:
+            line = await content.readline()
+        except LineTooLong:  # it quotes the line
+            raise GatewayLost(f"a line of the answer is longer than {MAX_LINE_BYTES // 2**20} MiB") from None
+        if not line:
+            return
+        if stripped := line.strip():
+            yield stripped
+
+
+def _piece(content: Mapping[str, object]) -> Piece:
     if failure := late_failure(content):
         raise failure
     end = _seconds(content, "end")

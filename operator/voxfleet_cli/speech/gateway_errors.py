@@ -10,7 +10,8 @@ from voxfleet_cli.command_line import Exit
 
 MAX_MESSAGE_CHARACTERS = 500
 _HINTS: Mapping[int, str] = {
-    401: "the gateway does not know this key; set VOXFLEET_API_KEY, or write --key-file or --service-account",
+    401: "the endpoint does not know this key, or there is none: set VOXFLEET_API_KEY, or write --key-file or"
+    " --service-account; spec.auth of the endpoint says who is let in",
     403: "the key is known, but may not use this endpoint",
     404: "the gateway serves no such endpoint, or none that this key may use",
     413: "the recording is larger than the endpoint's session.maxUploadBytes",
@@ -34,7 +35,8 @@ class GatewayLost(Exception):
 
 def refused(status: int, body: bytes, retry_after: str | None = None) -> GatewayRefused:
     """From an answer in OpenAI's form, or in any other."""
-    said = _message(body) or _HINTS.get(status) or f"HTTP {status}"
+    words = None if status == HTTPStatus.UNAUTHORIZED else _message(body)  # it speaks of headers
+    said = words or _HINTS.get(status) or f"HTTP {status}"
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE) and retry_after:
         said = f"{said.rstrip('.')}; try again in {retry_after} s"
     return GatewayRefused(status, said, float(retry_after) if retry_after and retry_after.isdigit() else None)

@@ -8,8 +8,9 @@ from math import ceil
 
 from voxfleet_cli.columns import table
 
-TOTAL, WAY = "total", "way"
-PARTS = ("gateway", "tunnel", "wait", "infer")
+TOTAL, WAY, REST = "total", "way", "rest"
+INFER = "infer"
+PARTS = ("gateway", "tunnel", "wait", INFER)
 """As the gateway names them: its own work, the way to the Mac and back, waiting for the model, the model."""
 PERCENTS, WIDE_PERCENTS = (50, 95, 99), (50, 90, 95, 99, 100)
 
@@ -33,13 +34,14 @@ def percentile(values: Sequence[float], percent: int) -> float:
 def by_part(calls: Sequence[Call]) -> dict[str, list[float]]:
     """Milliseconds of the calls by part, the total first.
 
-    `way` is what the gateway does not account for: the network between caller and gateway.
+    `way` is what the gateway does not account for: the network between caller and gateway. It is `rest`, with wait and
+    model in it, where the gateway does not know these yet: with the first sound of streamed speech.
     """
     found = {TOTAL: [call.total_milliseconds for call in calls]}
     told = [call for call in calls if call.parts_milliseconds]
     if told:
         known = [part for part in PARTS if any(part in call.parts_milliseconds for call in told)]
-        found[WAY] = [
+        found[WAY if INFER in known else REST] = [
             max(0.0, call.total_milliseconds - sum(call.parts_milliseconds.get(part, 0.0) for part in known))
             for call in told
         ]

@@ -70,5 +70,8 @@ def is_token(credential: str) -> bool:
 
 
 def fingerprint(credential: str) -> str:
-    """What a key or token is known by here, as 64 hexadecimal digits: the credential itself is kept nowhere."""
-    return hashlib.sha256(credential.encode()).hexdigest()
+    """What a key or token is known by here, as 64 hexadecimal digits: the credential itself is kept nowhere.
+
+    Of the bytes as they came: aiohttp's headers hold those that are no UTF-8 as surrogates.
+    """
+    return hashlib.sha256(credential.encode(errors="surrogateescape")).hexdigest()

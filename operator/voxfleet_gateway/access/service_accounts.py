@@ -46,7 +46,9 @@ class ServiceAccounts:
 
     def __init__(self, ask: Ask, clock: Callable[[], float]) -> None:
         self._ask = ask
-        self._users: RecentAnswers[str, TokenUser | _Nobody] = RecentAnswers(MAX_ANSWERS, HOLD_SECONDS, clock)
+        self._users: RecentAnswers[str, TokenUser] = RecentAnswers(MAX_ANSWERS, HOLD_SECONDS, clock)
+        self._strangers: RecentAnswers[str, bool] = RecentAnswers(MAX_ANSWERS, HOLD_SECONDS, clock)
+        """Tokens that the API server did not take; apart, so that made-up ones push out no other."""
         self._rights: RecentAnswers[tuple[str, str, str], bool] = RecentAnswers(MAX_ANSWERS, HOLD_SECONDS, clock)
         self._questions = asyncio.Semaphore(MAX_QUESTIONS)
 
@@ -54,12 +56,15 @@ class ServiceAccounts:
         """None for what the API server does not take. Raises CallRefused(503) if it does not answer."""
         known = fingerprint(token)
         found = self._users.get(known)
-        if found is None:
+        if found is None and not self._strangers.get(known):
             async with self._question():
                 answer = await self._ask("/apis/authentication.k8s.io/v1/tokenreviews", _token_review(token))
             found = _user_of(answer)
-            self._users.put(known, found)
-        return None if isinstance(found, _Nobody) else found
+            if found is None:
+                self._strangers.put(known, True)
+            else:
+                self._users.put(known, found)
+        return found
 
     async def may_use(self, user: TokenUser, endpoint: VoiceEndpoint) -> bool:
         """Whether the endpoint lists the account and RBAC lets it. Raises CallRefused(503)."""
@@ -88,10 +93,6 @@ class ServiceAccounts:
             raise CallRefused(
                 503, "token_unknown", "the token cannot be looked at now; try again", retry_after_seconds=RETRY_SECONDS
             ) from error
-
-
-class _Nobody:
-    """Whose a token is that the API server does not take."""
 
 
 def is_listed(user: str, listed: tuple[str, ...], own_namespace: str) -> bool:
@@ -131,12 +132,12 @@ def _access_review(user: TokenUser, namespace: str, name: str) -> dict[str, obje
     }
 
 
-def _user_of(answer: Mapping[str, Any]) -> TokenUser | _Nobody:
+def _user_of(answer: Mapping[str, Any]) -> TokenUser | None:
     status = answer.get("status") or {}
     user = status.get("user") or {}
     # A server that does not know audiences leaves them out: then the token may be for anybody.
     if not status.get("authenticated") or AUDIENCE not in (status.get("audiences") or ()):
-        return _Nobody()
+        return None
     extra = tuple((str(key), tuple(map(str, values))) for key, values in sorted((user.get("extra") or {}).items()))
     return TokenUser(
         str(user.get("username") or ""), str(user.get("uid") or ""), tuple(map(str, user.get("groups") or ())), extra

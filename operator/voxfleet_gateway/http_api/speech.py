@@ -12,6 +12,7 @@ from voxfleet_api.kinds.job_task import Task
 from voxfleet_api.session_protocol import SAMPLE_BYTES, Ended, LatencyKind, OpenSpeaking, TurnMeasured
 from voxfleet_gateway.api_call import ApiCall
 from voxfleet_gateway.failure_refusals import refusal_of_failure
+from voxfleet_gateway.held_bytes import Holder
 from voxfleet_gateway.http_api.call_time import session_time
 from voxfleet_gateway.http_api.server_timing import SERVER_TIMING, server_timing
 from voxfleet_gateway.http_api.speech_encodings import SpeechEncoding, speech_encoding
@@ -29,6 +30,7 @@ STREAMED_WINDOW_BYTES = 2**18
 WHOLE_WINDOW_BYTES = 2**20
 MAX_WHOLE_BYTES = 2**25
 """Of speech that is held until it is whole: eleven minutes at 24 kHz."""
+HELD_RETRY_SECONDS = 5.0
 
 
 async def speak(request: web.Request, call: ApiCall) -> web.StreamResponse:
@@ -45,7 +47,8 @@ async def speak(request: web.Request, call: ApiCall) -> web.StreamResponse:
             async with session_time(call), aclosing(_speech(session)) as speech:
                 if options.stream:
                     return await _stream(call, session, body, speech, encoding, asked_seconds)
-                return await _whole(session, body, speech, encoding)
+                with call.held_answers.holder() as held:
+                    return await _whole(session, body, speech, encoding, held)
         except CallRefused:
             if body.has_begun:
                 return body.cut_short()
@@ -89,7 +92,11 @@ async def _speech(session: LaneSession) -> AsyncGenerator[bytes | Ended, None]:
 
 
 async def _whole(
-    session: LaneSession, body: StreamedBody, speech: AsyncIterator[bytes | Ended], encoding: SpeechEncoding
+    session: LaneSession,
+    body: StreamedBody,
+    speech: AsyncIterator[bytes | Ended],
+    encoding: SpeechEncoding,
+    held: Holder,
 ) -> web.StreamResponse:
     encoded: list[bytes] = []
     pcm_bytes = 0
@@ -99,6 +106,13 @@ async def _whole(
         pcm_bytes += len(event)
         if pcm_bytes > MAX_WHOLE_BYTES:
             raise CallRefused(422, "speech_too_long", "so much speech is not held whole; ask for it with stream")
+        if not held.take(len(event)):
+            raise CallRefused(
+                503,
+                "gateway_full",
+                "this gateway holds as much whole speech as it can; ask for it with stream, or again later",
+                retry_after_seconds=HELD_RETRY_SECONDS,
+            )
         encoded.append(encoding.take(event))
         await session.heard(len(event))
     encoded = [encoding.header(pcm_bytes), *encoded, encoding.rest()]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from voxfleet_api.kinds.job_task import Task
-from voxfleet_api.session_protocol import Ended, OpenUpload, TextDelta, TurnDone
+from voxfleet_api.session_protocol import AudioTaken, Ended, OpenUpload, TextDelta, TurnDone
 from voxfleet_gateway.api_call import ApiCall
 from voxfleet_gateway.failure_refusals import refusal_of_failure
 from voxfleet_gateway.http_api.call_time import session_time
@@ -127,7 +127,8 @@ async def _events(session: LaneSession, sending: asyncio.Task[float]) -> AsyncGe
         if isinstance(event, TurnDone | Ended) and event.failure_class is not None:
             retry_after = event.retry_after_seconds if isinstance(event, Ended) else None
             raise refusal_of_failure(event.failure_class, event.reason, retry_after)
-        held.append(event)
+        if not isinstance(event, AudioTaken):  # as many as the upload is slow, and none of a caller's business
+            held.append(event)
         if isinstance(event, Ended):
             await asyncio.wait({sending})
             sending.result()

@@ -19,7 +19,7 @@ from voxfleet_gateway.refusals import CallRefused
 T = TypeVar("T")
 
 MAX_FIELD_BYTES = 64 * 1024
-"""Of one field that is no file."""
+"""Of all fields that are no file."""
 MAX_FIELDS = 64
 CHUNK_BYTES = 64 * 1024
 _HEADER_BYTES = 4096
@@ -53,7 +53,7 @@ async def form_parts(
     """
     try:
         form = _multipart(request)
-        parts, has_file = 0, False
+        parts, value_bytes, has_file = 0, 0, False
         while (part := await _in_time(form.next(), idle_seconds)) is not None:
             parts += 1
             if parts > MAX_FIELDS:
@@ -61,7 +61,9 @@ async def form_parts(
             if not isinstance(part, BodyPartReader) or not part.name:
                 raise _malformed("each part of the form needs a name, and holds no further parts")
             if part.name != "file":
-                yield FormField(part.name, await _value(part, idle_seconds))
+                value = await _value(part, idle_seconds, MAX_FIELD_BYTES - value_bytes)
+                value_bytes += len(value)
+                yield FormField(part.name, value.decode())
                 continue
             if has_file:
                 raise _malformed("the form has more than one file; send one a call")
@@ -88,16 +90,18 @@ def _multipart(request: web.Request) -> MultipartReader:
     return MultipartReader(request.headers, body, max_field_size=_HEADER_BYTES, max_headers=_HEADERS)
 
 
-async def _value(part: BodyPartReader, idle_seconds: float) -> str:
+async def _value(part: BodyPartReader, idle_seconds: float, most_bytes: int) -> bytes:
+    """UTF-8."""
     read = bytearray()
     while not part.at_eof():
         read += await _in_time(part.read_chunk(CHUNK_BYTES), idle_seconds)
-        if len(read) > MAX_FIELD_BYTES:
-            raise _malformed(f"a field of the form is longer than {MAX_FIELD_BYTES} bytes")
+        if len(read) > most_bytes:
+            raise _malformed(f"the form's fields are longer than {MAX_FIELD_BYTES} bytes together")
     try:
-        return read.decode()
+        read.decode()
     except UnicodeDecodeError:
         raise _malformed("a field of the form is no UTF-8") from None
+    return bytes(read)
 
 
 async def _chunks(part: BodyPartReader, idle_seconds: float, max_file_bytes: int) -> AsyncIterator[bytes]:

@@ -34,6 +34,7 @@ from voxfleet_gateway.lane_session import SessionEvent
 from voxfleet_gateway.mac_links.audio_credit import AudioCredit
 from voxfleet_gateway.mac_links.event_queue import EventQueue
 from voxfleet_gateway.mac_links.refused_openings import (
+    GONE_SECONDS,
     OpeningRefused,
     Refusal,
     refused_session,
@@ -91,6 +92,11 @@ class LaneSocket:
     @property
     def tunnel_milliseconds(self) -> int:
         return self._tunnel_milliseconds
+
+    @property
+    def heard_from_seconds(self) -> float:
+        """When something of the Mac was last read."""
+        return self._heard_from_seconds
 
     @property
     def held_bytes(self) -> int:
@@ -266,6 +272,13 @@ async def _opened(socket: Socket, request: OpenRequest) -> Opened:
             if message.type is not aiohttp.WSMsgType.TEXT:
                 raise OpeningRefused(Refusal.UNREACHABLE, "the connection ended before the session was open")
             answer = session_answer.validate_json(message.data)
+    except TimeoutError as error:
+        # The agent took the upgrade: it is this lane that hangs, and the Mac's other lanes are none the worse for it.
+        raise OpeningRefused(
+            Refusal.NOT_READY,
+            f"the lane did not answer within {OPENED_SECONDS:g} s",
+            retry_after_seconds=GONE_SECONDS,
+        ) from error
     except (aiohttp.ClientError, OSError, ValidationError) as error:
         raise OpeningRefused(Refusal.UNREACHABLE, f"the session did not open: {type(error).__name__}") from error
     if isinstance(answer, Ended):

@@ -79,13 +79,14 @@ class MacLink:
         self._used_seconds = clock()
         self._doubted: str | None = None
         self._doubted_seconds = 0.0
+        self._doubted_for_silence = False
         self._retired = False
         self.sessions: set[LaneSocket] = set()
 
     @property
     def state(self) -> LinkState:
         """A link of which an opening got no answer gets no further session."""
-        if self._state is LinkState.UP and self._doubted is not None:
+        if self._state is LinkState.UP and self._is_doubted():
             return LinkState.DOWN
         return self._state
 
@@ -126,6 +127,7 @@ class MacLink:
         except OpeningRefused as refusal:
             if refusal.refusal in (Refusal.UNREACHABLE, Refusal.NOT_ADMITTED) and way is self._way:
                 self._doubted, self._doubted_seconds = refusal.message, self._clock()
+                self._doubted_for_silence = refusal.refusal is Refusal.UNREACHABLE
                 self._look.set()
             raise
         self.sessions.add(session)
@@ -143,7 +145,7 @@ class MacLink:
                 await self._changed.wait_for(lambda: self.state is not LinkState.DIALLING)
         except TimeoutError as error:
             raise OpeningRefused(Refusal.UNREACHABLE, "the Mac is still being dialled") from error
-        if self._way is None or self._doubted is not None or self._retired:
+        if self._way is None or self._is_doubted() or self._retired:
             raise OpeningRefused(Refusal.UNREACHABLE, "the link to the Mac is down")
         return self._way
 
@@ -214,6 +216,14 @@ class MacLink:
                     await self._look.wait()
             except TimeoutError:
                 continue
+
+    def _is_doubted(self) -> bool:
+        """A Mac that was silent and is heard again was busy: a crowd at one endpoint bars nobody from the others."""
+        if self._doubted is not None and self._doubted_for_silence:
+            heard = (session.heard_from_seconds for session in self.sessions)
+            if max(heard, default=0.0) > self._doubted_seconds:
+                self._doubted = None
+        return self._doubted is not None
 
     def _is_done(self) -> bool:
         return self._retired or (not self.sessions and self._clock() - self._used_seconds > IDLE_SECONDS)

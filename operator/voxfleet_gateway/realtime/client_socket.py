@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from voxfleet_gateway.loop_share import LoopShare
 from voxfleet_gateway.realtime.endings import Ending
@@ -18,9 +19,33 @@ from voxfleet_gateway.refusals import CallRefused
 _SUBPROTOCOL = "realtime"
 """What OpenAI's clients in browsers offer; others offer none."""
 
+_BROKEN = frozenset({WSCloseCode.PROTOCOL_ERROR, WSCloseCode.INVALID_TEXT, WSCloseCode.MESSAGE_TOO_BIG})
+"""Codes of a client's own fault, with which aiohttp closes."""
+_CLOSE_SECONDS = 2.0
+"""For a close frame, once the buffers on the way to the client are full."""
+
 
 class ClientGone(Exception):
     """The client closed the socket, or takes nothing: there is nobody to tell."""
+
+
+class _Socket(web.WebSocketResponse):
+    """Tells a client that breaks the protocol why it is cut off, and leaves the end of the connection to others.
+
+    aiohttp would end it at once. The kernel answers what comes then with a reset, and a client that still sends loses
+    the close frame by it before it has read it.
+    """
+
+    is_cut_off = False
+
+    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
+        if code not in _BROKEN:
+            return await super().close(code=code, message=message, drain=drain)
+        self.is_cut_off = True
+        with suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self.send_frame(code.to_bytes(2) + message, WSMsgType.CLOSE)
+        return True
 
 
 class ClientSocket:
@@ -37,7 +62,7 @@ class ClientSocket:
         self._now = now_seconds
         self._share = LoopShare(now_seconds)
         # Pings are our own: aiohttp's would end a client from whom it does not read, because the lane takes no more.
-        self.response = web.WebSocketResponse(
+        self.response = _Socket(
             protocols=(_SUBPROTOCOL,),
             compress=False,
             autoping=False,
@@ -50,7 +75,17 @@ class ClientSocket:
         self.pinged_at: float | None = None
 
     def check_upgrade(self) -> None:
-        """Raises CallRefused(426) for a request that asks for no WebSocket."""
+        """Raises CallRefused: 426 for a request that asks for no WebSocket, 400 for one of another protocol.
+
+        aiohttp would log what was offered, and some clients offer a key.
+        """
+        offered = self._request.headers.get("Sec-WebSocket-Protocol")
+        if offered is not None and _SUBPROTOCOL not in [name.strip() for name in offered.split(",")]:
+            raise CallRefused(
+                HTTPStatus.BAD_REQUEST,
+                "subprotocol_not_served",
+                f"of subprotocols only {_SUBPROTOCOL} is served; offer it, or none, and send the key as Authorization",
+            )
         if not self.response.can_prepare(self._request):
             raise CallRefused(
                 HTTPStatus.UPGRADE_REQUIRED, "upgrade_required", "this address takes WebSockets only (RFC 6455)"
@@ -100,6 +135,11 @@ class ClientSocket:
             self._abort()
         else:
             self.leave()
+
+    async def linger(self) -> None:
+        """Drops what a client that was cut off still sends, until it has read why and closes, or time is up."""
+        if self.response.is_cut_off:
+            await asyncio.sleep(self._times.close_within)  # the handler is cancelled when the client closes
 
     def leave(self) -> None:
         """Ends the connection. What the client does not take soon is lost."""

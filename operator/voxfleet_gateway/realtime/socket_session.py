@@ -63,8 +63,9 @@ async def serve_socket(
 
 
 async def _part(socket: ClientSocket, spoken: RealtimeFormat, ending: Ending | None) -> None:
-    """`ending`: None for a client that is gone."""
+    """`ending`: None for a client that is gone, or was cut off."""
     if ending is None:
+        await socket.linger()
         socket.leave()
         return
     try:

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.component.agent.agent_rig import COMMIT, REQUEST, TIMEOUT_SECONDS, Agent, ManualClock, process_spec
 from tests.component.agent.agent_rig import request_for as attempt_request
-from tests.component.agent.test_endpoint_lanes import agent_with_lanes, lane_request, put, until
+from tests.component.agent.endpoint_lane_rig import agent_with_lanes, lane_request, put, until
 
 from voxfleet_agent.attempts.recovery import seal_left_holds
 from voxfleet_agent.journal import attempt_table

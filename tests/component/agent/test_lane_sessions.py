@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from starlette.routing import Route
 from tests.component.agent.agent_rig import CONTROL_PLANE, SESSION_TOKEN, TIMEOUT_SECONDS, TOKEN, Agent, running_agent
-from tests.component.agent.test_endpoint_lanes import agent_with_lanes, delete, lane_request, path_of, put, until
+from tests.component.agent.endpoint_lane_rig import agent_with_lanes, delete, lane_request, path_of, put, until
 from tests.rig.session_caller import SessionCaller, session_caller
 
 from voxfleet_agent.server import session_conversation

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from tests.component.agent.agent_rig import SESSION_TOKEN, TIMEOUT_SECONDS, Agent, running_agent
-from tests.component.agent.test_endpoint_lanes import lane_request, put, until
+from tests.component.agent.endpoint_lane_rig import lane_request, put, until
 from tests.component.lanes.lane_rig import contract, examples
 from tests.rig.session_caller import session_caller
 

@@ -106,6 +106,27 @@ def test_no_selector_of_one_finds_the_other_s_pods() -> None:
             assert found == [manifest["metadata"]["labels"]["app.kubernetes.io/component"]], manifest["metadata"]
 
 
+def test_each_service_monitor_finds_a_service_with_its_port() -> None:
+    values = {
+        "gateway": {"enabled": True},
+        "metrics": {"service": {"enabled": False}, "serviceMonitor": {"enabled": True}},
+    }
+    manifests = render(RELEASE, NAMESPACE, {**values, "crds": {"enabled": False}})
+    monitors = [item for item in manifests if item["kind"] == "ServiceMonitor"]
+    services = [item for item in manifests if item["kind"] == "Service"]
+    assert len(monitors) == 2
+    for monitor in monitors:
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        (endpoint,) = monitor["spec"]["endpoints"]
+        ports = [
+            port["name"]
+            for service in services
+            if wanted <= service["metadata"]["labels"].items()
+            for port in service["spec"]["ports"]
+        ]
+        assert endpoint["port"] in ports, monitor["metadata"]["name"]
+
+
 def test_a_namespace_that_is_listed_twice_has_one_role_with_all_its_secrets() -> None:
     """Two Roles of one name would be one, with the Secrets of the second entry alone."""
     listed = [("speech", ["s3-calls"]), ("research", ["s3"]), ("speech", ["s3-results", "s3-calls"])]

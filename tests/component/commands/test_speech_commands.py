@@ -36,6 +36,7 @@ def gateway(server: GatewayStandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("VOXFLEET_API_KEY", KEY)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     server.fails_late, server.full_times, server.retry_after_seconds = False, 0, 2
+    server.cut, server.mute, server.turns = False, False, rig.TURNS
     server.heard.clear()
     return server
 
@@ -91,6 +92,25 @@ def test_a_late_failure_is_none_of_the_callers(gateway: GatewayStandIn) -> None:
     assert ended.stdout == TEXT and "the lane's process ended" in ended.stderr
 
 
+def test_a_stream_without_its_last_line_is_not_whole(gateway: GatewayStandIn) -> None:
+    gateway.cut = True
+    assert "not whole" in invoke(gateway, "transcribe", CLIP, "--stream", code=4).stderr
+
+
+def test_hours_that_no_window_cuts_are_one_line(gateway: GatewayStandIn) -> None:
+    text = "раз два " * 30_000  # as JSON six bytes a letter
+    gateway.turns = ((text, 0.0, 7_200.0),)
+    assert invoke(gateway, "transcribe", CLIP, "--stream", "--format", "txt").stdout.strip() == text.strip()
+    gateway.turns = ((text * 4, 0.0, 28_800.0),)
+    assert "longer than 4 MiB" in invoke(gateway, "transcribe", CLIP, "--stream", code=4).stderr
+
+
+def test_a_gateway_that_says_nothing_after_the_end_of_the_audio_is_given_up(gateway: GatewayStandIn) -> None:
+    gateway.mute = True
+    words = ("transcribe", "-", "--rate", "8000", "--timeout", "1")
+    assert "did not answer in time" in invoke(gateway, *words, code=4, said=SAMPLES).stderr
+
+
 def test_a_long_upload_tells_how_far_it_is(gateway: GatewayStandIn, tmp_path: Path) -> None:
     (tmp_path / "long.wav").write_bytes(bytes(3 * 2**20))
     lines = invoke(gateway, "transcribe", tmp_path / "long.wav").stderr.splitlines()
@@ -131,7 +151,7 @@ def test_refusals_have_their_codes(
     gateway.full_times = 1
     assert "no lane has room; try again in 2 s" in invoke(gateway, *words, code=4).stderr
     monkeypatch.setenv("VOXFLEET_API_KEY", "another")
-    assert invoke(gateway, *words, code=1).stderr == "voxfleet: no such key\n"
+    assert "set VOXFLEET_API_KEY" in invoke(gateway, *words, code=1).stderr
     elsewhere = GatewayStandIn(url=gateway.url.replace(rig.PATH, "/calls/none"))
     assert "no such endpoint" in invoke(elsewhere, *words, code=3).stderr
     nowhere = GatewayStandIn(url="http://127.0.0.1:9/calls/captions")
@@ -203,8 +223,9 @@ def test_wrong_usage(gateway: GatewayStandIn, words: tuple[str, ...], advice: st
 
 
 def test_the_endpoint_has_to_be_named_once(gateway: GatewayStandIn) -> None:
-    ended = CliRunner().invoke(app, ["transcribe", str(CLIP)])
-    assert ended.exit_code == 2 and "--endpoint NAME, or --url" in ended.stderr
+    for words in (["transcribe", str(CLIP)], ["endpoint", "probe"]):
+        ended = CliRunner().invoke(app, words)
+        assert ended.exit_code == 2 and "its name, or its address with --url" in ended.stderr
     assert "--url" in invoke(gateway, "transcribe", CLIP, "--endpoint", "captions", code=2).stderr
 
 

@@ -15,6 +15,7 @@ from voxfleet_api.endpoint_lanes import LaneKey
 from voxfleet_api.kinds import MacAgent, VoiceEndpoint
 from voxfleet_gateway.endpoint_sessions import EndpointSessions
 from voxfleet_gateway.gateway_metrics import GatewayMetrics
+from voxfleet_gateway.lane_session import OpensSessions
 from voxfleet_gateway.mac_links.links import MacLinks
 from voxfleet_operator.cache import Cache
 from voxfleet_operator.fleet.dialer import AddressedConnection, AgentAddress, DialError, LocalSocket
@@ -112,15 +113,17 @@ class GatewayRig:
             }
         )
 
-    def serve(self, *macs: str, state: str = "Warm", **spec: object) -> VoiceEndpoint:
+    def serve(
+        self, *macs: str, state: str = "Warm", name: str = ENDPOINT, uid: str = UID, **spec: object
+    ) -> VoiceEndpoint:
         """The endpoint has lanes there."""
         self._version += 1
         endpoint = VoiceEndpoint.load(
             {
                 "metadata": {
-                    "name": ENDPOINT,
+                    "name": name,
                     "namespace": NAMESPACE,
-                    "uid": UID,
+                    "uid": uid,
                     "resourceVersion": str(self._version),
                 },
                 "spec": {
@@ -146,6 +149,12 @@ class GatewayRig:
         )
         self.cache.put(endpoint)
         return endpoint
+
+    def opener(self) -> OpensSessions:
+        """Of the endpoint, as it is now."""
+        endpoint = self.cache.get(VoiceEndpoint, NAMESPACE, ENDPOINT)
+        assert endpoint is not None
+        return self.sessions.opener(endpoint)
 
     async def _secret(self, name: str, key: str) -> bytes:
         return f"{self.token}\n".encode()

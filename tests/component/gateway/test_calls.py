@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import io
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -23,6 +24,7 @@ from voxfleet_gateway.api_call import ApiCall, ApiRoute
 from voxfleet_gateway.calls import Calls
 from voxfleet_gateway.gateway_metrics import GatewayMetrics
 from voxfleet_gateway.listener import Listener
+from voxfleet_gateway.refusals import CallRefused
 from voxfleet_operator.kube_errors import SecretNotFound
 
 KEY = "a-key-of-128-bits-at-least"
@@ -48,7 +50,8 @@ class Site:
         self.asked: list[str] = []
         self.waiting = asyncio.Event()
         """Set once the socket's handler waits."""
-        gate = Gate(rig.cache, KeySecrets(self._secret, time.monotonic), ServiceAccounts(self._ask, time.monotonic))
+        self._accounts = ServiceAccounts(self._ask, time.monotonic)
+        gate = Gate(rig.cache, KeySecrets(self._secret, time.monotonic), self._accounts)
         self.calls = Calls(rig.cache, gate, rig.sessions, GatewayMetrics(), max_calls=max_calls)
 
     @asynccontextmanager
@@ -253,6 +256,51 @@ async def test_a_gateway_that_is_full_takes_no_further_call(rig: GatewayRig) -> 
         assert (await refused(response, 503))["code"] == "gateway_full"
 
 
+async def test_an_endpoint_s_calls_keep_no_other_endpoint_out(rig: GatewayRig) -> None:
+    await rig.start_agent("mac-a", room=8)
+    rig.serve("mac-a", auth=AUTH, session={"maxPerLane": 8})
+    rig.serve("mac-a", auth=AUTH, name="other", uid="other-uid", state="Loading")
+    site = Site(rig, max_calls=4)
+    async with site.served() as client, AsyncExitStack() as held:
+        for _ in range(3):
+            await held.enter_async_context(client.ws_connect(url(what="wait"), headers=KEY_HEADERS))
+        async with client.post(url(), headers=KEY_HEADERS) as response:
+            assert (await refused(response, 503))["code"] == "gateway_full"
+        async with client.post(url("other"), headers=KEY_HEADERS) as response:
+            assert (await refused(response, 503))["code"] == "no_warm_lane"
+
+
+async def test_whoever_waits_at_the_gate_takes_no_place(rig: GatewayRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.start_agent("mac-a")
+    rig.serve("mac-a", auth=AUTH)
+    site = Site(rig, max_calls=2)
+    asked, ask = asyncio.Event(), site._ask
+
+    async def never(path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked.set()
+        await asyncio.Event().wait()
+        return await ask(path, body)
+
+    monkeypatch.setattr(site._accounts, "_ask", never)
+    async with site.served() as client:
+        made_up = asyncio.create_task(client.post(url(), headers=TOKEN_HEADERS))
+        await asyncio.wait_for(asked.wait(), PATIENCE_SECONDS)
+        assert site.calls.open_calls == 0
+        async with client.post(url(), headers=KEY_HEADERS, data=b"12") as response:
+            assert response.status == 200
+        made_up.cancel()
+
+
+async def test_a_call_opens_no_session_of_a_later_endpoint_with_the_name(rig: GatewayRig) -> None:
+    await rig.start_agent("mac-a")
+    open_session = rig.sessions.opener(rig.serve("mac-a", auth=AUTH))
+    rig.serve("mac-a", auth=AUTH, uid="another-uid")
+    with pytest.raises(CallRefused) as error:
+        async with open_session(OpenUpload(max_bytes=10)):
+            pass
+    assert error.value.status == 404
+
+
 async def test_a_drain_lets_sessions_go_on_takes_no_new_one_and_closes_them_at_its_end(
     rig: GatewayRig, site: Site
 ) -> None:
@@ -288,6 +336,78 @@ async def test_paths_that_are_not_there_answer_as_everything_else(site: Site) ->
         async with client.get(url()) as response:
             await refused(response, 405)
             assert "POST" in response.headers["Allow"]
+
+
+async def raw(client: aiohttp.ClientSession, request: bytes, answers: int = 1) -> bytes:
+    """The heads of so many answers."""
+    base = client._base_url
+    assert base is not None and base.host is not None and base.port is not None
+    reader, writer = await asyncio.open_connection(base.host, base.port)
+    try:
+        writer.write(request)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return b"".join([await reader.readuntil(b"\r\n\r\n") for _ in range(answers)])
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        f"GET {url()} HTTP/1.1\r\nAuthorization: Bearer {KEY}\x01\r\n\r\n",
+        f"GET {url()}?api_key={KEY} HTTP/9.9\r\n\r\n",
+        f"POST {url()} HTTP/1.1\r\nContent-Length: {KEY}\r\n\r\n",
+        f"GET http://[:::/{KEY} HTTP/1.1\r\n\r\n",
+        f"GET {url()} HTTP/1.1\r\nAuthorization: Bearer {KEY * 2000}\r\n\r\n",
+    ],
+)
+async def test_a_damaged_request_is_quoted_in_no_log(
+    request_bytes: str, site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with site.served() as client:
+        assert b" 400 " in await raw(client, request_bytes.encode("latin-1"))
+    assert KEY not in caplog.text and not [record for record in caplog.records if record.name != "asyncio"]
+
+
+async def test_a_fault_of_ours_is_logged_with_its_place_and_without_what_it_quotes(
+    rig: GatewayRig, site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def faulty(request: web.Request, call: ApiCall) -> web.StreamResponse:
+        raise ExceptionGroup("of a task", [ValueError(f"input: {KEY}")])
+
+    monkeypatch.setattr(site, "_count", faulty)
+    rig.serve("mac-a", auth=AUTH)
+    async with site.served() as client, client.post(url(), headers=KEY_HEADERS) as response:
+        assert response.status == 500
+    assert KEY not in caplog.text
+    assert "ValueError" in caplog.text and " faulty" in caplog.text
+
+
+async def test_a_key_that_is_no_text_is_no_key(site: Site) -> None:
+    async with site.served() as client:
+        head = f"GET {url(what='wait')} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ".encode()
+        assert b" 401 " in await raw(client, head + b"\xff\xfe\r\n\r\n")
+
+
+async def test_a_packed_or_damaged_body_is_refused(rig: GatewayRig, site: Site) -> None:
+    await rig.start_agent("mac-a")
+    rig.serve("mac-a", auth=AUTH)
+    async with site.served() as client:
+        packed = {**KEY_HEADERS, "Content-Encoding": "gzip"}
+        async with client.post(url(), headers=packed, data=gzip.compress(bytes(2**20))) as response:
+            assert (await refused(response, 415))["code"] == "content_encoding_not_served"
+        head = f"POST {url()} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        assert b" 400 " in await raw(client, f"{head}no size\r\n".encode())
+
+
+async def test_only_who_is_let_in_is_asked_for_a_body(rig: GatewayRig, site: Site) -> None:
+    await rig.start_agent("mac-a")
+    rig.serve("mac-a", auth=AUTH)
+    head = f"POST {url()} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n"
+    async with site.served() as client:
+        assert (await raw(client, f"{head}\r\n".encode())).startswith(b"HTTP/1.1 401 ")
+        asked = await raw(client, f"{head}Authorization: Bearer {KEY}\r\n\r\n12".encode(), answers=2)
+        assert asked.startswith(b"HTTP/1.1 100 ") and b"HTTP/1.1 200 " in asked
 
 
 async def test_a_connection_without_a_request_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -12,6 +13,7 @@ from aiohttp import StreamReader
 from tests.rig.fake_lane_session import FakeLane
 from tests.rig.served_endpoint import ServedEndpoint, contract_spec, serving, voice_endpoint
 
+from voxfleet_api.session_protocol import AudioTaken
 from voxfleet_gateway import loop_share
 from voxfleet_gateway.http_api import ROUTES
 from voxfleet_gateway.http_api.upload_form import MAX_FIELDS
@@ -74,6 +76,7 @@ def field(name: str, value: bytes) -> bytes:
         (FILE + b"RIFF", FORM, 400, "invalid_form"),
         (FILE + b"RIFF\r\n" + FILE + b"RIFF" + END, FORM, 400, "invalid_form"),
         (field("prompt", bytes(2**24)) + b"--b--\r\n", FORM, 400, "invalid_form"),
+        (field("prompt", b"x" * 2_000) * 40 + b"--b--\r\n", FORM, 400, "invalid_form"),
         (field("prompt", b"\xff\xfe") + b"--b--\r\n", FORM, 400, "invalid_form"),
         (field("model", b"captions") * (MAX_FIELDS + 1) + b"--b--\r\n", FORM, 400, "invalid_form"),
         (b"--b\r\nX: " + b"x" * 5000 + b"\r\n\r\n" + END, FORM, 400, "invalid_form"),
@@ -160,6 +163,22 @@ async def test_a_client_that_goes_away_in_the_middle_of_its_form_leaves_nothing(
         calling = asyncio.create_task(client.post(uploads, data=half(), headers=FORM))
         await begun.wait()
         session = await lane.next_session()
+        calling.cancel()
+        await session.left.wait()
+
+
+async def test_a_slow_upload_holds_nothing_of_what_the_lane_has_counted(uploads: str, lane: FakeLane) -> None:
+    async def half() -> AsyncIterator[bytes]:
+        yield FILE + bytes(3 * 2**20)
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(20), aiohttp.ClientSession() as client:
+        calling = asyncio.create_task(client.post(uploads, data=half(), headers=FORM))
+        session = await lane.next_session()
+        session.tell(*(AudioTaken(total_bytes=number) for number in range(500)))
+        while not session._events.empty():  # noqa: ASYNC110 # nobody tells of it
+            await asyncio.sleep(0.01)
+        assert sum(isinstance(held, AudioTaken) for held in gc.get_objects()) < 10
         calling.cancel()
         await session.left.wait()
 

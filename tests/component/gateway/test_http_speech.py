@@ -21,6 +21,7 @@ from yarl import URL
 
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.session_protocol import Ended, LatencyKind, OpenSpeaking
+from voxfleet_gateway.held_bytes import HeldBytes
 from voxfleet_gateway.http_api import ROUTES
 
 pytestmark = pytest.mark.component
@@ -152,6 +153,29 @@ async def test_a_failure_before_the_first_sound_is_a_status(lane: FakeLane, addr
     async with speaking(lane, script):
         status, _, body = await spoken(address, **GUIDE)
     assert (status, json.loads(body)["error"]["code"]) == (422, "invalid_input")
+
+
+async def test_calls_hold_no_more_whole_speech_together_than_the_gateway_has_room_for(
+    served: ServedEndpoint, lane: FakeLane, address: str
+) -> None:
+    served.held_answers = HeldBytes(len(PCM) + 100)
+    first_is_held = asyncio.Event()
+
+    async def first(session: FakeLaneSession) -> None:
+        session.tell(*CHUNKS)
+        while session.heard_bytes < len(PCM):  # noqa: ASYNC110 # a lane waits for nobody to have heard it
+            await asyncio.sleep(0.01)
+        first_is_held.set()
+
+    async with speaking(lane, first):
+        calling = asyncio.create_task(spoken(address, input="first"))
+        await first_is_held.wait()
+    async with speaking(lane, all_chunks):
+        status, _, _ = await spoken(address, input="second")
+    assert status == 503
+    lane.sessions[0].tell(Ended())
+    assert (await calling)[0] == 200
+    assert served.held_answers.total == 0
 
 
 async def test_a_late_failure_of_whole_speech_is_a_status(lane: FakeLane, address: str) -> None:

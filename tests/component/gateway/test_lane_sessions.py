@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.component.gateway.gateway_rig import ENDPOINT, NAMESPACE, GatewayRig
+from tests.component.gateway.gateway_rig import GatewayRig
 
 from voxfleet_api.failures import FailureClass
 from voxfleet_api.session_protocol import (
@@ -32,7 +32,7 @@ async def all_of(session: LaneSession) -> list[SessionEvent]:
 
 
 def opens(rig: GatewayRig) -> OpensSessions:
-    return rig.sessions.opener(NAMESPACE, ENDPOINT)
+    return rig.opener()
 
 
 async def test_audio_goes_no_further_ahead_than_the_lane_allows_and_all_of_it_is_told(rig: GatewayRig) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
-from tests.component.gateway.gateway_rig import ENDPOINT, NAMESPACE, GatewayRig
+from tests.component.gateway.gateway_rig import GatewayRig
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.session_protocol import Ended, OpenHearing
@@ -35,7 +35,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def opened(rig: GatewayRig, held: AsyncExitStack) -> LaneSession:
-    return await held.enter_async_context(rig.sessions.opener(NAMESPACE, ENDPOINT)(HEARING))
+    return await held.enter_async_context(rig.opener()(HEARING))
 
 
 async def last_of(session: LaneSession) -> Ended:
@@ -165,6 +165,39 @@ async def test_a_mac_that_answers_nothing_is_passed_over_and_its_sessions_end_by
     assert (await opened(rig, held)).mac == "mac-b"
     assert (await last_of(session)).failure_class == "Transport"
     silent.answers.set()
+
+
+async def test_a_mac_that_was_slow_to_answer_takes_sessions_again_as_soon_as_it_is_heard(
+    rig: GatewayRig, held: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crowd at one endpoint keeps a Mac busy; its other callers do not wait until doubt has passed."""
+    monkeypatch.setattr(lane_socket, "UPGRADE_SECONDS", 0.2)
+    monkeypatch.setattr(lane_socket, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(mac_link, "DOUBT_SECONDS", 1000.0)
+    agent = await rig.start_agent("mac-a")
+    rig.serve("mac-a")
+    await opened(rig, held)
+    agent.answers.clear()
+    assert (await refusal(rig, held)).status == 503
+    assert rig.links.state(rig.mac("mac-a")) is LinkState.DOWN
+    agent.answers.set()
+    await until(lambda: rig.links.state(rig.mac("mac-a")) is LinkState.UP)
+    assert (await opened(rig, held)).mac == "mac-a" and rig.dialer.dialled == ["mac-a"]
+
+
+async def test_a_lane_that_hangs_takes_no_other_lane_of_its_mac_along(
+    rig: GatewayRig, held: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane_socket, "OPENED_SECONDS", 0.1)
+    agent = await rig.start_agent("mac-a")
+    rig.serve("mac-a")
+    agent.hangs = True
+    told = await refusal(rig, held)
+    assert told.status == 503 and "did not answer" in told.message
+    assert rig.links.state(rig.mac("mac-a")) is LinkState.UP and rig.dialer.dialled == ["mac-a"]
+    asked = agent.upgrades
+    assert (await refusal(rig, held)).status == 503
+    assert agent.upgrades == asked, "the lane itself is left alone for a while"
 
 
 async def test_an_agent_that_does_not_know_the_token_is_left_alone_and_asked_with_a_new_one(

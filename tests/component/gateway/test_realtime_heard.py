@@ -15,7 +15,7 @@ import openai
 import pytest
 import pytest_asyncio
 from tests.component.agent.agent_rig import CONTROL_PLANE, SESSION_TOKEN, Agent, running_agent
-from tests.component.agent.test_endpoint_lanes import lane_request, put, until
+from tests.component.agent.endpoint_lane_rig import lane_request, put, until
 from tests.component.lanes.lane_rig import contract, examples
 from tests.rig.served_endpoint import TIMEOUT_SECONDS, ServedEndpoint, serving, voice_endpoint
 

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-import websockets
 from aiohttp import web
 from tests.rig.fake_lane_session import FakeLane
 from tests.rig.served_endpoint import ServedEndpoint, contract_spec, serving, voice_endpoint
@@ -114,13 +113,14 @@ async def bare(
 
 
 @pytest.mark.parametrize("path", [MLX_AUDIO, OPENAI])
-async def test_a_frame_of_16_mebibytes_is_refused_before_it_is_held(
+async def test_a_frame_of_16_mebibytes_is_refused_and_its_client_which_still_sends_can_read_why(
     served: ServedEndpoint, lane: FakeLane, path: str
 ) -> None:
-    async with serving(served, ROUTES) as address, websockets.connect(f"ws{address[4:]}{path}") as socket:
-        with suppress(websockets.ConnectionClosed):
-            await socket.send(bytes(2**24))
-        await socket.wait_closed()
+    """A reset of the connection would drop the close frame before it is read."""
+    async with connected(served, path) as socket:
+        await socket.send_bytes(bytes(2**24))
+        async for _ in socket:
+            pass
         assert socket.close_code == 1009
         await lane.sessions[0].left.wait()
 
@@ -228,6 +228,16 @@ async def test_a_session_in_which_nothing_is_said_ends_and_no_other(lane: FakeLa
         assert not (await lane.next_session()).left.is_set()
         told = [json.loads(message.data) async for message in socket]
         assert told[-1]["code"] == "session_idle" and socket.close_code == 1008
+
+
+async def test_a_key_among_subprotocols_is_refused_and_in_no_log(
+    served: ServedEndpoint, lane: FakeLane, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(served, ROUTES) as address, aiohttp.ClientSession() as client:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.ws_connect(address + OPENAI, protocols=("bearer.of-a-client",))
+    assert refused.value.status == 400
+    assert "of-a-client" not in caplog.text and lane.sessions == []
 
 
 async def test_bytes_that_are_no_text_end_the_session(served: ServedEndpoint, lane: FakeLane) -> None:

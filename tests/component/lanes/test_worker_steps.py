@@ -22,6 +22,7 @@ from voxfleet_agent.lane_protocol.messages import (
     ClipMessage,
     InferringClips,
     Message,
+    SessionLimits,
     VerdictMessage,
 )
 from voxfleet_agent.lane_protocol.session_messages import (
@@ -57,6 +58,8 @@ class Model(stand_in_worker.Model):
         self.tells_progress = tells_progress
         self._at = at
         self.heard: list[int] = []
+        self.within = 0
+        """How many of its passes stand in each other."""
 
     def transcribe(
         self,
@@ -67,10 +70,12 @@ class Model(stand_in_worker.Model):
     ) -> list[Transcript]:
         number = round(float(clips[0][0]) * 100)
         self.heard.append(number)
+        self.within += 1
         self._at(number, "begin")
         if self.tells_progress and heard is not None:
             heard(100)
             self._at(number, "middle")
+        self.within -= 1
         return super().transcribe(clips, enlarged=enlarged)
 
 
@@ -108,7 +113,9 @@ class Rig:
         *,
         tells_progress: bool = False,
         inbox: Inbox | None = None,
+        sessions: int | None = None,
     ) -> None:
+        """`sessions`: how many the lane is loaded for; None: for batches."""
         monkeypatch.setenv(SAMPLE_RATE, "16000")  # the loop sets it for the whole process
         self.inbox = inbox or Inbox()
         self.sent: list[Message] = []
@@ -117,7 +124,9 @@ class Rig:
         self.model = Model(folder, lambda number, where: self.at(number, where), tells_progress=tells_progress)
         backends = replace(stand_in_worker.backends({}), load_transcriber=lambda *_: self.model)
         self._loop = WorkerLoop(backends, self.inbox, self._send, lambda: None)
-        self.inbox.put(load_request(folder).model_copy(update={"contract": contract(max_clip="20s")}))
+        limits = sessions and SessionLimits(most_sessions=sessions, max_turn_milliseconds=20_000)
+        changes = {"contract": contract(max_clip="20s"), "sessions": limits or None, "memory_cap_bytes": 2**34}
+        self.inbox.put(load_request(folder).model_copy(update=changes))
 
     def _send(self, message: Message) -> None:
         self.sent.append(message)
@@ -295,6 +304,33 @@ def test_a_long_turn_waits_for_one_step_of_another_session_and_not_for_all_that_
     rig.put_session(1)
     rig.serve()
     assert [message.session for message in rig.sent if isinstance(message, TurnDone)] == [2, 1, 2]
+
+
+def test_a_full_lane_of_long_turns_is_heard_however_many_end_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each turn comes in the middle of the one before it; the interpreter's stack is not as deep as a lane is full."""
+    sessions = 64
+    rig = Rig(tmp_path, monkeypatch, tells_progress=True, sessions=sessions)
+    waiting = list(range(2, sessions + 1))
+    deepest = 0
+
+    def at(number: int, where: str) -> None:
+        nonlocal deepest
+        deepest = max(deepest, rig.model.within)
+        if where == "begin" and waiting:
+            rig.put_session(waiting.pop(0))
+
+    def on(message: Message) -> None:
+        if len([message for message in rig.sent if isinstance(message, SessionEnded)]) == sessions:
+            rig.end()
+
+    rig.at, rig.on = at, on
+    rig.put_session(1)
+    rig.serve()
+    turns = [message for message in rig.sent if isinstance(message, TurnDone)]
+    assert {turn.text for turn in turns} == {f"clip {SESSION_CLIP}"} and len(turns) == sessions
+    assert deepest == worker_loop.MOST_STEPS_WITHIN
 
 
 def test_a_pass_ends_at_its_next_window_when_its_session_is_cancelled(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 from tests.component.stages.stage_rig import TIMEOUT_SECONDS, Job, commit_ref, planned
-from tests.component.stages.stage_stubs import Edges, MemoryJournal, StubLane
+from tests.component.stages.stage_stubs import Edges, MemoryJournal, StubLadders, StubLane
 
-from voxfleet_agent.lanes.lane_types import ClipTask
+from voxfleet_agent.lanes.lane_types import ClipTask, Lane, LaneSpec
+from voxfleet_agent.models.resolved_model import ResolvedModel
 from voxfleet_agent.stages.stage_context import EndlessPermit
 from voxfleet_agent.storage import ObjectVersion, Storage
 from voxfleet_api.failures import FailureClass, VoxFleetError
+from voxfleet_api.kinds.contract_limits import Batching, Ladder
+from voxfleet_api.ladder_table import LadderTable
 from voxfleet_api.protocol import ShardResult
 from voxfleet_api.results import PlanResult
 from voxfleet_api.rows import ClipStatus
@@ -101,6 +105,42 @@ async def test_an_attempt_that_is_called_back_before_it_began_loads_nothing(tmp_
     lane = StubLane(MemoryJournal(Edges()))
     assert "0 of 3 clips are delivered" in await returned(job, plan, lane)
     assert lane.loaded == [] and lane.worked_on == []
+
+
+class EndlessLadders(StubLadders):
+    """Measures until the attempt is called back, and would go on."""
+
+    def __init__(self, permit: Permit) -> None:
+        super().__init__()
+        self.given_up = False
+        self._permit = permit
+
+    async def table(
+        self,
+        lane: Lane,
+        model: ResolvedModel,
+        lane_spec: LaneSpec,
+        longest: Callable[[], Awaitable[Sequence[ClipTask]]],
+    ) -> LadderTable | None:
+        self._permit.call_back()
+        try:
+            await asyncio.sleep(TIMEOUT_SECONDS)
+        finally:
+            self.given_up = True
+        return None
+
+
+async def test_a_ladder_that_is_being_measured_holds_up_no_return(tmp_path: Path) -> None:
+    """Its tiers are the largest batches, and what calls back may be memory that runs short."""
+    permit = Permit()
+    ladders = EndlessLadders(permit)
+    job = Job(tmp_path, permit=permit, ladders=ladders)
+    job.contract = job.contract.model_copy(update={"batching": Batching(ladder=Ladder(to=8))})
+    job.add_clips(3)
+    plan = planned(await job.plan())
+    lane = StubLane(MemoryJournal(Edges()))
+    assert "0 of 3 clips are delivered" in await returned(job, plan, lane)
+    assert ladders.given_up and lane.worked_on == []
 
 
 async def test_a_parked_attempt_resumes_to_deliver_what_it_has(tmp_path: Path) -> None:

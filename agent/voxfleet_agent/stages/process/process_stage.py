@@ -14,6 +14,7 @@ from voxfleet_agent.stages.frozen_plan import ManifestSlice, nonce_name, read_pl
 from voxfleet_agent.stages.job_files import JobFiles, plan_mismatch
 from voxfleet_agent.stages.outage import OutageDetector
 from voxfleet_agent.stages.process.batching import sort_into_buckets
+from voxfleet_agent.stages.process.called_back import unless_called_back
 from voxfleet_agent.stages.process.inherited_parts import DeliveredParts, collect_inherited_parts, parse_part, read_part
 from voxfleet_agent.stages.process.measured_batch_size import find_or_measure_ladder, halved
 from voxfleet_agent.stages.process.part_uploader import PartUploader
@@ -149,8 +150,11 @@ class _ShardRun:
         lane_spec, clip_source = await self._resolve_lane_spec(), self._clip_source(clips)
         if remaining.lengths:
             started = time.monotonic()
-            self.ladder = await find_or_measure_ladder(
-                self.ctx, self.lane, self.model, lane_spec, clip_source, clips, remaining.lengths
+            self.ladder = await unless_called_back(
+                self.ctx.permit,
+                find_or_measure_ladder(
+                    self.ctx, self.lane, self.model, lane_spec, clip_source, clips, remaining.lengths
+                ),
             )
             if self.ladder is not None and not self.ladder.one_clip_at_a_time:
                 self.ladder_milliseconds = round((time.monotonic() - started) * 1000)

@@ -12,6 +12,7 @@ from voxfleet_api.endpoint_latency import LaneLatency
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_api.kinds.endpoint_status import STATUS_MACS, EndpointLane
 from voxfleet_api.quantities import duration_milliseconds
+from voxfleet_api.session_protocol import LatencyKind
 from voxfleet_operator.reconcile.context import Context
 from voxfleet_operator.reconcile.endpoint.lane_life import LaneSight
 from voxfleet_operator.reconcile.endpoint.latency_window import (
@@ -26,6 +27,7 @@ from voxfleet_operator.reconcile.endpoint.slo import RecentTurns
 
 MOST_WINDOWS = 2 * STATUS_MACS
 """Of one endpoint: its lanes, and those that left within the window."""
+_KNOWN_KINDS = frozenset[str](LatencyKind)
 
 
 @dataclass(slots=True)
@@ -86,5 +88,9 @@ def next_look_seconds(endpoint: VoiceEndpoint, turns: RecentTurns) -> float | No
 
 
 def _told(sight: LaneSight | None) -> LaneLatency | None:
+    """Without kinds that this version does not know: an agent may name any, and each would be kept and scraped."""
     status = None if sight is None or sight.answer is None else sight.answer.status
-    return None if status is None else status.latency
+    told = None if status is None else status.latency
+    if told is None or all(kind.latency in _KNOWN_KINDS for kind in told.kinds):
+        return told
+    return told.model_copy(update={"kinds": tuple(kind for kind in told.kinds if kind.latency in _KNOWN_KINDS)})

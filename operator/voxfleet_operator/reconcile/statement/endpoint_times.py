@@ -1,4 +1,4 @@
-"""What of a statement's time warm lanes took, by VoiceEndpoint, within a bound. Pure."""
+"""What of a statement's time VoiceEndpoints took, within a bound. Pure."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ class EndpointRow:
 
 
 def with_endpoint_rows(before: Iterable[EndpointTime], rows: Iterable[EndpointRow]) -> tuple[EndpointTime, ...]:
-    """Adds rows of the statement's month. Where there is no room, those that took least are left out."""
-    times = {item.uid: item for item in before}
+    """Adds rows of the statement's month. Where there is no room, those that took least are left out.
+
+    Those with rows among these come first: one that is in use would else lose its time with each write, and never grow
+    as large as those that are gone.
+    """
+    times, grown = {item.uid: item for item in before}, set[str]()
     for row in rows:
         times[row.uid] = _added(times.get(row.uid, EndpointTime(uid=row.uid)), row)
-    most = sorted(times.values(), key=lambda item: (-machine_milliseconds(item), item.uid))[:MAX_ENDPOINTS]
+        grown.add(row.uid)
+    kept_first = sorted(times.values(), key=lambda item: (item.uid not in grown, -machine_milliseconds(item), item.uid))
+    most = kept_first[:MAX_ENDPOINTS]
     return tuple(sorted(most, key=lambda item: item.uid))
 
 

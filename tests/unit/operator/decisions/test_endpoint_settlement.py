@@ -138,7 +138,7 @@ def test_a_statement_that_is_taken_from_the_archive_counts_endpoints_as_before()
     assert (again.endpoints, again.totals) == (counted.endpoints, counted.totals)
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10**7), st.booleans()), max_size=80))
+@given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 10**7), st.booleans()), max_size=200))
 def test_a_statement_has_the_endpoints_that_took_most(drawn: list[tuple[int, int, bool]]) -> None:
     rows = [EndpointRow(f"uid-{n:02d}", PRODUCTIVE if used else OVERHEAD, spent) for n, spent, used in drawn]
     found = with_endpoint_rows((), rows)
@@ -149,6 +149,14 @@ def test_a_statement_has_the_endpoints_that_took_most(drawn: list[tuple[int, int
     left = [spent for uid, spent in sums.items() if uid not in {item.uid for item in found}]
     assert len(found) == min(MAX_ENDPOINTS, len(sums))
     assert not left or max(left) <= min(map(machine_milliseconds, found))
+
+
+def test_an_endpoint_in_use_keeps_its_time_beside_any_number_that_are_gone() -> None:
+    times = with_endpoint_rows((), [EndpointRow(f"gone-{n}", PRODUCTIVE, 36_000_000) for n in range(MAX_ENDPOINTS)])
+    for _ in range(5):
+        times = with_endpoint_rows(times, [EndpointRow("in-use", OVERHEAD, 3_600_000)])
+    assert len(times) == MAX_ENDPOINTS
+    assert [item.overhead_seconds for item in times if item.uid == "in-use"] == ["18000.000"]
 
 
 def of_month(month: str, *times: EndpointTime) -> MachineHourStatement:

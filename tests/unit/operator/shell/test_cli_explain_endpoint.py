@@ -39,7 +39,7 @@ def test_it_names_the_part_that_makes_turns_slow_and_its_mac() -> None:
     )
     within = explain(STATES["its lane is warm, and its turns are in time"])
     assert within["turns"] == "21 within 5m, 1 slower than 1s: p50 355ms, p95 400ms, p99 1500ms"
-    assert within["next"] == "1 of 1 wanted lanes are warm"
+    assert within["next"] == "nothing: 1 of 1 wanted lanes are warm"
     assert "turns" not in explain(STATES["its lane is warm, and nobody speaks"])
 
 
@@ -63,6 +63,12 @@ def test_it_says_the_bill_so_far() -> None:
     assert explain(paid)["usage"] == (
         "7.000 s of lanes as of 2026-11-30T12:00:00Z: 3.000 s for sessions, 4.000 s overhead, 4 signed rows"
     )
+
+
+def test_it_says_where_clients_call_it() -> None:
+    warm = STATES["its lane is warm"]
+    served = warm.model_copy(update={"status": warm.status.model_copy(update={"url": "https://speech.example/a/b"})})
+    assert explain(served)["address"] == "https://speech.example/a/b"
 
 
 def test_it_says_why_no_mac_fits() -> None:

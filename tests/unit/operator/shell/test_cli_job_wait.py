@@ -10,13 +10,15 @@ from typing import Any, cast
 import pytest
 from tests.unit.operator.decisions.bodies import mac_agent
 from tests.unit.operator.decisions.job_objects import a_job, a_shard
+from tests.unit.operator.golden.endpoint_states import endpoint_states
 
-from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource
+from voxfleet_api.kinds import AudioBatchJob, AudioShard, MacAgent, Resource, VoiceEndpoint
 from voxfleet_api.kinds.audio_shard import Stage
 from voxfleet_cli.explain import explain, looks_around
 from voxfleet_cli.surroundings import Surroundings, read_surroundings
 from voxfleet_operator.kube import Kube
-from voxfleet_operator.kube_errors import Forbidden
+from voxfleet_operator.kube_errors import Forbidden, NotFound
+from voxfleet_operator.kube_objects import Unreadable
 
 NOW = datetime(2026, 11, 20, 22, tzinfo=UTC)
 ACCEPTED = {
@@ -243,3 +245,25 @@ class Restricted:
 async def test_whoever_may_see_less_is_told_less() -> None:
     found = await read_surroundings(cast(Kube, Restricted()), NIGHTLY, NOW)
     assert found == Surroundings(NOW, (NIGHTLY,), (shard(NIGHTLY),), macs=None, whole=False)
+
+
+class RestrictedBesideEndpoints(Restricted):
+    """`answer`: to a list of the namespace's endpoints."""
+
+    def __init__(self, answer: VoiceEndpoint | Exception) -> None:
+        self._answer = answer
+
+    async def list(self, kind: type[Resource], namespace: str = "") -> tuple[Sequence[Resource], str]:
+        if kind is not VoiceEndpoint or namespace != "team":
+            return await super().list(kind, namespace)
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return [self._answer], "1"
+
+
+async def test_endpoints_of_his_namespace_are_an_addition_that_breaks_nothing() -> None:
+    warm = endpoint_states()["its lane is warm"]
+    failures = (NotFound("no such kind"), Unreadable("it is newer"))
+    for answer, endpoints in ((warm, (warm,)), *((failure, ()) for failure in failures)):
+        found = await read_surroundings(cast(Kube, RestrictedBesideEndpoints(answer)), NIGHTLY, NOW)
+        assert found.endpoints == endpoints and found.jobs == (NIGHTLY,)

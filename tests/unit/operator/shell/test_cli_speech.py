@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voxfleet_cli.command_line import Exit
-from voxfleet_cli.speech.endpoint_access import EndpointAccess, WrongAccess, checked_url, own_key
+from voxfleet_cli.speech.endpoint_access import EndpointAccess, WrongAccess, account_of, checked_url, own_key
 from voxfleet_cli.speech.gateway_client import server_timing
 from voxfleet_cli.speech.gateway_errors import GatewayLost, exit_of, late_failure, refused
 from voxfleet_cli.speech.latency_table import Call, by_part, percentile
@@ -99,6 +99,16 @@ def test_the_way_is_what_the_gateway_does_not_account_for() -> None:
     calls = [Call(100.0, {"gateway": 5.0, "infer": 80.0, "odd": 9.0}), Call(50.0)]
     assert by_part(calls) == {"total": [100.0, 50.0], "way": [15.0], "gateway": [5.0], "infer": [80.0]}
     assert by_part([Call(50.0)]) == {"total": [50.0]}
+
+
+def test_until_the_model_s_part_is_known_it_is_not_taken_for_the_network() -> None:
+    calls = [Call(100.0, {"gateway": 5.0, "tunnel": 15.0})]
+    assert by_part(calls) == {"total": [100.0], "rest": [80.0], "gateway": [5.0], "tunnel": [15.0]}
+
+
+def test_a_service_account_is_written_as_in_the_endpoint_s_spec() -> None:
+    assert account_of("captioner", "speech") == ("speech", "captioner")
+    assert account_of("web/frontend", "speech") == ("web", "frontend")
 
 
 def test_server_timing_is_read_where_it_is_understood() -> None:

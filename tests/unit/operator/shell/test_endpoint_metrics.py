@@ -96,3 +96,11 @@ async def test_each_turn_is_counted_once_and_an_endpoint_that_is_gone_has_no_ser
     world.delete()
     await world.live(LOADED)
     assert slow_turns(world) is None
+
+
+async def test_a_kind_that_nobody_knows_gets_no_series_and_no_room() -> None:
+    world = await warm(target="1s")
+    world.speak("mac-a", 400, *(a_turn(400).model_copy(update={"latency": f"Invented{n}"}) for n in range(3)))
+    await world.live(10)
+    [*_, slow, _] = world.metrics.turns.collect()
+    assert {sample.labels["kind"] for sample in slow.samples} == {LatencyKind.FINAL_TEXT}
