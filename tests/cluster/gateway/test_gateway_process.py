@@ -45,14 +45,23 @@ class Site:
         port = await stack.enter_async_context(self.agent.on_port())
         sshd = stack.enter_context(Sshd(self._folder / "sshd", forward_port=port))
         stack.push_async_callback(asyncio.to_thread, self.gateway.stop)
+        stack.push_async_callback(asyncio.to_thread, self._delete_mac)
         await asyncio.to_thread(self._apply, sshd, port)
         await asyncio.to_thread(self.gateway.start)
+
+    @property
+    def mac(self) -> str:
+        return f"mac-{self.namespace}"
+
+    def _delete_mac(self) -> None:
+        """MacAgents are in no namespace: other tests on this control plane would meet it."""
+        self.control_plane.admin().call("DELETE", f"/apis/{API_VERSION}/macagents/{self.mac}")
 
     def _apply(self, sshd: Sshd, agent_port: int) -> None:
         self._add_secret("ssh", {"id": sshd.identity_pem})
         self._add_secret("sessions", {"token": TOKEN})
         self._add_secret("keys", {"team-a": f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}\n"})
-        mac = f"mac-{self.namespace}"
+        mac = self.mac
         ssh = {
             "host": "127.0.0.1",
             "port": sshd.port,

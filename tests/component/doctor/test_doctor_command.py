@@ -36,7 +36,7 @@ def test_the_doctor_finds_problems_and_leaves_scratch_unchanged(tmp_path: Path) 
     for name in ("versions", "mlx-audio-io doctor", "mlx", "decoders", "soxr", "memory"):
         assert found[name]["health"] == "ok", found[name]
     assert found["permissions"]["health"] == "fail" and "chmod go-rwx" in found["permissions"]["mend"]
-    assert found["token"]["health"] == "fail" and "chmod 600" in found["token"]["mend"]
+    assert found["tokens"]["health"] == "fail" and "chmod 600" in found["tokens"]["mend"]
     assert found["ledger key"]["health"] == "ok"
     assert "MiB/s" in found["scratch speed"]["found"]
     if sys.platform == "linux":
