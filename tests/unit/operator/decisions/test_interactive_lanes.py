@@ -233,7 +233,7 @@ def test_what_is_offered_is_free_open_and_big_enough(snapshot: LaneRoomSnapshot)
     assert set(places.given_up) <= set(snapshot.holders)
     left = len(snapshot.macs) - len(places.candidates)
     counted = sum(
-        int(part.split()[0]) for part in places.pending_reason.partition(": ")[2].split(", ") if part[0].isdigit()
+        int(part.split()[0]) for part in places.pending_reason.partition(": ")[2].split(", ") if part[:1].isdigit()
     )
     assert not snapshot.macs or counted == left
 
