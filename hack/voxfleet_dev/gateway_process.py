@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 from voxfleet_dev.chart import Manifest, render
 from voxfleet_dev.controlplane import ControlPlane
+from voxfleet_dev.health_client import HealthClient
 from voxfleet_dev.operator_account import COLLECTIONS, log_in, object_path
 from voxfleet_dev.processes import Child, free_port
 
@@ -71,7 +71,7 @@ class GatewayProcess:
         """`namespace`: of the MacAgents' Secrets. `port`: None for any free one."""
         port, health_port = port or free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.health_url = f"http://127.0.0.1:{health_port}"
+        self.health = HealthClient(health_port)
         environment = {**os.environ, "KUBECONFIG": str(kubeconfig)}
         argv = [sys.executable, "-m", "voxfleet_gateway", "gateway", "--namespace", namespace]
         ports = ["--port", str(port), "--health-port", str(health_port)]
@@ -87,24 +87,11 @@ class GatewayProcess:
     def start(self) -> None:
         """Returns once it is ready. Raises ChildFailed."""
         self.child.start()
-        self.child.wait_until(self.ready, START_TIMEOUT_SECONDS, "ready")
+        self.child.wait_until(self.health.ready, START_TIMEOUT_SECONDS, "ready")
 
     def stop(self) -> None:
         """SIGTERM, then SIGKILL. Safe to repeat."""
         self.child.stop()
-
-    def answer(self, path: str) -> str:
-        """Of the health server. Raises OSError."""
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(self.health_url + path, timeout=5) as response:
-            text: str = response.read().decode()
-            return text
-
-    def ready(self) -> bool:
-        try:
-            return self.answer("/readyz") == "ok\n"
-        except OSError:
-            return False
 
     def log_lines(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.child.log.read_text().splitlines()]

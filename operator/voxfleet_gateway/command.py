@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from voxfleet_gateway.options import GatewayOptions
-from voxfleet_operator.command import operator
+from voxfleet_operator.command import HealthHost, HealthPort, Kubeconfig, LogFormatOption, listed, operator
 from voxfleet_operator.logs import LogFormat, configure
 
 DEFAULTS = GatewayOptions()
@@ -40,13 +39,8 @@ def gateway(
     port: Annotated[
         int, typer.Option(envvar="VOXFLEET_GATEWAY_PORT", min=0, max=65535, help="Its port; 0 for any free one.")
     ] = DEFAULTS.port,
-    health_port: Annotated[
-        int | None,
-        typer.Option(envvar="VOXFLEET_HEALTH_PORT", min=0, max=65535, help="Serves /livez, /readyz and /metrics."),
-    ] = DEFAULTS.health_port,
-    health_host: Annotated[
-        str, typer.Option(envvar="VOXFLEET_HEALTH_HOST", help="Address of the health server; 0.0.0.0 in a pod.")
-    ] = DEFAULTS.health_host,
+    health_port: HealthPort = DEFAULTS.health_port,
+    health_host: HealthHost = DEFAULTS.health_host,
     max_sessions: Annotated[
         int,
         typer.Option(
@@ -61,10 +55,8 @@ def gateway(
             help="How long sessions may go on after SIGTERM; then sockets close with 1001.",
         ),
     ] = DEFAULTS.drain_seconds,
-    kubeconfig: Annotated[
-        Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config, then this pod's service account.")
-    ] = None,
-    log_format: Annotated[LogFormat, typer.Option(envvar="VOXFLEET_LOG_FORMAT", help="json or text.")] = LogFormat.JSON,
+    kubeconfig: Kubeconfig = None,
+    log_format: LogFormatOption = LogFormat.JSON,
 ) -> None:
     """Serve the endpoints' URLs until SIGTERM. Needs no Lease: run as many as you like.
 
@@ -76,7 +68,7 @@ def gateway(
 
     options = GatewayOptions(
         namespace=namespace,
-        watch_namespaces=tuple(name.strip() for name in watch_namespaces.split(",") if name.strip()),
+        watch_namespaces=listed(watch_namespaces),
         host=host,
         port=port,
         health_host=health_host,

@@ -12,6 +12,26 @@ from voxfleet_operator.logs import LogFormat, configure
 from voxfleet_operator.options import OperatorOptions
 
 DEFAULTS = OperatorOptions()
+
+# Of every process of the operator's image.
+HealthPort = Annotated[
+    int | None,
+    typer.Option(envvar="VOXFLEET_HEALTH_PORT", min=0, max=65535, help="Serves /livez, /readyz and /metrics."),
+]
+HealthHost = Annotated[
+    str, typer.Option(envvar="VOXFLEET_HEALTH_HOST", help="Address of the health server; 0.0.0.0 in a pod.")
+]
+Kubeconfig = Annotated[
+    Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config, then this pod's service account.")
+]
+LogFormatOption = Annotated[LogFormat, typer.Option(envvar="VOXFLEET_LOG_FORMAT", help="json or text.")]
+
+
+def listed(names: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
 MAX_GATEWAY_URL_CHARACTERS = 256
 """With an endpoint's namespace and name it has to fit into `status.url`."""
 
@@ -71,13 +91,8 @@ def operator(
             " Macs without room cost nothing.",
         ),
     ] = DEFAULTS.retry_limit,
-    health_port: Annotated[
-        int | None,
-        typer.Option(envvar="VOXFLEET_HEALTH_PORT", min=0, max=65535, help="Serves /livez, /readyz and /metrics."),
-    ] = DEFAULTS.health_port,
-    health_host: Annotated[
-        str, typer.Option(envvar="VOXFLEET_HEALTH_HOST", help="Address of the health server; 0.0.0.0 in a pod.")
-    ] = DEFAULTS.health_host,
+    health_port: HealthPort = DEFAULTS.health_port,
+    health_host: HealthHost = DEFAULTS.health_host,
     archive: Annotated[
         str,
         typer.Option(
@@ -102,10 +117,8 @@ def operator(
             callback=checked_gateway_url,
         ),
     ] = DEFAULTS.gateway_url or "",
-    kubeconfig: Annotated[
-        Path | None, typer.Option(help="Default: KUBECONFIG, then ~/.kube/config, then this pod's service account.")
-    ] = None,
-    log_format: Annotated[LogFormat, typer.Option(envvar="VOXFLEET_LOG_FORMAT", help="json or text.")] = LogFormat.JSON,
+    kubeconfig: Kubeconfig = None,
+    log_format: LogFormatOption = LogFormat.JSON,
 ) -> None:
     """Run the operator until SIGTERM."""
     configure(log_format)
@@ -123,7 +136,7 @@ def operator(
         kubeconfig=kubeconfig,
         gateway_url=gateway_url or None,
         price_book=price_book,
-        watch_namespaces=tuple(name.strip() for name in watch_namespaces.split(",") if name.strip()),
+        watch_namespaces=listed(watch_namespaces),
     )
     raise typer.Exit(run(options))
 

@@ -112,4 +112,6 @@ class LiveRig(Rig):
 
     def _wait_until_linked(self) -> None:
         linked = 'voxfleet_gateway_links{state="up"} 1.0'
-        self.wait_for("the gateway linked to the Mac", lambda: linked in self.gateway.answer("/metrics"), LINK_SECONDS)
+        self.wait_for(
+            "the gateway linked to the Mac", lambda: linked in self.gateway.health.answer("/metrics"), LINK_SECONDS
+        )

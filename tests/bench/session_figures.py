@@ -6,8 +6,6 @@ And what a lane takes at most for a turn that is streamed, beside the same audio
 from __future__ import annotations
 
 import asyncio
-import io
-import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from tests.bench.process_account import ProcessAccount, account_of
 from tests.bench.report import Figure, Goal
 from tests.bench.resident import PeakResident
 from tests.bench.session_mixture import Mixture
-from tests.bench.socket_clients import SAMPLE_BYTES, Spoken, as_mlx_audio
+from tests.bench.socket_clients import Spoken, as_mlx_audio
 from tests.bench.socket_figures import CLIPS, SHORT_CONTRACT, demo_clips, spoken_clip
 from tests.bench.speech_rig import SpeechRig, lane_children
 
@@ -95,7 +93,7 @@ def _wait_for_quiet(rig: SpeechRig) -> None:
     gateway = {"voxfleet_gateway_open_sessions 0.0", "voxfleet_gateway_open_calls 0.0"}
 
     def quiet() -> bool:
-        counts = {*rig.gateway.answer("/metrics").splitlines(), *_agent_metrics(rig).splitlines()}
+        counts = {*rig.gateway.health.answer("/metrics").splitlines(), *_agent_metrics(rig).splitlines()}
         return gateway <= counts and "voxfleet_agent_open_sessions 0.0" in counts
 
     rig.wait_for("no session is open", quiet, QUIET_SECONDS)
@@ -118,7 +116,7 @@ def _look(rig: SpeechRig, tasks: dict[str, Path]) -> _Held:
     }
     (queued,) = [
         line.rpartition(" ")[2]
-        for line in rig.gateway.answer("/metrics").splitlines()
+        for line in rig.gateway.health.answer("/metrics").splitlines()
         if line.startswith("voxfleet_gateway_queued_bytes ")
     ]
     return _Held(processes, round(float(queued)), sum(found.is_file() for found in mac.scratch.rglob("*")))
@@ -158,7 +156,7 @@ async def _peaks(rig: SpeechRig, say: Say) -> list[Figure]:
     path, _ = demo_clips()[0]
     clip = spoken_clip(path)
     turn = Spoken("turn", (clip.pcm * TURN_SECONDS)[: clip.frame_bytes(1000) * TURN_SECONDS], clip.rate_hz)
-    recording = _wav(turn)
+    recording = turn.wav()
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(headers=rig.headers, timeout=timeout) as client:
 
@@ -208,13 +206,3 @@ def _wait_until_ready(rig: SpeechRig) -> None:
         lambda: all(lane.state is LaneState.READY for lane in LaneList.load(mac.get_json("/v1/lanes")).lanes),
         WARM_AGAIN_SECONDS,
     )
-
-
-def _wav(spoken: Spoken) -> bytes:
-    content = io.BytesIO()
-    with wave.open(content, "wb") as opened:
-        opened.setnchannels(1)
-        opened.setsampwidth(SAMPLE_BYTES)
-        opened.setframerate(spoken.rate_hz)
-        opened.writeframes(spoken.pcm)
-    return content.getvalue()

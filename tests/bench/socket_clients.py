@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import time
+import wave
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +29,15 @@ class Spoken:
 
     def frames(self, frame_bytes: int) -> list[bytes]:
         return [self.pcm[start : start + frame_bytes] for start in range(0, len(self.pcm), frame_bytes)]
+
+    def wav(self) -> bytes:
+        content = io.BytesIO()
+        with wave.open(content, "wb") as opened:
+            opened.setnchannels(1)
+            opened.setsampwidth(SAMPLE_BYTES)
+            opened.setframerate(self.rate_hz)
+            opened.writeframes(self.pcm)
+        return content.getvalue()
 
     def frame_bytes(self, milliseconds: int) -> int:
         return self.rate_hz * milliseconds // 1000 * SAMPLE_BYTES

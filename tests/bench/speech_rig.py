@@ -85,7 +85,7 @@ class SpeechRig(Rig):
         self.wait_for("the gateway at its Macs", self.reaches_all_macs, GATEWAY_TIMEOUT_SECONDS)
 
     def reaches_all_macs(self) -> bool:
-        return f'voxfleet_gateway_links{{state="up"}} {len(self.macs)}.0' in self.gateway.answer("/metrics")
+        return f'voxfleet_gateway_links{{state="up"}} {len(self.macs)}.0' in self.gateway.health.answer("/metrics")
 
     def _is_warm(self) -> bool:
         names = (ENDPOINT, SPEAKER) if self._speaks else (ENDPOINT,)

@@ -6,7 +6,6 @@ Its server answers HTTP out of a thread that needs a GPU; without one its socket
 from __future__ import annotations
 
 import asyncio
-import io
 import statistics
 import sys
 import wave
@@ -22,7 +21,7 @@ from tests.bench.endpoint_figures import TEXT
 from tests.bench.failure import MeasurementFailed
 from tests.bench.live_rig import LiveRig
 from tests.bench.report import Figure, Goal
-from tests.bench.socket_clients import SAMPLE_BYTES, Spoken, as_mlx_audio
+from tests.bench.socket_clients import Spoken, as_mlx_audio
 
 from voxfleet_agent.models.store import builtin_model_folder
 from voxfleet_api.kinds.job_model import BuiltinName
@@ -151,7 +150,7 @@ async def _transcribes(client: aiohttp.ClientSession, url: str, spoken: Spoken, 
     """Returns why there is no answer, or nothing."""
     form = aiohttp.FormData()
     form.add_field("model", model)
-    form.add_field("file", _wav(spoken), filename="clip.wav")
+    form.add_field("file", spoken.wav(), filename="clip.wav")
     return await _unanswered(client, f"{url}/v1/audio/transcriptions", form)
 
 
@@ -169,16 +168,6 @@ async def _unanswered(client: aiohttp.ClientSession, url: str, body: aiohttp.For
         return f"nothing within {ANSWER_SECONDS:g} s"
     except aiohttp.ClientError as error:
         return str(error)
-
-
-def _wav(spoken: Spoken) -> bytes:
-    content = io.BytesIO()
-    with wave.open(content, "wb") as opened:
-        opened.setnchannels(1)
-        opened.setsampwidth(SAMPLE_BYTES)
-        opened.setframerate(spoken.rate_hz)
-        opened.writeframes(spoken.pcm)
-    return content.getvalue()
 
 
 def _spoken(path: Path) -> Spoken:

@@ -68,7 +68,7 @@ class Speech:
         )
 
     def reaches(self, macs: int) -> bool:
-        return f'voxfleet_gateway_links{{state="up"}} {macs}.0' in self.gateway.answer("/metrics")
+        return f'voxfleet_gateway_links{{state="up"}} {macs}.0' in self.gateway.health.answer("/metrics")
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from voxfleet_gateway.refusals import CallRefused
 DONE = 1000
 GOING_AWAY = 1001
 REFUSED = 1008
-TOO_BIG = 1009
 FAILED = 1011
 TRY_AGAIN = 1013
 

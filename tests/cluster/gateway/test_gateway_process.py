@@ -163,7 +163,7 @@ async def test_clients_are_let_in_reach_a_lane_and_the_gateway_stops_clean(site:
         async with client.ws_connect(f"{base}/audio/transcriptions/realtime", headers=headers) as socket:
             await socket.send_json({"model": "captions", "sample_rate": 16000})
             assert (await socket.receive_json(timeout=PATIENCE_SECONDS))["status"] == "ready"
-            metrics = await asyncio.to_thread(site.gateway.answer, "/metrics")
+            metrics = await asyncio.to_thread(site.gateway.health.answer, "/metrics")
             assert "voxfleet_gateway_open_sessions 1.0" in metrics
             typed = {line.split()[2] for line in metrics.splitlines() if line.startswith("# TYPE voxfleet_")}
             assert typed == {spec.name for spec in (*METRICS, API_REQUESTS, API_REQUEST_SECONDS)}

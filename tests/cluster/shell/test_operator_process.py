@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from typer.testing import CliRunner
 from voxfleet_api import API_VERSION
 from voxfleet_cli.main import app
 from voxfleet_dev.controlplane import ControlPlane
+from voxfleet_dev.health_client import HealthClient
 from voxfleet_dev.operator_account import OperatorAccount
 from voxfleet_dev.processes import Child, free_port
 from voxfleet_operator.metric_list import METRICS
@@ -27,22 +27,10 @@ PATIENCE_SECONDS = 60.0
 
 class Operator:
     def __init__(self, account: OperatorAccount, folder: Path, *flags: str) -> None:
-        self.health_url = f"http://127.0.0.1:{(port := free_port())}"
+        self.health = HealthClient(port := free_port())
         argv = [sys.executable, "-m", "voxfleet_operator", "--namespace", account.namespace, "--health-port", str(port)]
         environment = {**os.environ, "KUBECONFIG": str(account.kubeconfig)}
         self.child = Child("operator", [*argv, *flags], folder / "operator.log", env=environment)
-
-    def answer(self, path: str) -> str:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(self.health_url + path, timeout=5) as response:
-            text: str = response.read().decode()
-            return text
-
-    def ready(self) -> bool:
-        try:
-            return self.answer("/readyz") == "ok\n"
-        except OSError:
-            return False
 
     def log_lines(self) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.child.log.read_text().splitlines()]
@@ -74,7 +62,7 @@ def contract_condition(control_plane: ControlPlane, namespace: str, name: str = 
 
 
 def _is_told(operator: Operator, metric: str) -> bool:
-    return metric in operator.answer("/metrics")
+    return metric in operator.health.answer("/metrics")
 
 
 def test_it_accepts_a_contract_answers_its_probes_and_frees_the_lease_on_sigterm(
@@ -82,10 +70,10 @@ def test_it_accepts_a_contract_answers_its_probes_and_frees_the_lease_on_sigterm
 ) -> None:
     apply_contract(installed_crds, namespace)
     operator.child.start()
-    operator.child.wait_until(operator.ready, PATIENCE_SECONDS)
+    operator.child.wait_until(operator.health.ready, PATIENCE_SECONDS)
     operator.child.wait_until(lambda: contract_condition(installed_crds, namespace), PATIENCE_SECONDS, "done")
-    assert operator.answer("/livez") == "ok\n"
-    metrics = operator.answer("/metrics")
+    assert operator.health.answer("/livez") == "ok\n"
+    metrics = operator.health.answer("/metrics")
     assert "voxfleet_leader 1.0" in metrics
     assert 'voxfleet_reconcile_total{kind="VoiceContract",result="success"}' in metrics
     typed = {line.split()[2] for line in metrics.splitlines() if line.startswith("# TYPE voxfleet_")}
@@ -119,7 +107,7 @@ def test_the_last_night_is_closed_although_the_first_who_does_so_dies(
         successor.child.wait_until(csv.exists, PATIENCE_SECONDS, "the night has its CSV")
         closed = ("get", "events", "-n", operator_account.namespace, "--field-selector", "reason=NightClosed")
         successor.child.wait_until(lambda: csv.name in installed_crds.kubectl(*closed), PATIENCE_SECONDS, "it is told")
-        assert 'voxfleet_nightly_csv_total{result="written"} 1.0' in successor.answer("/metrics")
+        assert 'voxfleet_nightly_csv_total{result="written"} 1.0' in successor.health.answer("/metrics")
     finally:
         successor.child.stop()
     told = CliRunner().invoke(app, ["bill", "nightly", "--archive", archive.as_uri()])
@@ -134,7 +122,7 @@ def test_a_standby_is_ready_does_not_lead_and_stops(
     standby = Operator(account_here, tmp_path / "standby")
     try:
         standby.child.start()
-        standby.child.wait_until(standby.ready, PATIENCE_SECONDS)
+        standby.child.wait_until(standby.health.ready, PATIENCE_SECONDS)
         assert not _leads(standby) and _leads(operator)
         standby.child.stop()
         assert standby.child.exit_code == 0
@@ -212,6 +200,6 @@ def test_a_cluster_that_cannot_be_reached_ends_it_with_a_message(tmp_path: Path,
 
 def _leads(operator: Operator) -> bool:
     try:
-        return "voxfleet_leader 1.0" in operator.answer("/metrics")
+        return "voxfleet_leader 1.0" in operator.health.answer("/metrics")
     except OSError:
         return False
