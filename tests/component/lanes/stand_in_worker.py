@@ -22,6 +22,7 @@ The model transcribes a clip of samples n/100 as "clip n". The first argument sa
     permission                                no permission to read a file
     tell:PATH                                 tells that half of the clip is heard, then waits for PATH
     tell-hang                                 tells that half of the clip is heard, then waits for ever
+    tell-pause                                tells that half of the clip is heard, then waits for a request to pause
 
 The key `load` says what it does as it is loaded.
 """
@@ -40,7 +41,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -49,9 +50,12 @@ from voxfleet_agent.audio.decode_memory import working_set_bytes
 from voxfleet_agent.audio.levels import QuietedStretch
 from voxfleet_agent.engine.mlx_limits import MlxLimits
 from voxfleet_agent.engine.transcripts import Transcript
+from voxfleet_agent.lane_protocol.channel import LaneRequest
+from voxfleet_agent.lane_protocol.session_messages import PauseBatches
 from voxfleet_agent.process_memory import footprint_bytes
 from voxfleet_agent.worker import main
 from voxfleet_agent.worker.backends import WorkerBackends
+from voxfleet_agent.worker.request_reader import RequestReader
 from voxfleet_api.clip_warnings import RowWarning
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.kinds.contract_output import AudioOutput, Timestamps
@@ -67,6 +71,7 @@ SEEDS = {Task.TRANSCRIBE: 11, Task.SYNTHESIZE: 12}
 _kept: list[npt.NDArray[np.uint8]] = []
 _link_to: str | None = None
 _at_rest = ""
+_pause_is_read = threading.Event()
 
 
 class Memory:
@@ -90,6 +95,18 @@ class Memory:
         return None
 
     def reset_metal_peak(self) -> None: ...
+
+
+class Reader(RequestReader):
+    """Tells the model that a request to pause waits for the end of its step."""
+
+    def __init__(self, channel: BinaryIO, put: Callable[[LaneRequest], None]) -> None:
+        def put_and_tell(request: LaneRequest) -> None:
+            put(request)
+            if isinstance(request, PauseBatches):
+                _pause_is_read.set()
+
+        super().__init__(channel, put_and_tell)
 
 
 class Decoder:
@@ -174,6 +191,8 @@ class Model:
         for number, samples in zip(numbers, clips, strict=True):
             behaviour = self._behaviours.get(str(number), "")
             milliseconds = samples.shape[0] * 1000 // RATE_HZ
+            if behaviour == "tell-pause":
+                _work()
             if behaviour.startswith("tell") and heard is not None:
                 heard(milliseconds // 2)
             text = behave(behaviour, crowd=len(clips) > 1) or f"clip {number}"
@@ -240,6 +259,9 @@ def behave(behaviour: str, *, crowd: bool) -> str | None:
     if what == "tell":
         while not Path(detail).exists():
             threading.Event().wait(0.01)
+    if what == "tell-pause":
+        _pause_is_read.wait()
+        _work()
     if what == "long":
         return "x" * (int(detail) * 2**20)
     if what == "permission":
@@ -259,6 +281,11 @@ def behave(behaviour: str, *, crowd: bool) -> str | None:
             return "denied"
         return "read"
     return None
+
+
+def _work() -> None:
+    """As long as a step takes, for one of less than a millisecond counts as none."""
+    threading.Event().wait(0.01)
 
 
 def _hold_channel() -> NoReturn:
@@ -302,4 +329,5 @@ def backends(behaviours: dict[str, str]) -> WorkerBackends:
 
 
 if __name__ == "__main__":
+    vars(main)["RequestReader"] = Reader
     sys.exit(main.main(sys.argv[2:], lambda: backends(json.loads(sys.argv[1]))))
