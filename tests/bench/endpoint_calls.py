@@ -1,4 +1,4 @@
-"""Clients of warm endpoints with a stopwatch: turns that are committed, turns at the pace of speech, spoken lines.
+"""Clients of warm endpoints with a stopwatch: turns that are committed, turns that silence ends, spoken lines.
 
 Between two calls passes a moment in which a batch beside them gets to work again: each call has to make it give way.
 """
@@ -22,6 +22,9 @@ from voxfleet_shared.percentile import percentile
 
 ANSWER_SECONDS = 60.0
 FRAME_SECONDS = 0.1
+PACE = 5
+"""So many times as fast as speech come the frames of a turn that is committed: five hundred at its pace take too long,
+and a client that sends a turn at once measures how long its audio takes, not how long its end does."""
 PACED_FRAME_SECONDS = 0.02
 SAMPLE_BYTES = 2
 SILENCE_SECONDS = 1.5
@@ -80,6 +83,15 @@ async def a_moment() -> None:
     await asyncio.sleep(random.uniform(SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS))  # noqa: S311 - no secret
 
 
+async def due_frames(utterance: Utterance) -> AsyncIterator[bytes]:
+    """Of a turn that is committed, each when it is due."""
+    due_seconds = time.perf_counter()
+    for frame in utterance.frames(FRAME_SECONDS):
+        due_seconds += FRAME_SECONDS / PACE
+        await asyncio.sleep(max(0.0, due_seconds - time.perf_counter()))
+        yield frame
+
+
 class HearingSession:
     """OpenAI's realtime socket."""
 
@@ -88,12 +100,11 @@ class HearingSession:
         self._told_seconds = 0.0
 
     async def turn(self, utterance: Utterance) -> tuple[float, str]:
-        """Sent as fast as it goes, and committed: milliseconds from the last frame to the final text, and that text."""
-        frames = utterance.frames(FRAME_SECONDS)
-        for frame in frames[:-1]:
+        """Milliseconds from its last frame, with which it is committed, to the final text, and that text."""
+        sent_seconds = 0.0
+        async for frame in due_frames(utterance):
+            sent_seconds = time.perf_counter()
             await self._append(frame)
-        sent_seconds = time.perf_counter()
-        await self._append(frames[-1])
         await self._socket.send_json({"type": "input_audio_buffer.commit"})
         text = await self._final_text()
         return (time.perf_counter() - sent_seconds) * 1000, text

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import aiohttp
 from tests.bench.endpoint_calls import (
-    FRAME_SECONDS,
     TURNS_A_SESSION,
     Latencies,
     Utterance,
+    due_frames,
     hearing_session,
 )
 from tests.bench.failure import MeasurementFailed
@@ -74,11 +74,10 @@ async def _direct_session(rig: LiveRig, rate_hz: int) -> AsyncIterator[SessionCa
 
 async def _direct_turn(caller: SessionCaller, utterance: Utterance) -> tuple[float, str]:
     """As HearingSession.turn."""
-    frames = utterance.frames(FRAME_SECONDS)
-    for frame in frames[:-1]:
+    sent_seconds = 0.0
+    async for frame in due_frames(utterance):
+        sent_seconds = time.perf_counter()
         await caller.send_audio(frame)
-    sent_seconds = time.perf_counter()
-    await caller.send_audio(frames[-1])
     await caller.send(CommitTurn())
     while (answer := await caller.next_answer()) is not None:
         if isinstance(answer, TurnDone):

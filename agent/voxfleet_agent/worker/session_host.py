@@ -22,6 +22,8 @@ from voxfleet_agent.worker.model_in_memory import ModelInMemory
 from voxfleet_agent.worker.session_audio import VAD_RATE_HZ, SessionAudio, session_resample
 from voxfleet_agent.worker.speaking_session import SpeakingSession
 from voxfleet_agent.worker.synthesize import MILLISECONDS_PER_CHARACTER
+from voxfleet_agent.worker.transcribe import Transcriber
+from voxfleet_agent.worker.transcript_judge import TranscriptJudge
 from voxfleet_agent.worker.turn_clock import CommittedTurns, DetectedTurns, ResampledTurns, TurnClock
 from voxfleet_agent.worker.turn_hearing import TurnHearing, in_language
 from voxfleet_agent.worker.upload_decoding import UploadDecoding
@@ -71,7 +73,7 @@ class ModelSessions:
         if model is None or judge is None or contract is None:
             raise _speaks()
         self._refuse_times(request)
-        hearing = TurnHearing(in_language(model, request.language), judge, self._backends.audible_speech)
+        hearing = self._hearing(model, judge, request.language)
         rate_hz = model.sample_rate_hz
         resample = session_resample(request.sample_rate_hz, contract, rate_hz)
         longest_milliseconds = self._longest_turn_milliseconds(request, contract)
@@ -93,7 +95,7 @@ class ModelSessions:
         model, judge, contract = self._model.transcriber, self._model.judge, self._model.contract
         if model is None or judge is None or contract is None:
             raise _speaks()
-        hearing = TurnHearing(in_language(model, request.language), judge, self._backends.audible_speech)
+        hearing = self._hearing(model, judge, request.language)
         rate_hz, backends = model.sample_rate_hz, self._backends
         size_bytes = upload_bytes(request.max_bytes, contract, rate_hz, backends.working_set_bytes(contract))
         room = self._uploads
@@ -151,6 +153,10 @@ class ModelSessions:
             opened_ns=time.monotonic_ns(),
             send=self._send,
         )
+
+    def _hearing(self, model: Transcriber, judge: TranscriptJudge, language: str | None) -> TurnHearing:
+        backends = self._backends
+        return TurnHearing(in_language(model, language), judge, backends.audible_speech, backends.memory.clear_cache)
 
     def _refuse_times(self, request: OpenHearing) -> None:
         partial_milliseconds = request.partial_milliseconds

@@ -81,10 +81,18 @@ class _HeardTurn:
 class TurnHearing:
     """The model of a lane as its sessions use it, on the thread that owns it."""
 
-    def __init__(self, model: Transcriber, judge: TranscriptJudge, audible_speech: AudibleSpeech) -> None:
+    def __init__(
+        self,
+        model: Transcriber,
+        judge: TranscriptJudge,
+        audible_speech: AudibleSpeech,
+        clear_cache: Callable[[], None],
+    ) -> None:
+        """`clear_cache` frees what MLX keeps for reuse."""
         self._model = model
         self._judge = judge
         self._audible_speech = audible_speech
+        self._clear_cache = clear_cache
         self.sample_rate_hz = model.sample_rate_hz
         self.quarantines = judge.quarantines
         """Whether text that nobody spoke fails what it was written for."""
@@ -117,7 +125,9 @@ class TurnHearing:
 
     def partial(self, samples: Samples, reached: Reached = _untold) -> str:
         """The text of a turn so far, (N,) float32. Raises VoxFleetError and GpuFaultError."""
-        return self._transcribe(samples, reached, enlarged=False).text
+        text = self._transcribe(samples, reached, enlarged=False).text
+        self._clear_cache()  # the next pass is over longer audio, and finds no use for buffers of this length
+        return text
 
     def final(self, samples: Samples, reached: Reached = _untold) -> Transcript:
         """The transcript of a turn that has ended, (N,) float32.

@@ -93,11 +93,12 @@ def session_of(
     now_ns: Callable[[], int] = lambda: 0,
     max_turn_milliseconds: int = MAX_TURN_MILLISECONDS,
     turns: TurnClock | None = None,
+    clear_cache: Callable[[], None] = lambda: None,
 ) -> HearingSession:
     judge = TranscriptJudge(cut_short, silent, Completeness(), RATE_HZ)
     return HearingSession(
         number,
-        TurnHearing(model, judge, silent),
+        TurnHearing(model, judge, silent, clear_cache),
         SessionAudio(RATE_HZ, RATE_HZ, None, open_soxr),
         turns or CommittedTurns(max_turn_milliseconds * RATE_HZ // 1000),
         sample_rate_hz=RATE_HZ,
@@ -142,6 +143,18 @@ def test_deltas_only_grow_and_are_the_text_of_the_turn(texts: list[str]) -> None
     assert all(deltas) and [turn.text for turn in done] == (["".join(deltas)] if len(texts) > 1 else [])
     if done and done[0].revisions == 0:
         assert done[0].text == texts[-1]
+
+
+def test_a_pass_over_an_open_turn_leaves_no_buffers_of_its_length_for_the_next() -> None:
+    model = Model()
+    passes_before_clear: list[int] = []
+    session = session_of(model, [], clear_cache=lambda: passes_before_clear.append(len(model.heard)))
+    for _ in range(2):
+        session.request(HearAudio(session=1, pcm=pcm([1] * 100)))
+        run_all(session)
+    session.request(EndSession(session=1))
+    run_all(session)
+    assert len(model.heard) == 3 and passes_before_clear == [1, 2]
 
 
 REQUESTS = st.lists(

@@ -178,7 +178,7 @@ class Session:
 
         self.session = UploadSession(
             1,
-            TurnHearing(self.model, judge, silent),
+            TurnHearing(self.model, judge, silent, clear_cache=lambda: None),
             self.file,
             start_decoding,
             max_bytes=max_bytes,
