@@ -147,7 +147,7 @@ async def test_speech_pauses_a_batch_and_a_kill_finds_it_paused(whole: Whole) ->
         assert one.wall_end <= other.wall_start
     for row in held:
         took = datetime.fromisoformat(row.wall_end) - datetime.fromisoformat(row.wall_start)
-        assert took == timedelta(milliseconds=row.monotonic_milliseconds)
+        assert took >= timedelta(milliseconds=row.monotonic_milliseconds)
         assert (row.activity is Activity.PAUSED) == (row.held_for.name == "captions") == (row.billing_key == "captions")
     assert Counter(row.activity for row in held)[Activity.PAUSED] == 2
     paused = [row.monotonic_milliseconds for row in held if row.activity is Activity.PAUSED]
