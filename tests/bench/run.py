@@ -36,6 +36,7 @@ from tests.bench.placement_figures import placement_figures  # noqa: E402
 from tests.bench.report import Figure, show, write  # noqa: E402
 from tests.bench.scale_figures import scale_figures  # noqa: E402
 from tests.bench.session_figures import SESSIONS, session_figures  # noqa: E402
+from tests.bench.slo_figures import slo_figures  # noqa: E402
 from tests.bench.socket_figures import socket_figures  # noqa: E402
 from tests.bench.throughput_figures import throughput_figures  # noqa: E402
 from tests.bench.upstream_figures import upstream_figures  # noqa: E402
@@ -64,7 +65,7 @@ TABLE_WIDTH = 240
 PARTS = (
     *("fleet", "decode", "ladder", "throughput", "overhead", "footprint", "memory", "faults"),
     *("failover", "whisper", "whisper-memory", "scale", "neighbours", "placement", "passes", "bill"),
-    *("sockets", "sessions", "hostile", "partition", "endpoint", "upstream", "peer"),
+    *("sockets", "sessions", "hostile", "partition", "slo", "endpoint", "upstream", "peer"),
 )
 _NOT_MEASURED = (
     *(MeasurementFailed, NotInTime, PackageUnavailable, ChildFailed, KubectlFailed, VoxFleetError),
@@ -153,7 +154,7 @@ class _Bench:
             *(self.overhead, self.footprint, self.memory, self.faults),
             *(self.failover, self.whisper, self.whisper_memory, self.scale, self.neighbours),
             *(self.placement, self.passes, self.bill, self.sockets, self.sessions, self.hostile, self.partition),
-            *(self.endpoint, self.upstream, self.peer),
+            *(self.slo, self.endpoint, self.upstream, self.peer),
         )
 
     def fleet(self) -> list[Figure]:
@@ -202,6 +203,9 @@ class _Bench:
 
     def partition(self) -> list[Figure]:
         return partition_figures(BENCH / "run" / "partition", _say)
+
+    def slo(self) -> list[Figure]:
+        return slo_figures(BENCH / "run" / "slo", _say)
 
     def placement(self) -> list[Figure]:
         return placement_figures(_say)
