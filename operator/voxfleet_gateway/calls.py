@@ -11,6 +11,7 @@ from aiohttp import web
 
 from voxfleet_api.kinds import VoiceEndpoint
 from voxfleet_gateway.access.gate import Gate, Knock
+from voxfleet_gateway.access.service_accounts import MAX_QUESTIONS, MAX_WAITING
 from voxfleet_gateway.api_call import ApiCall, ApiRoute
 from voxfleet_gateway.call_places import CallPlaces
 from voxfleet_gateway.cross_origin import allow_origin, name_origin, preflight
@@ -131,8 +132,9 @@ class Calls:
                     "this gateway is being stopped; call again",
                     retry_after_seconds=DRAIN_RETRY_SECONDS,
                 )
-            # Whoever waits at the gate, perhaps without a key, takes no place of those who were let in.
-            if len(self._running) - self.open_calls >= self._max_calls:
+            # Whoever waits at the gate, perhaps without a key, takes no place of those who were let in, nor of those
+            # whose key needs no question.
+            if len(self._running) - self.open_calls >= self._max_calls + MAX_QUESTIONS + MAX_WAITING:
                 raise _full()
             task = asyncio.current_task()
             if task is None:

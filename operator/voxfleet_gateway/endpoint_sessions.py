@@ -32,6 +32,8 @@ AGAIN_SECONDS = 0.05
 """So often lanes that are full are asked again meanwhile."""
 DIAL_SECONDS = 5.0
 """So long a caller waits for a Mac that is being dialled, where no other one is at hand."""
+ANSWER_SECONDS, IMPATIENT_SECONDS = 5.0, 1.5
+"""For a lane's answer, which may have to wait for a step of its model; and where another lane is still to be asked."""
 COLD_SECONDS, SUSPENDED_SECONDS = 5.0, 60.0
 
 log = structlog.get_logger(__name__)
@@ -97,15 +99,18 @@ class EndpointSessions:
         now = self._clock()
         room_until_seconds, tries_until_seconds = now + ROOM_SECONDS, now + TRY_SECONDS
         avoided: dict[LaneKey, Avoidance] = {}
+        refusals: list[OpeningRefused] = []
         try:
             while True:
                 freed = self._freed
-                refusals: list[OpeningRefused] = []
-                for lane in lane_order(offered, max_per_lane, self._clock()):
+                lanes = lane_order(offered, max_per_lane, self._clock())
+                for lane in lanes:
                     if refusals and self._clock() > tries_until_seconds:
                         break
                     try:
-                        return await self._taken(lane, offered, request, stack)
+                        is_last = lane is lanes[-1] or self._clock() + IMPATIENT_SECONDS > tries_until_seconds
+                        answer_seconds = ANSWER_SECONDS if is_last else IMPATIENT_SECONDS
+                        return await self._taken(lane, offered, request, stack, answer_seconds)
                     except OpeningRefused as refusal:
                         if refusal.refusal is Refusal.REQUEST:
                             raise CallRefused(422, "invalid_request", refusal.message) from refusal
@@ -113,6 +118,9 @@ class EndpointSessions:
                         if refusal.refusal in (Refusal.FULL, Refusal.NOT_READY):
                             until_seconds = self._clock() + refusal.retry_after_seconds
                             avoided[lane.key] = Avoidance(until_seconds, refusal.refusal is Refusal.FULL)
+                        elif refusal.refusal is Refusal.SILENT:  # at once: others need not wait for it, too
+                            until_seconds = self._clock() + refusal.retry_after_seconds
+                            self._avoided[lane.key] = Avoidance(until_seconds, is_full=False)
                 left_seconds = room_until_seconds - self._clock()
                 if left_seconds <= 0:
                     told = sorted({refusal.message for refusal in refusals})
@@ -127,7 +135,12 @@ class EndpointSessions:
             self._avoided |= avoided
 
     async def _taken(
-        self, lane: OfferedLane, offered: list[OfferedLane], request: OpenRequest, stack: AsyncExitStack
+        self,
+        lane: OfferedLane,
+        offered: list[OfferedLane],
+        request: OpenRequest,
+        stack: AsyncExitStack,
+        answer_seconds: float,
     ) -> LaneSocket:
         mac = self._cache.get(MacAgent, "", lane.mac)
         if mac is None:
@@ -137,7 +150,11 @@ class EndpointSessions:
             place = _Place(self, lane.key)
             attempt.callback(place.leave)
             opening = self._links.link(mac).session(
-                lane.key, request, ROOM_SECONDS if others_are_up else DIAL_SECONDS, place.leave
+                lane.key,
+                request,
+                place.leave,
+                wait_seconds=ROOM_SECONDS if others_are_up else DIAL_SECONDS,
+                answer_seconds=answer_seconds,
             )
             session = await attempt.enter_async_context(opening)
             place.taken = True

@@ -63,7 +63,8 @@ def nobody_took_it(
             "all warm lanes of the endpoint have as many sessions as they take",
             retry_after_seconds=min(waits),
         )
-    told = [f"; the last one: {refusal.message}" for refusal in refusals if refusal.refusal is Refusal.NOT_READY]
+    of_lanes = (Refusal.NOT_READY, Refusal.SILENT)
+    told = [f"; the last one: {refusal.message}" for refusal in refusals if refusal.refusal in of_lanes]
     return CallRefused(
         503,
         "no_warm_lane",

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 from voxfleet_api.session_protocol import LatencyKind, TurnMeasured
 
-SPEECH_ROUND_TRIPS = 3
-"""The connection, the upgrade, and the text until its speech."""
-RECORDING_ROUND_TRIPS = 4
-"""The connection, the upgrade, the opening, and the recording until its text."""
+SPEECH_ROUND_TRIPS = 4
+"""Two for the connection (SSH: the channel and the agent's proof; HTTPS: TCP and TLS), the upgrade, and the text until
+its speech."""
+RECORDING_ROUND_TRIPS = 5
+"""The same, the opening, and the recording until its text."""
 
 
 @dataclass(frozen=True, slots=True)

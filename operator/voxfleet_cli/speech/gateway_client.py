@@ -25,7 +25,8 @@ MAX_ERROR_BYTES = 64 * 1024
 MAX_LINE_BYTES = 4 * 2**20
 """Of a streamed transcript: an hour that no window cuts is one line."""
 MAX_SOCKET_MESSAGE_BYTES = 2**20
-HEARTBEAT_SECONDS = 10.0
+HEARTBEAT_SECONDS = 60.0
+"""A gateway does not read on while the lane has enough to hear, and answers no ping meanwhile."""
 _ENDED_IN_ORDER = 1000
 _ENDS = (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
 

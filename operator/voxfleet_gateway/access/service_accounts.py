@@ -23,6 +23,8 @@ HOLD_SECONDS = 60.0
 MAX_ANSWERS = 10_000
 MAX_QUESTIONS = 16
 """At a time: whoever sends made-up tokens asks the API server no faster."""
+MAX_WAITING = 64
+"""Callers whose question waits for its turn; more are refused at once."""
 ANSWER_SECONDS = 5.0
 RETRY_SECONDS = 2.0
 
@@ -51,6 +53,8 @@ class ServiceAccounts:
         """Tokens that the API server did not take; apart, so that made-up ones push out no other."""
         self._rights: RecentAnswers[tuple[str, str, str], bool] = RecentAnswers(MAX_ANSWERS, HOLD_SECONDS, clock)
         self._questions = asyncio.Semaphore(MAX_QUESTIONS)
+        self.waiting = 0
+        """Callers with a question, those included whose question is asked now."""
 
     async def user(self, token: str) -> TokenUser | None:
         """None for what the API server does not take. Raises CallRefused(503) if it does not answer."""
@@ -85,14 +89,23 @@ class ServiceAccounts:
 
     @asynccontextmanager
     async def _question(self) -> AsyncIterator[None]:
+        if self.waiting >= MAX_QUESTIONS + MAX_WAITING:
+            raise _not_now()
+        self.waiting += 1
         try:
             async with asyncio.timeout(ANSWER_SECONDS), self._questions:
                 yield
         except (KubeError, TimeoutError) as error:
             log.warning("a token cannot be looked at", error=str(error))
-            raise CallRefused(
-                503, "token_unknown", "the token cannot be looked at now; try again", retry_after_seconds=RETRY_SECONDS
-            ) from error
+            raise _not_now() from error
+        finally:
+            self.waiting -= 1
+
+
+def _not_now() -> CallRefused:
+    return CallRefused(
+        503, "token_unknown", "the token cannot be looked at now; try again", retry_after_seconds=RETRY_SECONDS
+    )
 
 
 def is_listed(user: str, listed: tuple[str, ...], own_namespace: str) -> bool:

@@ -131,29 +131,31 @@ async def _stream(
     asked_seconds: float,
 ) -> web.StreamResponse:
     """A chunk counts as heard once the client took it, so that one who stops reading stops the lane."""
-    playback, first = Playback(), None
+    playback, first, infer_milliseconds = Playback(), None, 0
     awaited_seconds = call.now_seconds()
-    async for event in speech:
-        came_seconds = call.now_seconds()
-        if isinstance(event, Ended):
-            await body.write((b"" if body.has_begun else encoding.header(None)) + encoding.rest())
-            response = await body.finish()
-            if first is not None:
-                await session.measured(_measured(first, session, event.infer_milliseconds, playback.stalls))
-            return response
-        if first is None:
-            known = _measured(TurnStamps(call.received_seconds, asked_seconds, came_seconds, came_seconds), session)
-            body.set_header(SERVER_TIMING, server_timing(known, knows_infer=False))
-        await body.write((b"" if body.has_begun else encoding.header(None)) + encoding.take(event))
-        await session.heard(len(event))
-        playback = playback.with_chunk(
-            awaited_seconds=awaited_seconds,
-            came_seconds=came_seconds,
-            audio_seconds=len(event) / SAMPLE_BYTES / session.sample_rate_hz,
-        )
-        awaited_seconds = call.now_seconds()
-        if first is None:
-            first = TurnStamps(call.received_seconds, asked_seconds, came_seconds, awaited_seconds)
+    try:
+        async for event in speech:
+            came_seconds = call.now_seconds()
+            if isinstance(event, Ended):
+                infer_milliseconds = event.infer_milliseconds
+                await body.write((b"" if body.has_begun else encoding.header(None)) + encoding.rest())
+                return await body.finish()
+            if first is None:
+                known = _measured(TurnStamps(call.received_seconds, asked_seconds, came_seconds, came_seconds), session)
+                body.set_header(SERVER_TIMING, server_timing(known, knows_infer=False))
+            await body.write((b"" if body.has_begun else encoding.header(None)) + encoding.take(event))
+            await session.heard(len(event))
+            playback = playback.with_chunk(
+                awaited_seconds=awaited_seconds,
+                came_seconds=came_seconds,
+                audio_seconds=len(event) / SAMPLE_BYTES / session.sample_rate_hz,
+            )
+            awaited_seconds = call.now_seconds()
+            if first is None:
+                first = TurnStamps(call.received_seconds, asked_seconds, came_seconds, awaited_seconds)
+    finally:
+        if first is not None:  # however it ended: a listener who gives up has waited, too
+            await session.measured(_measured(first, session, infer_milliseconds, playback.stalls))
     raise AssertionError("a session's events end with Ended")
 
 

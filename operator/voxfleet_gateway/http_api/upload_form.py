@@ -61,7 +61,7 @@ async def form_parts(
             if not isinstance(part, BodyPartReader) or not part.name:
                 raise _malformed("each part of the form needs a name, and holds no further parts")
             if part.name != "file":
-                value = await _value(part, idle_seconds, MAX_FIELD_BYTES - value_bytes)
+                value = await _in_time(_value(part, MAX_FIELD_BYTES - value_bytes), idle_seconds)
                 value_bytes += len(value)
                 yield FormField(part.name, value.decode())
                 continue
@@ -90,11 +90,11 @@ def _multipart(request: web.Request) -> MultipartReader:
     return MultipartReader(request.headers, body, max_field_size=_HEADER_BYTES, max_headers=_HEADERS)
 
 
-async def _value(part: BodyPartReader, idle_seconds: float, most_bytes: int) -> bytes:
+async def _value(part: BodyPartReader, most_bytes: int) -> bytes:
     """UTF-8."""
     read = bytearray()
     while not part.at_eof():
-        read += await _in_time(part.read_chunk(CHUNK_BYTES), idle_seconds)
+        read += await part.read_chunk(CHUNK_BYTES)
         if len(read) > most_bytes:
             raise _malformed(f"the form's fields are longer than {MAX_FIELD_BYTES} bytes together")
     try:

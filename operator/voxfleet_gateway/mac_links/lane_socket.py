@@ -43,8 +43,6 @@ from voxfleet_gateway.mac_links.refused_openings import (
 
 UPGRADE_SECONDS = 1.0
 """For the connection and the agent's answer. A Mac that takes longer is passed over, for callers wait."""
-OPENED_SECONDS = 5.0
-"""For the lane's answer, which may have to wait for a step of its model."""
 PING_SECONDS = 2.0
 SILENCE_SECONDS = 10.0
 """After a ping without any answer, the Mac is lost."""
@@ -220,13 +218,17 @@ async def open_lane_socket(
     headers: dict[str, str],
     request: OpenRequest,
     mac: str,
+    answer_seconds: float,
     on_end: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[LaneSocket]:
-    """Raises OpeningRefused. Leaving the context cancels the session."""
+    """`answer_seconds`: for the lane's answer, which may have to wait for a step of its model.
+
+    Raises OpeningRefused. Leaving the context cancels the session.
+    """
     socket = await _upgraded(client, url, headers)
     try:
-        opened = await _opened(socket, request)
+        opened = await _opened(socket, request, answer_seconds)
         session = LaneSocket(socket, opened, request, mac, on_end, clock)
         tasks = [asyncio.create_task(session.receive()), asyncio.create_task(session.ping())]
         try:
@@ -262,9 +264,9 @@ async def _upgraded(client: aiohttp.ClientSession, url: str, headers: dict[str, 
     return socket
 
 
-async def _opened(socket: Socket, request: OpenRequest) -> Opened:
+async def _opened(socket: Socket, request: OpenRequest, answer_seconds: float) -> Opened:
     try:
-        async with asyncio.timeout(OPENED_SECONDS):
+        async with asyncio.timeout(answer_seconds):
             await socket.send_str(request.model_dump_json(by_alias=True, exclude_none=True))
             while (message := await socket.receive()).type in (aiohttp.WSMsgType.PING, aiohttp.WSMsgType.PONG):
                 if message.type is aiohttp.WSMsgType.PING:
@@ -275,8 +277,8 @@ async def _opened(socket: Socket, request: OpenRequest) -> Opened:
     except TimeoutError as error:
         # The agent took the upgrade: it is this lane that hangs, and the Mac's other lanes are none the worse for it.
         raise OpeningRefused(
-            Refusal.NOT_READY,
-            f"the lane did not answer within {OPENED_SECONDS:g} s",
+            Refusal.SILENT,
+            f"the lane did not answer within {answer_seconds:g} s",
             retry_after_seconds=GONE_SECONDS,
         ) from error
     except (aiohttp.ClientError, OSError, ValidationError) as error:

@@ -80,7 +80,8 @@ class MacLinks:
     def _fits(self, link: MacLink, mac: MacAgent) -> bool:
         old, new = link.mac.spec, mac.spec
         return (
-            link.mac.metadata.uid == mac.metadata.uid
+            not link.is_retired
+            and link.mac.metadata.uid == mac.metadata.uid
             and self._dialer.same_connection(link.mac, mac)
             and old.session_token_secret_ref == new.session_token_secret_ref
             and old.ledger_public_key == new.ledger_public_key

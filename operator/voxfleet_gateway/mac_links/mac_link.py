@@ -103,6 +103,10 @@ class MacLink:
         self._look.set()
 
     @property
+    def is_retired(self) -> bool:
+        return self._retired
+
+    @property
     def is_over(self) -> bool:
         return self._task is None or self._task.done()
 
@@ -115,13 +119,19 @@ class MacLink:
 
     @asynccontextmanager
     async def session(
-        self, key: LaneKey, request: OpenRequest, wait_seconds: float, on_end: Callable[[], None]
+        self,
+        key: LaneKey,
+        request: OpenRequest,
+        on_end: Callable[[], None],
+        *,
+        wait_seconds: float,
+        answer_seconds: float,
     ) -> AsyncIterator[LaneSocket]:
-        """Waits so long for a link that is being dialled. Raises OpeningRefused."""
+        """`wait_seconds`: for a link that is being dialled. `answer_seconds`: for the lane. Raises OpeningRefused."""
         self.wake()
         way = await self._ready(wait_seconds)
         url, name = f"{way.base_url}{sessions_path(key)}", self.mac.metadata.name
-        opening = open_lane_socket(way.client, url, way.headers, request, name, on_end, self._clock)
+        opening = open_lane_socket(way.client, url, way.headers, request, name, answer_seconds, on_end, self._clock)
         try:
             session = await opening.__aenter__()
         except OpeningRefused as refusal:
@@ -199,7 +209,9 @@ class MacLink:
         """Why it is to be dialled again; None: nobody needs it any more."""
         while True:
             if connection.ended is not None:
-                return connection.ended.message
+                if connection.is_broken or not self.sessions:
+                    return connection.ended.message
+                self.retire()  # what goes through it goes on, and the next session gets another link
             if self.sessions:
                 # They find out by themselves whether the connection still carries, and none ends another's.
                 if self._doubted is not None and self._clock() - self._doubted_seconds > DOUBT_SECONDS:

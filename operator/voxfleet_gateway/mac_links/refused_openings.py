@@ -18,6 +18,7 @@ MAX_RETRY_SECONDS = 60.0
 class Refusal(StrEnum):
     FULL = "full"  # as many sessions as the lane has room for
     NOT_READY = "not-ready"  # it loads, drains, or is another generation
+    SILENT = "silent"  # it did not answer in time, though its agent did
     UNREACHABLE = "unreachable"  # no answer, or none that an agent gives
     NOT_ADMITTED = "not-admitted"  # the agent takes the gateway's token for none
     REQUEST = "request"  # what was asked for is at fault: no lane of the endpoint would take it

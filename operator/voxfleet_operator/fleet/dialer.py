@@ -95,6 +95,11 @@ class AddressedConnection(AgentConnection, Protocol):
         """Why it takes no new request, so that the Mac is to be dialled anew; None while it does."""
         ...
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether what goes through it has ended with it; else that may go on as long as it is open."""
+        ...
+
 
 class Dialer(Protocol):
     """One transport: how to reach the agents of Macs, and what it needs for all of them."""

@@ -30,6 +30,8 @@ CONTRACT = {"input": {"containers": ["wav"], "sampleRatesHz": [16000], "channels
 class Connection:
     address: AgentAddress
     ended: DialError | None = None
+    is_broken: bool = True
+    """Once it has ended."""
     refusal: DialError | None = None
     base_url: str = "http://agent"
 

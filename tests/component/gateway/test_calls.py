@@ -19,7 +19,7 @@ from tests.component.gateway.gateway_rig import ENDPOINT, NAMESPACE, GatewayRig
 from voxfleet_api.session_protocol import OpenUpload, TurnDone
 from voxfleet_gateway.access.gate import Gate
 from voxfleet_gateway.access.key_secrets import KeySecrets
-from voxfleet_gateway.access.service_accounts import ServiceAccounts
+from voxfleet_gateway.access.service_accounts import MAX_QUESTIONS, MAX_WAITING, ServiceAccounts
 from voxfleet_gateway.api_call import ApiCall, ApiRoute
 from voxfleet_gateway.calls import Calls
 from voxfleet_gateway.gateway_metrics import GatewayMetrics
@@ -283,12 +283,21 @@ async def test_whoever_waits_at_the_gate_takes_no_place(rig: GatewayRig, monkeyp
 
     monkeypatch.setattr(site._accounts, "_ask", never)
     async with site.served() as client:
-        made_up = asyncio.create_task(client.post(url(), headers=TOKEN_HEADERS))
-        await asyncio.wait_for(asked.wait(), PATIENCE_SECONDS)
+        made_up = [
+            asyncio.create_task(client.post(url(), headers={"Authorization": f"Bearer a.{number}.c"}))
+            for number in range(MAX_QUESTIONS + MAX_WAITING)
+        ]
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asked.wait()
+            while site._accounts.waiting < len(made_up):  # noqa: ASYNC110 # nobody is told of it
+                await asyncio.sleep(0.01)
         assert site.calls.open_calls == 0
+        async with client.post(url(), headers={"Authorization": "Bearer one.too.many"}) as response:
+            assert (await refused(response, 503))["code"] == "token_unknown"
         async with client.post(url(), headers=KEY_HEADERS, data=b"12") as response:
             assert response.status == 200
-        made_up.cancel()
+        for one in made_up:
+            one.cancel()
 
 
 async def test_a_call_opens_no_session_of_a_later_endpoint_with_the_name(rig: GatewayRig) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
+import paramiko
 import pytest
 from tests.rig.session_agent import TOKEN, SessionAgent
 
@@ -20,6 +22,8 @@ from voxfleet_dev.sshd import Sshd
 from voxfleet_gateway.mac_links.lane_socket import LaneSocket
 from voxfleet_gateway.mac_links.links import MacLinks
 from voxfleet_gateway.mac_links.refused_openings import OpeningRefused, Refusal
+from voxfleet_operator.fleet.ssh import tunnel
+from voxfleet_operator.fleet.ssh.transport import SshTimeouts, open_loopback
 from voxfleet_operator.fleet.transports import Transports
 
 KEY = LaneKey("endpoint-uid", 1)
@@ -44,7 +48,7 @@ class Way:
             return " ".join([event.text async for event in session.events() if isinstance(event, TurnDone)])
 
     def _session(self, mac: MacAgent) -> AbstractAsyncContextManager[LaneSocket]:
-        return self.links.link(mac).session(KEY, UPLOAD, wait_seconds=10.0, on_end=lambda: None)
+        return self.links.link(mac).session(KEY, UPLOAD, lambda: None, wait_seconds=10.0, answer_seconds=10.0)
 
     async def _secret(self, name: str, key: str) -> bytes:
         return self.secrets[name, key]
@@ -72,12 +76,12 @@ def mac(agent: SessionAgent, transport: dict[str, object]) -> MacAgent:
     )
 
 
-async def test_through_a_tunnel_and_not_to_another_machine(stack: AsyncExitStack, tmp_path: Path) -> None:
-    agent, way = SessionAgent(lanes={KEY}), Way(stack)
+async def ssh_access(stack: AsyncExitStack, folder: Path, agent: SessionAgent, way: Way) -> dict[str, object]:
+    """To the agent through a real sshd, which lives as long as `stack`."""
     port = await stack.enter_async_context(agent.on_port())
-    sshd = stack.enter_context(Sshd(tmp_path / "sshd", forward_port=port))
+    sshd = stack.enter_context(Sshd(folder / "sshd", forward_port=port))
     way.secrets["ssh", "id"] = sshd.identity_pem.encode()
-    ssh = {
+    return {
         "host": "127.0.0.1",
         "port": sshd.port,
         "user": sshd.user,
@@ -85,6 +89,37 @@ async def test_through_a_tunnel_and_not_to_another_machine(stack: AsyncExitStack
         "identitySecretRef": {"name": "ssh", "key": "id"},
         "agentPort": port,
     }
+
+
+async def test_openings_that_take_long_hold_up_no_session(
+    stack: AsyncExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, way = SessionAgent(lanes={KEY}, room=8), Way(stack)
+    there = mac(agent, {"ssh": await ssh_access(stack, tmp_path, agent, way)})
+    may_open, opens = threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slowly(transport: paramiko.Transport, port: int, timeouts: SshTimeouts) -> paramiko.Channel:
+        loop.call_soon_threadsafe(opens.set)
+        may_open.wait()
+        return open_loopback(transport, port, timeouts)
+
+    async with asyncio.timeout(20), way._session(there) as session:
+        monkeypatch.setattr(tunnel, "open_loopback", slowly)
+        others = [asyncio.create_task(way.heard(there)) for _ in range(2 * tunnel.OPENING_THREADS_PER_MAC)]
+        try:
+            await opens.wait()
+            await session.send_audio(bytes(1_000))
+            await session.end_audio()
+            assert [event.text async for event in session.events() if isinstance(event, TurnDone)] == ["1000 bytes"]
+        finally:
+            may_open.set()
+            await asyncio.gather(*others, return_exceptions=True)
+
+
+async def test_through_a_tunnel_and_not_to_another_machine(stack: AsyncExitStack, tmp_path: Path) -> None:
+    agent, way = SessionAgent(lanes={KEY}), Way(stack)
+    ssh = await ssh_access(stack, tmp_path, agent, way)
     assert await way.heard(mac(agent, {"ssh": ssh})) == "1000 bytes"
     with pytest.raises(OpeningRefused) as refused:
         await way.heard(mac(SessionAgent(), {"ssh": ssh}))  # the MacAgent pins another machine's key

@@ -106,12 +106,13 @@ async def test_a_file_has_an_extension_and_no_name(uploads: str, lane: FakeLane)
     assert getattr(session.request, "extension", None) == "m4a"
 
 
-async def test_an_upload_that_drips_is_refused_and_takes_no_lane(lane: FakeLane) -> None:
+@pytest.mark.parametrize("begins", [FILE, field("prompt", b"")[:-2]], ids=["a file", "a field"])
+async def test_an_upload_that_drips_is_refused_and_takes_no_lane(begins: bytes, lane: FakeLane) -> None:
     """A byte now and then does not keep it alive."""
     endpoint = voice_endpoint(session={"idleSeconds": 1})
 
     async def drops() -> AsyncIterator[bytes]:
-        yield FILE
+        yield begins
         while True:
             yield b"x"
             await asyncio.sleep(0.05)

@@ -132,6 +132,19 @@ async def test_a_stream_is_measured_and_counted_as_heard(lane: FakeLane, address
     assert session.measurements.empty() and lane.open_sessions == 0
 
 
+async def test_a_listener_who_gives_up_has_waited_and_is_measured(lane: FakeLane, address: str) -> None:
+    async def first_chunk_alone(session: FakeLaneSession) -> None:
+        session.tell(CHUNKS[0])
+
+    async with speaking(lane, first_chunk_alone), aiohttp.ClientSession() as client:
+        response = await client.post(address + PATH, json=GUIDE)
+        await response.content.readany()
+        response.close()
+        session = lane.sessions[0]
+        session.tell(*CHUNKS, Ended(failure_class=FailureClass.TRANSPORT, reason="the Mac is gone"))
+        assert (await session.measurements.get()).latency is LatencyKind.FIRST_AUDIO
+
+
 async def test_speech_is_whole_unless_it_is_to_be_streamed(lane: FakeLane, address: str) -> None:
     async with (
         speaking(lane, all_chunks),

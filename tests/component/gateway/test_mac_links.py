@@ -11,6 +11,7 @@ from tests.component.gateway.gateway_rig import GatewayRig
 
 from voxfleet_api.conditions import Reason
 from voxfleet_api.session_protocol import Ended, OpenHearing
+from voxfleet_gateway import endpoint_sessions
 from voxfleet_gateway.lane_session import LaneSession
 from voxfleet_gateway.mac_links import lane_socket, mac_link
 from voxfleet_gateway.mac_links.link_state import LinkState
@@ -150,6 +151,24 @@ async def test_a_connection_that_ended_is_replaced(rig: GatewayRig, held: AsyncE
     assert rig.dialer.connections["mac-a"] is not first and rig.dialer.open == 1
 
 
+async def test_a_connection_that_is_renewed_ends_no_session(rig: GatewayRig, held: AsyncExitStack) -> None:
+    """As with new certificates of a Mac over HTTPS."""
+    await rig.start_agent("mac-a")
+    rig.serve("mac-a")
+    session = await opened(rig, held)
+    first = rig.dialer.connections["mac-a"]
+    first.is_broken = False
+    first.ended = DialError(Reason.CONNECTING, "a Secret of spec.https has changed")
+    await until(lambda: rig.links.state(rig.mac("mac-a")) is not LinkState.UP)
+    assert (await opened(rig, held)).mac == "mac-a"
+    assert rig.dialer.connections["mac-a"] is not first and rig.dialer.open == 2
+    await session.send_audio(bytes(100))
+    await session.end_audio()
+    assert await last_of(session) == Ended()
+    await held.aclose()
+    await until(lambda: rig.dialer.open == 1)
+
+
 async def test_a_mac_that_answers_nothing_is_passed_over_and_its_sessions_end_by_their_pings(
     rig: GatewayRig, held: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,7 +207,7 @@ async def test_a_mac_that_was_slow_to_answer_takes_sessions_again_as_soon_as_it_
 async def test_a_lane_that_hangs_takes_no_other_lane_of_its_mac_along(
     rig: GatewayRig, held: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_socket, "OPENED_SECONDS", 0.1)
+    monkeypatch.setattr(endpoint_sessions, "ANSWER_SECONDS", 0.1)
     agent = await rig.start_agent("mac-a")
     rig.serve("mac-a")
     agent.hangs = True
@@ -198,6 +217,17 @@ async def test_a_lane_that_hangs_takes_no_other_lane_of_its_mac_along(
     asked = agent.upgrades
     assert (await refusal(rig, held)).status == 503
     assert agent.upgrades == asked, "the lane itself is left alone for a while"
+
+
+async def test_a_lane_that_hangs_keeps_its_caller_no_longer_than_another_lane_can_still_be_asked(
+    rig: GatewayRig, held: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint_sessions, "IMPATIENT_SECONDS", 0.1)
+    hanging, well = await rig.start_agent("mac-a"), await rig.start_agent("mac-b")
+    rig.serve("mac-a", "mac-b")
+    hanging.hangs = True
+    assert [(await opened(rig, held)).mac for _ in range(4)] == ["mac-b"] * 4
+    assert hanging.upgrades == 1 and well.upgrades == 4, "whoever comes later does not wait for it"
 
 
 async def test_an_agent_that_does_not_know_the_token_is_left_alone_and_asked_with_a_new_one(

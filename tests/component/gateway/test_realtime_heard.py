@@ -81,7 +81,7 @@ async def address(agent: Agent) -> AsyncIterator[str]:
     @asynccontextmanager
     async def opened(request: OpenHearing | OpenUpload | OpenSpeaking) -> AsyncIterator[LaneSession]:
         try:
-            async with lane_socket.open_lane_socket(client, url, headers, request, "mac-1") as session:
+            async with lane_socket.open_lane_socket(client, url, headers, request, "mac-1", 5.0) as session:
                 yield session
         except OpeningRefused as refusal:
             status = 422 if refusal.refusal is Refusal.REQUEST else 429

@@ -105,6 +105,8 @@ class _HttpsConnection(httpx.AsyncBaseTransport):
         self._inner = inner
         self.ended: DialError | None = None
         self.refusal: DialError | None = None
+        self.is_broken = False
+        """It only ends for new certificates; its connections with the old ones are sound."""
         self.base_url = access.url.rstrip("/")
 
     @property

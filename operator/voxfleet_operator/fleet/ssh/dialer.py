@@ -51,6 +51,10 @@ class _TunnelConnection:
             return None
         return DialError(Reason.SSH_UNREACHABLE, "the SSH connection broke; the Mac is dialled anew")
 
+    @property
+    def is_broken(self) -> bool:
+        return not self.tunnel.is_alive()
+
 
 class SshDialer:
     """Owns the threads that wait for paramiko, and the directory of the tunnels' sockets."""

@@ -27,9 +27,11 @@ from voxfleet_operator.fleet.ssh.transport import SshTimeouts, connect, open_loo
 CHUNK_BYTES = 65_536
 WINDOW_POLL_SECONDS = 0.02
 THREADS_PER_MAC = 2
+OPENING_THREADS_PER_MAC = 2
+"""An opening takes a round trip, and must not hold up what others send meanwhile."""
 DIAL_THREADS = 32
 """A handshake computes: more of them at once would starve the event loop."""
-TRANSFER_THREADS = THREADS_PER_MAC * 1024
+TRANSFER_THREADS = (THREADS_PER_MAC + OPENING_THREADS_PER_MAC) * 1024
 """So many that stuck Macs never hold them all. A thread starts only when no other is free, so most never exist."""
 
 T = TypeVar("T")
@@ -70,8 +72,7 @@ async def open_tunnel(
         # The name is short because a unix socket's path holds 104 bytes on macOS.
         tunnel = Tunnel(directory / f"{secrets.token_hex(6)}.sock", transport.is_active)
         bridges: set[asyncio.Task[None]] = set()
-        slots = asyncio.Semaphore(THREADS_PER_MAC)
-
+        slots, openings = asyncio.Semaphore(THREADS_PER_MAC), asyncio.Semaphore(OPENING_THREADS_PER_MAC)
         closing = asyncio.Event()
 
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -87,7 +88,7 @@ async def open_tunnel(
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             try:
                 channel = await _in_thread(
-                    slots, threads, lambda: open_loopback(transport, access.agent_port, timeouts)
+                    openings, threads, lambda: open_loopback(transport, access.agent_port, timeouts)
                 )
                 stream = _ChannelStream(channel, slots, threads)
                 try:
@@ -120,7 +121,7 @@ async def open_tunnel(
 
 
 async def _in_thread(slots: asyncio.Semaphore, threads: SshThreads, call: Callable[[], T]) -> T:
-    """Runs a call in a thread. A Mac that is stuck holds at most THREADS_PER_MAC of them."""
+    """Runs a call in a thread. A Mac that is stuck holds as many of them as it has slots."""
     async with slots:
         return await asyncio.get_running_loop().run_in_executor(threads.transfer, call)
 
