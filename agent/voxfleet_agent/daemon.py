@@ -119,7 +119,13 @@ async def _serve(
     await lanes.start()
     batch_yield = None
     if services.batches_yield:
-        batch_yield = BatchYield(services, lanes.live_lanes, lambda: supervisor.closing.calls_back, supervisor.fail)
+        batch_yield = BatchYield(
+            services,
+            lanes.live_lanes,
+            lambda: supervisor.closing.calls_back,
+            supervisor.unload_idle,
+            supervisor.fail,
+        )
         batch_yield.start()
     metrics = metrics_of(supervisor, lanes, services)
     routes = Routes(services, supervisor, lanes, Authenticator(tokens), metrics)

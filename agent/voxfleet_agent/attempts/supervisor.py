@@ -274,9 +274,10 @@ class Supervisor:
 
             await self._services.journal.write(work, wake=any(ended for _, ended, _ in ticks))
 
-    async def unload_idle(self) -> None:
-        """Gives back the memory of models that nothing has used for a while."""
-        unloaded = await self._services.pools.unload_idle(self._services.unload_after_seconds)
+    async def unload_idle(self, after_seconds: float | None = None) -> None:
+        """Gives back the memory of models that nothing has used for so long; None: as configured."""
+        seconds = self._services.unload_after_seconds if after_seconds is None else after_seconds
+        unloaded = await self._services.pools.unload_idle(seconds)
         if unloaded:
             _log.info("unloaded idle models", lanes=unloaded)
             self.lanes.grant_waiting()
@@ -361,7 +362,8 @@ class Supervisor:
             if live.record.state is AttemptState.DELETING:
                 message = f"attempts of this shard up to {live.key.attempt} were deleted here"
                 return Refusal(410, Problem(message=message, held_attempt=live.key.attempt))
-            if (self.draining or self.closing.stopped) and live.record.state is AttemptState.PARKED:
+            takes_it = self._services.yields.takes_batches or live.record.spec.process is None
+            if live.record.state is AttemptState.PARKED and (self.draining or self.closing.stopped or not takes_it):
                 return Refusal(503, Problem(message=TAKES_NOTHING), RETRY_AFTER_SECONDS)
             step = transition(live.record.state, AttemptEvent.PUT)
             if step.state in leases.LEASED_STATES:

@@ -6,7 +6,8 @@ batches later is told before them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from voxfleet_agent.lane_protocol.session_messages import PauseBatches, ResumeBatches
@@ -29,6 +30,7 @@ class GivingWay:
         self._child: ChildProcess | None = None
         self._child_is_told = False
         self._still = False
+        self._loads = False
 
     @property
     def still(self) -> bool:
@@ -65,6 +67,17 @@ class GivingWay:
         self._in_flight = None
         self.look()
 
+    @contextmanager
+    def while_loading(self) -> Iterator[None]:
+        """A child that is started and loads its model does so for its job, though the lane is paused."""
+        self._loads = True
+        self.look()
+        try:
+            yield
+        finally:
+            self._loads = False
+            self.look()
+
     def before_batch(self, child: ChildProcess) -> None:
         """To be called before each batch that the child is sent."""
         if child is not self._child:
@@ -77,7 +90,8 @@ class GivingWay:
         """To be called when the child may have ended its batches, or has ended itself."""
         child = self._child
         held = child is not None and self._child_is_told and child.unanswered_pauses == 0
-        still = self._paused and self._in_flight is not None and (held or not self._in_flight())
+        has_work = self._in_flight is not None and not self._loads
+        still = self._paused and has_work and (held or self._in_flight is None or not self._in_flight())
         if still != self._still:
             self._still = still
             self.changed(still)

@@ -333,7 +333,13 @@ class ProcessLane:
         """Starts a child and has it load the assignment, each only if needed. Raises ChildEndedError."""
         if self._assignment is None:
             raise self._stopped_error()
-        model, spec = self._assignment
+        child = self._child
+        if child is not None and child.alive and self._child_assignment is self._assignment:
+            return child
+        with self._giving_way.while_loading():
+            return await self._load_anew(*self._assignment)
+
+    async def _load_anew(self, model: ResolvedModel, spec: LaneSpec) -> ChildProcess:
         if self._child is not None and not self._child.alive:
             if self._child.stopped_by_agent:
                 await self._kill_child()

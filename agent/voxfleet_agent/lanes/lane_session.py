@@ -27,6 +27,8 @@ from voxfleet_api.failures import FailureClass
 
 SAMPLE_BYTES = 2
 MOST_WAITING_REQUESTS = 1_000
+QUIET_SECONDS = 1.0
+"""Without audio for so long, a turn that only a commit ends is not being spoken."""
 """Of one session, that its child has not taken."""
 
 
@@ -201,10 +203,17 @@ class HearingSession(ListeningSession):
     detects_turns = True
     """Whether speech is told apart from silence; else any audio begins a turn."""
     _turn_is_open = False
+    _last_audio_seconds = 0.0
 
     @property
     def speaking(self) -> bool:
-        return not self.ended and (self._turn_is_open or self._turns_without_text > 0)
+        return not self.ended and (self._is_speech or self._turns_without_text > 0)
+
+    @property
+    def _is_speech(self) -> bool:
+        """Where nobody tells speech from silence, a caller that sends nothing for a while is silent."""
+        quiet_seconds = 0.0 if self.detects_turns else self._now_seconds() - self._last_audio_seconds
+        return self._turn_is_open and quiet_seconds < QUIET_SECONDS
 
     def send_audio(self, pcm: bytes) -> None:
         """`pcm`: 16-bit little-endian samples of one channel, whole ones. Raises ValueError for half a sample."""
@@ -212,7 +221,10 @@ class HearingSession(ListeningSession):
             raise ValueError("audio ends in the middle of a sample")
         self._send_audio(pcm, heard_audio)
         if not self.detects_turns:
-            self._open_turn(is_open=True)
+            was_speech, self._last_audio_seconds = self._is_speech, self._now_seconds()
+            self._turn_is_open = True
+            if not was_speech:
+                self.moved()
 
     def commit(self) -> None:
         """The open turn ends here."""

@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from voxfleet_agent.endpoint_lanes.session_place import OpenedSession, SessionPlace
 from voxfleet_agent.lanes.lane_session import FileSession, HearingSession, LaneSession, SpeakingSession
+from voxfleet_agent.server.expected_measurements import ExpectedMeasurements
 from voxfleet_agent.server.session_answers import Answer, answer_to, refused
 from voxfleet_api.failures import FailureClass, VoxFleetError
 from voxfleet_api.session_protocol import (
@@ -45,12 +46,13 @@ async def converse(socket: WebSocket, place: SessionPlace) -> None:
     """Of a connection that was accepted. Returns once it is closed, or its session is over."""
     try:
         try:
-            session = place.open(await _opening(socket))
+            request = await _opening(socket)
+            session = place.open(request)
         except VoxFleetError as error:
             await _tell(socket, refused(error))
             await _until_closed(socket)
         else:
-            await _Conversation(socket, place, session).run()
+            await _Conversation(socket, place, session, ExpectedMeasurements(request)).run()
         await socket.close()
     except WebSocketDisconnect:
         return
@@ -72,10 +74,13 @@ async def _opening(socket: WebSocket) -> OpenRequest:
 
 
 class _Conversation:
-    def __init__(self, socket: WebSocket, place: SessionPlace, session: OpenedSession) -> None:
+    def __init__(
+        self, socket: WebSocket, place: SessionPlace, session: OpenedSession, expected: ExpectedMeasurements
+    ) -> None:
         self._socket = socket
         self._place = place
         self._session = session
+        self._expected = expected
         self._spoken_bytes = 0
         self._heard_bytes = 0
         self._all_heard = asyncio.Event()
@@ -113,6 +118,7 @@ class _Conversation:
             if isinstance(answer, bytes):
                 await self._speak(answer)
             else:
+                self._expected.told(answer)
                 await _tell(self._socket, answer)
         self._told = True
         self._note_heard()
@@ -145,8 +151,10 @@ class _Conversation:
         except ValidationError as error:
             raise _invalid(f"a message has no meaning in a session; look at {fields_of(error)}") from error
         match request:
-            case TurnMeasured():
+            case TurnMeasured() if self._expected.take(request.latency):
                 self._place.measured(request)
+            case TurnMeasured():
+                raise _invalid(f"{request.latency} was measured of no turn of this session, or twice")
             case AudioHeard() if isinstance(session, SpeakingSession):
                 self._heard(session, request.total_bytes)
             case EndAudio() if not isinstance(session, SpeakingSession):

@@ -306,11 +306,14 @@ class HearingSession:
             samples = self._ring.read(turn.start_frame, end_frame)
             started_ns = self._now_ns()
             with self._long_step(samples) as reached:
-                text = self._hearing.partial(samples, reached)
+                between = self._passes.between(reached, self._milliseconds(len(samples)))
+                text = self._hearing.partial(samples, between)
             turn.heard_to_frame, turn.due_since_ns = end_frame, None
             ended_ns = self._now_ns()
-            turn.rests_until_ns = ended_ns + PARTIAL_REST_FACTOR * (ended_ns - started_ns)
-            self._tell_text(turn, turn.text.update(text))
+            took_ns = ended_ns - started_ns - self._passes.take_away_ns()
+            turn.rests_until_ns = ended_ns + PARTIAL_REST_FACTOR * took_ns
+            if turn is self._open or turn in self._ended:  # else it was cleared meanwhile
+                self._tell_text(turn, turn.text.update(text))
         else:
             turn.stream.feed(self._ring.read(turn.heard_to_frame, end_frame))
             turn.heard_to_frame = end_frame

@@ -147,7 +147,7 @@ class ModelSessions:
             model.synthesize(request.text, synthesis=request.synthesis),
             room_samples=request.room_samples,
             most_samples=duration_milliseconds(contract.input.max_clip) * model.sample_rate_hz // 1000,
-            text_milliseconds=len(request.text) * MILLISECONDS_PER_CHARACTER,
+            first_chunk_milliseconds=_first_chunk_milliseconds(request, model.interval_milliseconds),
             sample_rate_hz=model.sample_rate_hz,
             clipping=contract.output.audio.clipping,
             opened_ns=time.monotonic_ns(),
@@ -185,6 +185,16 @@ class ModelSessions:
         if rate_hz == VAD_RATE_HZ:
             return turns
         return ResampledTurns(turns, partial(self._backends.open_resampler, rate_hz, VAD_RATE_HZ, "soxr_hq"), rate_hz)
+
+
+def _first_chunk_milliseconds(request: OpenSpeaking, interval_milliseconds: int) -> int:
+    """`interval_milliseconds`: of the model's chunks; 0: it makes the whole text at once."""
+    text_milliseconds = len(request.text) * MILLISECONDS_PER_CHARACTER
+    if not interval_milliseconds:
+        return text_milliseconds
+    asked = request.synthesis
+    asked_milliseconds = 0 if asked is None else duration_milliseconds(asked.streaming_interval)
+    return min(text_milliseconds, max(interval_milliseconds, asked_milliseconds))
 
 
 def _speaks() -> VoxFleetError:

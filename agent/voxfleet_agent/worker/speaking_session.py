@@ -39,7 +39,7 @@ class SpeakingSession:
         *,
         room_samples: int,
         most_samples: int,
-        text_milliseconds: int,
+        first_chunk_milliseconds: int,
         sample_rate_hz: int,
         clipping: Clipping,
         opened_ns: int,
@@ -47,13 +47,13 @@ class SpeakingSession:
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         """`chunks`: (N,) float32 each, made as they are taken. `most_samples`: the longest audio that is allowed.
-        `text_milliseconds`: how long the text takes to speak, about; its chunks may all come at once.
+        `first_chunk_milliseconds`: how long the first chunk is, about; it may be the whole text.
         """
         self._number = number
         self._chunks = chunks
         self._room_samples = room_samples
         self._most_samples = most_samples
-        self._longest_chunk_milliseconds = text_milliseconds
+        self._longest_chunk_milliseconds = first_chunk_milliseconds
         """Of those that were made, or that may be."""
         self._rate_hz = sample_rate_hz
         self._clipping = clipping

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from voxfleet_agent.attempts.background_tasks import BackgroundTasks
 from voxfleet_agent.attempts.paused_time import Payer
@@ -33,19 +33,21 @@ class BatchYield:
         services: AttemptServices,
         live_lanes: Callable[[], Sequence[LiveLane]],
         calls_back: Callable[[], bool],
+        unload_idle: Callable[[float], Awaitable[None]],
         failed: Callable[[BaseException], None],
         *,
         memory_short: Callable[[], bool] = memory_is_short,
         burning_since_seconds: Callable[[LiveLane], float | None] = lambda live: live.latencies.burning_since_seconds(),
     ) -> None:
-        """`live_lanes`: those of endpoints. `calls_back`: whether the Mac calls all attempts back. `failed` hears of an
+        """`live_lanes`: those of endpoints. `calls_back`: whether the Mac calls all attempts back.
+        `unload_idle` gives back the memory of models that nothing has used for so many seconds. `failed` hears of an
         error that must end the agent.
 
         `burning_since_seconds`: since when, on the lease clock, the turns of a lane have been later than its target.
         """
         self._batch_lanes = services.batch_lanes
         self._session_lanes = services.interactive.lanes
-        self._unload_idle = services.pools.unload_idle
+        self._unload_idle = unload_idle
         self._live_lanes = live_lanes
         self._calls_back = calls_back
         self._yields = services.yields

@@ -350,6 +350,7 @@ async def running_agent(
         services,
         endpoint_lanes.live_lanes,
         lambda: supervisor.closing.calls_back,
+        supervisor.unload_idle,
         supervisor.fail,
         memory_short=memory_short,
         burning_since_seconds=lambda _: clock.lease_seconds() - burning_seconds(),

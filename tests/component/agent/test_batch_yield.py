@@ -164,6 +164,21 @@ async def test_a_shard_goes_back_and_the_mac_takes_no_other(
         assert (refused.status_code, "people" in refused.json()["message"]) == (503, True)
 
 
+async def test_an_attempt_that_is_parked_does_not_resume_on_a_mac_that_takes_no_batches(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with agent_with_lanes(tmp_path, clock=clock) as agent:
+        request = attempt_request(process_spec(), lease_seconds=10)
+        await agent.put(request)
+        await agent.stage_entered()
+        clock.advance(3600)
+        await agent.supervisor.tick()
+        await agent.until(request, "Parked")
+        agent.yields.takes_batches = False
+        assert (await agent.put(request)).status_code == 503
+        agent.yields.takes_batches = True
+        assert (await agent.put(request)).status_code in (200, 202)
+
+
 async def test_a_mac_that_drains_has_its_clips_in_flight_finished_although_somebody_speaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,7 @@ UPGRADE = {
     "Sec-WebSocket-Protocol": SUBPROTOCOL,
 }
 MEASURED = TurnMeasured(
-    latency=LatencyKind.FINAL_TEXT,
+    latency=LatencyKind.FIRST_AUDIO,
     total_milliseconds=9,
     gateway_milliseconds=1,
     tunnel_milliseconds=2,
@@ -154,7 +154,7 @@ async def test_speech_stays_within_the_window_and_is_measured_after_its_end(agen
                 assert isinstance(await one.open(OpenSpeaking(text="x", window_bytes=4_096)), Opened)
         await caller.send(MEASURED)
         await until_true(
-            lambda: [(one.latency, one.turns) for one in live.latencies.told().kinds] == [("FinalText", 1)]
+            lambda: [(one.latency, one.turns) for one in live.latencies.told().kinds] == [("FirstAudio", 1)]
         )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -97,9 +98,22 @@ def paused_seconds(agent: AgentProcess) -> float:
     return 0.0 if found is None else float(found[1])
 
 
-async def begin_to_speak(caller: SessionCaller) -> None:
-    await caller.open(HEARING)
-    await caller.send_audio(bytes(3_200))
+@asynccontextmanager
+async def speaking(caller: SessionCaller) -> AsyncIterator[None]:
+    """At the pace of speech, until the agent is gone at the latest."""
+
+    async def speak() -> None:
+        with suppress(ConnectionError):
+            while True:
+                await caller.send_audio(bytes(3_200))
+                await asyncio.sleep(0.1)
+
+    task = asyncio.create_task(speak())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def answer_pings(caller: SessionCaller) -> None:
@@ -116,23 +130,24 @@ async def test_speech_pauses_a_batch_and_a_kill_finds_it_paused(whole: Whole) ->
     first, second, *_ = job.process(agent.plan(job))
     await warm(agent)
     async with session_caller(agent.mac.url, LANE.key, SESSION_TOKEN) as caller:
-        await begin_to_speak(caller)
+        await caller.open(HEARING)
         cursor = agent.attempts().cursor
-        agent.put(first)
-        await until_paused(agent, 0.2)
-        assert agent.status(first).state is AttemptState.RUNNING
+        async with speaking(caller):
+            agent.put(first)
+            await until_paused(agent, 0.2)
+            assert agent.status(first).state is AttemptState.RUNNING
         await caller.send(CommitTurn())
         while not isinstance(await caller.next_answer(), TurnDone):
             pass
         status = await asyncio.to_thread(agent.until_ended, first, cursor)
         assert status.state is AttemptState.SUCCEEDED, status.failure
         # The session is open and silent. It speaks again, and the agent is killed.
-        await caller.send_audio(bytes(3_200))
         answering = asyncio.create_task(answer_pings(caller))
         before = paused_seconds(agent)
-        agent.put(second)
-        await until_paused(agent, before + TICK_SECONDS + 0.5)
-        agent.mac.kill_agent()
+        async with speaking(caller):
+            agent.put(second)
+            await until_paused(agent, before + TICK_SECONDS + 0.5)
+            agent.mac.kill_agent()
         await asyncio.wait({answering})
     agent.mac.restart_agent()
     resumed = agent.run(second)

@@ -33,6 +33,7 @@ from voxfleet_agent.worker.hearing_session import (
     PARTIAL_REST_FACTOR,
     HearingSession,
 )
+from voxfleet_agent.worker.interrupted_pass import Attend, nobody_else
 from voxfleet_agent.worker.session_audio import SAMPLE_BYTES, SessionAudio, open_soxr
 from voxfleet_agent.worker.step_order import StepKind, next_step
 from voxfleet_agent.worker.transcript_judge import TranscriptJudge
@@ -94,6 +95,7 @@ def session_of(
     max_turn_milliseconds: int = MAX_TURN_MILLISECONDS,
     turns: TurnClock | None = None,
     clear_cache: Callable[[], None] = lambda: None,
+    attend: Attend = nobody_else,
 ) -> HearingSession:
     judge = TranscriptJudge(cut_short, silent, Completeness(), RATE_HZ)
     return HearingSession(
@@ -106,6 +108,7 @@ def session_of(
         max_turn_milliseconds=max_turn_milliseconds,
         detects=False,
         send=sent.append,
+        attend=attend,
         now_ns=now_ns,
     )
 
@@ -155,6 +158,25 @@ def test_a_pass_over_an_open_turn_leaves_no_buffers_of_its_length_for_the_next()
     session.request(EndSession(session=1))
     run_all(session)
     assert len(model.heard) == 3 and passes_before_clear == [1, 2]
+
+
+@pytest.mark.parametrize("clears", [False, True], ids=["it goes on", "it is cleared meanwhile"])
+def test_a_pass_over_an_open_turn_is_left_alone_between_its_windows(clears: bool) -> None:
+    sent: list[Message] = []
+    attended: list[int] = []
+
+    def attend(number: int, latest: StepKind) -> int:
+        attended.append(number)
+        if clears:
+            session.request(ClearTurn(session=number))
+        return 5
+
+    session = session_of(Model(["one two three", "one two three four"]), sent, attend=attend)
+    for _ in range(2):
+        session.request(HearAudio(session=1, pcm=pcm([1] * 600)))
+        run_all(session)
+    told = [message.text for message in sent if isinstance(message, TextDelta)]
+    assert attended == [1] and bool(told) is not clears
 
 
 REQUESTS = st.lists(
