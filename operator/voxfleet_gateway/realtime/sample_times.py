@@ -22,6 +22,11 @@ class SampleTimes:
         self._marks: deque[_Mark] = deque(maxlen=most_marks)
         self._end_sample = 0
 
+    @property
+    def samples(self) -> int:
+        """How many have passed."""
+        return self._end_sample
+
     def passed(self, samples: int, now_seconds: float) -> None:
         """So many more samples passed."""
         if samples <= 0:

@@ -89,4 +89,5 @@ class TurnTiming:
         )
 
     def _sample(self, milliseconds: int) -> int:
-        return milliseconds * self._rate_hz // 1000
+        """A lane that resamples rounds at each commit: by and by its clock is ahead of what has come."""
+        return min(milliseconds * self._rate_hz // 1000, self._arrived.samples)

@@ -51,6 +51,13 @@ def spoken_for_three_seconds() -> TurnTiming:
     return timing
 
 
+def test_a_turn_is_measured_although_the_lane_s_clock_is_ahead_of_what_came() -> None:
+    """It resamples, and rounds up at each commit of a long session."""
+    done = TurnDone(turn=40, end_milliseconds=3002)
+    measured = spoken_for_three_seconds().turn_told(done, Told(12.5, 12.52), tunnel_milliseconds=0)
+    assert measured is not None and measured.total_milliseconds == 520
+
+
 def test_a_final_text_is_measured_from_the_last_voiced_sample() -> None:
     timing = spoken_for_three_seconds()
     done = TurnDone(turn=0, end_milliseconds=3000, voiced_end_milliseconds=2000, infer_milliseconds=200)
