@@ -115,12 +115,11 @@ class EndpointSessions:
                         if refusal.refusal is Refusal.REQUEST:
                             raise CallRefused(422, "invalid_request", refusal.message) from refusal
                         refusals.append(refusal)
-                        if refusal.refusal in (Refusal.FULL, Refusal.NOT_READY):
+                        if refusal.refusal in (Refusal.FULL, Refusal.NOT_READY, Refusal.SILENT):
+                            # A silent one at once: others need not wait for it, too.
+                            kept = self._avoided if refusal.refusal is Refusal.SILENT else avoided
                             until_seconds = self._clock() + refusal.retry_after_seconds
-                            avoided[lane.key] = Avoidance(until_seconds, refusal.refusal is Refusal.FULL)
-                        elif refusal.refusal is Refusal.SILENT:  # at once: others need not wait for it, too
-                            until_seconds = self._clock() + refusal.retry_after_seconds
-                            self._avoided[lane.key] = Avoidance(until_seconds, is_full=False)
+                            kept[lane.key] = Avoidance(until_seconds, refusal.refusal is Refusal.FULL)
                 left_seconds = room_until_seconds - self._clock()
                 if left_seconds <= 0:
                     told = sorted({refusal.message for refusal in refusals})

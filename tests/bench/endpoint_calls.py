@@ -83,11 +83,13 @@ async def a_moment() -> None:
     await asyncio.sleep(random.uniform(SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS))  # noqa: S311 - no secret
 
 
-async def due_frames(utterance: Utterance) -> AsyncIterator[bytes]:
-    """Of a turn that is committed, each when it is due."""
+async def due_frames(
+    utterance: Utterance, frame_seconds: float = FRAME_SECONDS, pace: int = PACE
+) -> AsyncIterator[bytes]:
+    """Each when it is due; as those of a turn that is committed, unless it is said how."""
     due_seconds = time.perf_counter()
-    for frame in utterance.frames(FRAME_SECONDS):
-        due_seconds += FRAME_SECONDS / PACE
+    for frame in utterance.frames(frame_seconds):
+        due_seconds += frame_seconds / pace
         await asyncio.sleep(max(0.0, due_seconds - time.perf_counter()))
         yield frame
 
@@ -116,10 +118,7 @@ class HearingSession:
         answer = asyncio.create_task(self._final_text())
         voiced_seconds = 0.0
         sent_bytes = 0
-        due_seconds = time.perf_counter()
-        for frame in whole.frames(PACED_FRAME_SECONDS):
-            due_seconds += PACED_FRAME_SECONDS
-            await asyncio.sleep(max(0.0, due_seconds - time.perf_counter()))
+        async for frame in due_frames(whole, PACED_FRAME_SECONDS, pace=1):
             if sent_bytes < utterance.voiced_bytes:
                 voiced_seconds = time.perf_counter()
             await self._append(frame)

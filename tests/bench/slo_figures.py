@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import BaseModel
 from tests.bench.audit import requests
 from tests.bench.endpoint_calls import HearingSession, Utterance, a_moment, hearing_session
@@ -106,17 +107,29 @@ class SloRig(SpeechRig):
         start = heads.index("SLOMET")
         if row[start:].split()[0] != column:
             raise MeasurementFailed(f"kubectl prints another SLOMet than {column}:\n{table}")
-        name = f'voxfleet_endpoint_slo_met{{endpoint="{ENDPOINT}",namespace="{NAMESPACE}"}} '
-        name_turned = f'voxfleet_endpoint_slo_met{{namespace="{NAMESPACE}",endpoint="{ENDPOINT}"}} '
-        lines = self.operator_health.answer("/metrics").splitlines()
-        values = [line.rpartition(" ")[2] for line in lines if line.startswith((name, name_turned))]
-        told = {"1.0": "True", "0.0": "False"}.get(values[0], values[0]) if values else "Unknown"
+        labels = {"namespace": NAMESPACE, "endpoint": ENDPOINT}
+        values = [
+            sample.value
+            for family in text_string_to_metric_families(self.operator_health.answer("/metrics"))
+            for sample in family.samples
+            if sample.name == "voxfleet_endpoint_slo_met" and sample.labels == labels
+        ]
+        told = {(): "Unknown", (1.0,): "True", (0.0,): "False"}[tuple(values)]
         of_why = [each.status for each in self.why().conditions if each.type == "SLOMet"]
         return Places(column, told, of_why[0] if of_why else "")
 
     def why(self) -> Explained:
-        argv = [sys.executable, "-c", "from voxfleet_cli.main import main; main()"]
-        asked = [*argv, "why", f"ve/{ENDPOINT}", "--namespace", NAMESPACE, "--output", "json"]
+        asked = [
+            sys.executable,
+            "-m",
+            "voxfleet_cli.main",
+            "why",
+            f"ve/{ENDPOINT}",
+            "--namespace",
+            NAMESPACE,
+            "--output",
+            "json",
+        ]
         answer = subprocess.run(
             asked, env=self.control_plane.environment(), capture_output=True, text=True, check=False, timeout=60
         )
@@ -195,9 +208,7 @@ async def _measure(rig: SloRig, say: Say) -> list[Figure]:
     say(f"idle for {IDLE_SECONDS:g} s: {writes or 'no write'}")
     unnamed = int(not any(f" is {part}" in slow for part in GUILTY))
     return [
-        Figure(
-            "slo_false_seconds", false_seconds, "from the first late turn", Goal("<=", WINDOW_SECONDS + READ_SECONDS)
-        ),
+        Figure("slo_false_seconds", false_seconds, "from the first late turn", Goal("<=", FALSE_SECONDS)),
         Figure("slo_back_seconds", back_seconds, "from the last late turn", Goal("<=", SETTLED_SECONDS)),
         Figure("slo_disagreements", disagreements, "of kubectl, metrics and why, in 4 readings", Goal("<=", 0)),
         Figure("slo_guilty_part_unnamed", unnamed, "of 1 time that why was asked", Goal("<=", 0)),

@@ -331,7 +331,7 @@ class Supervisor:
             spec_problem=spec if isinstance(spec, Problem) else None,
             draining=self.draining
             or self.closing.takes_nothing
-            or (needs_lane and not self._services.yields.takes_batches),
+            or (isinstance(spec, AttemptSpec) and self._yields(spec)),
             scratch_shortage=self._services.scratch.shortage() if needs_lane else None,
             slot_free=self.lanes.free > 0 if needs_lane else self.control.waiting < MAX_WAITING_CONTROL,
             lacks_lanes=needs_lane and not offline(self._services.pools),
@@ -355,6 +355,10 @@ class Supervisor:
             self._execution.start(live)
         return live
 
+    def _yields(self, spec: AttemptSpec) -> bool:
+        """Whether it is a batch, and people come first on this Mac."""
+        return spec.process is not None and not self._services.yields.takes_batches
+
     async def _put_again(
         self, live: LiveAttempt, request: AttemptRequest, asked_at_seconds: float
     ) -> AttemptStatus | Refusal:
@@ -362,8 +366,8 @@ class Supervisor:
             if live.record.state is AttemptState.DELETING:
                 message = f"attempts of this shard up to {live.key.attempt} were deleted here"
                 return Refusal(410, Problem(message=message, held_attempt=live.key.attempt))
-            takes_it = self._services.yields.takes_batches or live.record.spec.process is None
-            if live.record.state is AttemptState.PARKED and (self.draining or self.closing.stopped or not takes_it):
+            takes_none = self.draining or self.closing.stopped or self._yields(live.record.spec)
+            if takes_none and live.record.state is AttemptState.PARKED:
                 return Refusal(503, Problem(message=TAKES_NOTHING), RETRY_AFTER_SECONDS)
             step = transition(live.record.state, AttemptEvent.PUT)
             if step.state in leases.LEASED_STATES:

@@ -90,8 +90,8 @@ class GivingWay:
         """To be called when the child may have ended its batches, or has ended itself."""
         child = self._child
         held = child is not None and self._child_is_told and child.unanswered_pauses == 0
-        has_work = self._in_flight is not None and not self._loads
-        still = self._paused and has_work and (held or self._in_flight is None or not self._in_flight())
+        in_flight = None if self._loads else self._in_flight
+        still = self._paused and in_flight is not None and (held or not in_flight())
         if still != self._still:
             self._still = still
             self.changed(still)

@@ -352,11 +352,10 @@ class ProcessLane:
         child = self._child
         if child is None:
             raise self._stopped_error()
-        if self._child_assignment is not self._assignment:
-            cap_bytes, names = self._children.memory_cap_bytes(spec), self._children.names(spec, self.batch_size)
-            loaded = await child.load(model, spec, memory_cap_bytes=cap_bytes, environment=names)
-            self._totals.ring_bytes = loaded.ring_bytes
-            self._child_assignment = self._assignment
+        cap_bytes, names = self._children.memory_cap_bytes(spec), self._children.names(spec, self.batch_size)
+        loaded = await child.load(model, spec, memory_cap_bytes=cap_bytes, environment=names)
+        self._totals.ring_bytes = loaded.ring_bytes
+        self._child_assignment = self._assignment
         return child
 
     async def _start_child(self, spec: LaneSpec, model_folder: Path) -> None:

@@ -27,9 +27,9 @@ from voxfleet_api.failures import FailureClass
 
 SAMPLE_BYTES = 2
 MOST_WAITING_REQUESTS = 1_000
+"""Of one session, that its child has not taken."""
 QUIET_SECONDS = 1.0
 """Without audio for so long, a turn that only a commit ends is not being spoken."""
-"""Of one session, that its child has not taken."""
 
 
 @dataclass(frozen=True, slots=True)

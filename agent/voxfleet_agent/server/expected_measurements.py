@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from voxfleet_agent.server.session_answers import Answer
 from voxfleet_api.session_protocol import LatencyKind, OpenHearing, OpenSpeaking, OpenUpload, TextDelta, TurnDone
 
 
@@ -22,7 +23,7 @@ class ExpectedMeasurements:
             of_all = LatencyKind.FIRST_AUDIO if isinstance(request, OpenSpeaking) else LatencyKind.UPLOADED_TEXT
             self._left[of_all] = 1
 
-    def told(self, answer: object) -> None:
+    def told(self, answer: Answer) -> None:
         """The caller was told this."""
         match answer:
             case TextDelta(turn=turn) if self._hears_turns and turn != self._turn_with_text:

@@ -53,7 +53,7 @@ class _TunnelConnection:
 
     @property
     def is_broken(self) -> bool:
-        return not self.tunnel.is_alive()
+        return self.ended is not None
 
 
 class SshDialer:
